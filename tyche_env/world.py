@@ -1,0 +1,335 @@
+"""The world one run happens in: tables, arrivals and settings, all plain integers.
+
+A :class:`World` is what a scenario, a window and a seed boil down to.  Both engines (compiled and reference) and the
+real backend start from it, so nothing that decides a result can hide between a YAML file and an engine.
+
+Units: time in integer microseconds counted from the start of the warm-up, memory in integer MB (10^6 bytes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.draws import Concern, draw_u64
+
+IntArray = NDArray[np.int64]
+
+NEVER_US = np.int64(1) << np.int64(42)
+"""A time no event reaches: event keys hold 42 bits of microseconds (50 days)."""
+
+
+class WorldError(ValueError):
+    """A world that no engine can run; the message names the table, row and field."""
+
+
+class Routing(IntEnum):
+    """How the node of a request is chosen (``docs/engine.md``, routing)."""
+
+    HASH = 0
+    RING = 1
+
+
+class Prewarm(IntEnum):
+    """The platform's container policy (``tyche_env.prewarm``)."""
+
+    KEEP_ALIVE = 0
+    HISTOGRAM = 1
+
+
+class Isolation(IntEnum):
+    """Which functions may share a container."""
+
+    NONE = 0
+    TENANT = 1
+    STRICT = 2
+
+
+class AfterRun(IntEnum):
+    """What becomes of a function's process when its run ends."""
+
+    KEEP = 0
+    RELOAD = 1
+    DISCARD = 2
+
+
+class Kernel(IntEnum):
+    """The row kernels: one decision rule each (``tyche_env.control.kernels``)."""
+
+    NONE = 0
+    LRU = 1
+    TYCHE = 2
+    CENSORED = 3
+    HISTOGRAM = 4
+    RANDOM = 5
+    ORACLE = 6
+    MINUTE_ORACLE = 7
+
+
+class Decision(IntEnum):
+    """What a policy wants for one function: the three readings of an action."""
+
+    LEAVE = 0
+    HOLD = 1
+    OFFLOAD = 2
+
+
+class StartType(IntEnum):
+    """What a request met, from best to worst."""
+
+    GPU = 0
+    MEMORY = 1
+    LOADING = 2
+    WARM = 3
+    COLD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything about a run that is not a table.  All integers; booleans are real booleans.
+
+    Attributes:
+        seed: key of every random draw.
+        kernel: the policy's row kernel.  ``NONE`` switches the pre-loader off.
+        event_mode: the controller asks the kernel at a function's own arrivals and timers.  Otherwise decisions come
+            only through ``set_priorities``.
+        window: W, arrivals in the sliding window of the rate estimate (paper, section on the Proactive Pre-Loader).
+        load_ppm: -ln(1 - P_load) in 1e-6 (paper's default P_load 0.06).
+        offload_ppm: -ln(1 - P_offload) in 1e-6 (paper's default P_offload 0.94).
+        prior_gap_us: mean gap assumed for a function that was requested once.
+        prewarm: the platform's container policy.
+        keep_alive_us: keep-alive of the fixed policy.
+        routing: how a node is chosen.
+        isolation: which functions may share a container.
+        after_run_platform: fate of the process after a run when no pre-loader is there.
+        after_run_preloader: the same with a pre-loader.
+        busy_counts: a running copy that survives its run counts as held.
+        copies: most copies of a function that the pre-loader wants at once.
+        displace_percent: h; a resident gives way to a density more than (100 + h) % of its own.  Negative: never.
+        scheduling_us: delay between dispatch and the first stage of every request.
+        clear_us: added to a request that has to clear other processes out of its container.
+        command_us: delay between a pre-load command and the first byte it loads.
+        offload_us: time that an off-load takes; its memory stays reserved until then.
+    """
+
+    seed: int = 0
+    kernel: Kernel = Kernel.NONE
+    event_mode: bool = True
+    window: int = 10
+    load_ppm: int = 61_875
+    offload_ppm: int = 2_813_411
+    prior_gap_us: int = 600_000_000
+    prewarm: Prewarm = Prewarm.KEEP_ALIVE
+    keep_alive_us: int = 600_000_000
+    routing: Routing = Routing.HASH
+    isolation: Isolation = Isolation.NONE
+    after_run_platform: AfterRun = AfterRun.DISCARD
+    after_run_preloader: AfterRun = AfterRun.KEEP
+    busy_counts: bool = False
+    copies: int = 1
+    displace_percent: int = -1
+    scheduling_us: int = 0
+    clear_us: int = 0
+    command_us: int = 0
+    offload_us: int = 0
+
+    @property
+    def preloads(self) -> bool:
+        """Whether a pre-loader is at work at all."""
+        return self.kernel != Kernel.NONE
+
+    @property
+    def after_run(self) -> AfterRun:
+        """The fate of a process after its run under this policy."""
+        return self.after_run_preloader if self.preloads else self.after_run_platform
+
+
+FUNCTION_FIELDS = (
+    "tenant",
+    "container_mb",
+    "hold_mb",
+    "peak_mb",
+    "gpu_mb",
+    "init_us",
+    "library_us",
+    "model_us",
+    "transfer_us",
+    "inference_us",
+    "gpu_inference_us",
+    "sigma_ppm",
+)
+"""Integer columns of the function table, in the order of :class:`FunctionTable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTable:
+    """One row a function; every column is int64 of shape (F,).
+
+    Attributes:
+        tenant: only functions of one tenant share a container under ``Isolation.TENANT``.
+        container_mb: size of the container the platform creates for it.
+        hold_mb: memory reserved while its libraries and model are held.
+        peak_mb: memory reserved while they load; ``hold_mb <= peak_mb <= container_mb``.
+        gpu_mb: GPU memory of model and context; 0 means it never uses a GPU.
+        init_us: container creation and initialisation.
+        library_us: import of its libraries.
+        model_us: load of its model into CPU memory.
+        transfer_us: model from CPU memory to the GPU.
+        inference_us: one inference on the CPU.
+        gpu_inference_us: one inference on the GPU.
+        sigma_ppm: sigma of the log-normal noise on every stage, in 1e-6; 0 means none.
+    """
+
+    tenant: IntArray
+    container_mb: IntArray
+    hold_mb: IntArray
+    peak_mb: IntArray
+    gpu_mb: IntArray
+    init_us: IntArray
+    library_us: IntArray
+    model_us: IntArray
+    transfer_us: IntArray
+    inference_us: IntArray
+    gpu_inference_us: IntArray
+    sigma_ppm: IntArray
+
+    @classmethod
+    def from_rows(cls, rows: list[dict[str, int]]) -> FunctionTable:
+        """Build the table from one dictionary a function, with exactly the columns of ``FUNCTION_FIELDS``."""
+        for index, row in enumerate(rows):
+            if set(row) != set(FUNCTION_FIELDS):
+                wrong = sorted(set(row) ^ set(FUNCTION_FIELDS))
+                raise WorldError(f"functions row {index}: missing or unknown columns {wrong}")
+        return cls(**{name: np.array([row[name] for row in rows], dtype=np.int64) for name in FUNCTION_FIELDS})
+
+    def __len__(self) -> int:
+        return len(self.tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One cluster, its functions, the requests of one window, and the settings.
+
+    Attributes:
+        functions: the function table.
+        node_memory_mb: (N,) memory of each node.
+        gpu_node: (G,) node of each GPU, ascending.
+        gpu_memory_mb: (G,) memory of each GPU.
+        arrival_us: (R,) ascending arrival times; times before ``score_from_us`` are the warm-up.
+        arrival_function: (R,) function of each request, int32.
+        arrival_duration_us: (R,) inference time that the trace gives, or an empty array: the profile's is used.
+        score_from_us: first instant whose arrivals are scored.
+        end_us: end of the window; no request arrives at or after it.
+        settings: see :class:`Settings`.
+        names: (F,) names of the functions, for tables and logs.
+        groups: (F,) name of the function group each belongs to (resampling unit of the statistics).
+    """
+
+    functions: FunctionTable
+    node_memory_mb: IntArray
+    gpu_node: IntArray
+    gpu_memory_mb: IntArray
+    arrival_us: IntArray
+    arrival_function: NDArray[np.int32]
+    arrival_duration_us: IntArray
+    score_from_us: int
+    end_us: int
+    settings: Settings = field(default_factory=Settings)
+    names: tuple[str, ...] = ()
+
+    @property
+    def function_count(self) -> int:
+        """F."""
+        return len(self.functions)
+
+    @property
+    def node_count(self) -> int:
+        """N."""
+        return len(self.node_memory_mb)
+
+    @property
+    def gpu_count(self) -> int:
+        """G."""
+        return len(self.gpu_node)
+
+    def with_settings(self, **changes: Any) -> World:
+        """The same world under other settings, so that policies are compared on identical requests."""
+        return replace(self, settings=replace(self.settings, **changes))
+
+    def node_order(self) -> IntArray:
+        """(N,) the nodes in the order of the ring; the identity under hash routing."""
+        nodes = np.arange(self.node_count, dtype=np.int64)
+        if self.settings.routing == Routing.HASH:
+            return nodes
+        keys = [draw_u64(0, Concern.RING, int(n), 0) for n in nodes]
+        return np.array(sorted(nodes.tolist(), key=lambda n: (keys[n], n)), dtype=np.int64)
+
+    def home_position(self) -> IntArray:
+        """(F,) position in ``node_order`` where the walk of each function begins."""
+        count = np.uint64(self.node_count)
+        return np.array(
+            [int(np.uint64(draw_u64(0, Concern.HOME, f, 0)) % count) for f in range(self.function_count)],
+            dtype=np.int64,
+        )
+
+    def walk_step(self) -> IntArray:
+        """(F,) step of each function's walk: 1 on the ring, else a number coprime to N as OpenWhisk's balancer does."""
+        if self.settings.routing == Routing.RING or self.node_count == 1:
+            return np.ones(self.function_count, dtype=np.int64)
+        coprimes = [s for s in range(1, self.node_count) if np.gcd(s, self.node_count) == 1]
+        picks = [draw_u64(0, Concern.STEP, f, 0) % len(coprimes) for f in range(self.function_count)]
+        return np.array([coprimes[p] for p in picks], dtype=np.int64)
+
+    def validate(self) -> World:
+        """Refuse, whole and early, what no engine can run.
+
+        Raises:
+            WorldError: names the table, the row and the field.
+        """
+        table = self.functions
+        if len(table) == 0:
+            raise WorldError("functions: the table is empty")
+        if self.node_count == 0:
+            raise WorldError("nodes: the table is empty")
+        for name in FUNCTION_FIELDS:
+            column = getattr(table, name)
+            if np.any(column < 0):
+                raise WorldError(f"functions row {int(np.argmax(column < 0))}: {name} is negative")
+        largest_node = int(self.node_memory_mb.max())
+        for row in range(len(table)):
+            if not table.hold_mb[row] <= table.peak_mb[row] <= table.container_mb[row]:
+                raise WorldError(
+                    f"functions row {row}: needs hold_mb <= peak_mb <= container_mb, "
+                    f"got {table.hold_mb[row]}, {table.peak_mb[row]}, {table.container_mb[row]}"
+                )
+            if table.container_mb[row] == 0 or table.hold_mb[row] == 0:
+                raise WorldError(f"functions row {row}: hold_mb and container_mb must be positive")
+            if table.container_mb[row] > self.node_memory_mb.min():
+                raise WorldError(
+                    f"functions row {row}: its container of {table.container_mb[row]} MB is larger than a node "
+                    f"(the smallest has {int(self.node_memory_mb.min())} MB, the largest {largest_node} MB)"
+                )
+        if np.any(np.diff(self.arrival_us) < 0):
+            raise WorldError(f"arrivals row {int(np.argmax(np.diff(self.arrival_us) < 0)) + 1}: time runs back")
+        if len(self.arrival_us) != len(self.arrival_function):
+            raise WorldError("arrivals: arrival_us and arrival_function differ in length")
+        if len(self.arrival_duration_us) not in (0, len(self.arrival_us)):
+            raise WorldError("arrivals: arrival_duration_us must be empty or as long as arrival_us")
+        if len(self.arrival_us):
+            if self.arrival_us[0] < 0 or self.arrival_us[-1] >= self.end_us:
+                raise WorldError("arrivals: every time must lie in [0, end_us)")
+            if self.arrival_function.min() < 0 or self.arrival_function.max() >= len(table):
+                raise WorldError("arrivals: a row names a function that is not in the table")
+        if not 0 <= self.score_from_us <= self.end_us < NEVER_US:
+            raise WorldError("window: needs 0 <= score_from_us <= end_us < 2^42 (50 days)")
+        if np.any(np.diff(self.gpu_node) < 0) or np.any(self.gpu_node >= self.node_count):
+            raise WorldError("gpus: gpu_node must ascend and name existing nodes")
+        if not 1 <= self.settings.window <= 64:
+            raise WorldError(f"settings: window must lie in 1..64, got {self.settings.window}")
+        if not 1 <= self.settings.copies <= 8:
+            raise WorldError(f"settings: copies must lie in 1..8, got {self.settings.copies}")
+        return self
