@@ -1,0 +1,126 @@
+"""Catalogues: what is shipped, and what is refused with file, row and column."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from tyche_env.errors import UserError
+from tyche_env.profiles import FunctionProfile, ProfileError, catalogue_names, load_catalogue
+
+ROW: dict[str, str] = {
+    "name": "f",
+    "container_init_ms": "530",
+    "library_ms": "700",
+    "model_ms": "200",
+    "transfer_ms": "28",
+    "inference_ms": "300",
+    "gpu_inference_ms": "30",
+    "hold_mb": "600",
+    "peak_mb": "700",
+    "gpu_mb": "450",
+    "container_mb": "2048",
+    "sigma": "0.1",
+    "source": "a stopwatch",
+    "assumed": "transfer_ms gpu_mb",
+}
+
+
+def write(path: Path, *rows: dict[str, str]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_three_catalogues_are_shipped_and_every_row_names_its_source() -> None:
+    assert catalogue_names() == ("diffusion", "measured", "paper")
+    for name in catalogue_names():
+        assert all(profile.source for profile in load_catalogue(name))
+
+
+def test_paper_catalogue_has_the_eight_functions_and_marks_its_assumptions() -> None:
+    profiles = load_catalogue("paper")
+    assert len(profiles) == 8
+    for profile in profiles:
+        assert profile.transfer_ms == pytest.approx(0.14 * profile.model_ms, abs=0.06)
+        assert profile.gpu_inference_ms == profile.inference_ms
+        assert {"transfer_ms", "gpu_inference_ms", "gpu_mb"} <= set(profile.assumed)
+        assert profile.sigma == 0
+    mean_load_ms = sum(profile.library_ms + profile.model_ms for profile in profiles) / 8
+    assert mean_load_ms == pytest.approx(2200, abs=5)
+
+
+def test_a_function_without_gpu_figures_has_no_gpu_memory() -> None:
+    magika = {profile.name: profile for profile in load_catalogue("measured")}["magika"]
+    assert (magika.gpu_mb, magika.transfer_ms, magika.gpu_inference_ms) == (0, 0, 0)
+
+
+def test_noise_of_a_measured_function_comes_from_its_5th_and_95th_percentile() -> None:
+    resnet50 = {profile.name: profile for profile in load_catalogue("measured")}["resnet50"]
+    assert resnet50.sigma == pytest.approx(math.log(692.7 / 556.7) / 3.29, abs=0.001)
+
+
+def test_a_catalogue_of_the_users_own_is_read_from_its_path(tmp_path: Path) -> None:
+    (profile,) = load_catalogue(write(tmp_path / "mine.csv", ROW))
+    assert profile.hold_mb == 600
+    assert profile.assumed == ("transfer_ms", "gpu_mb")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_ms": "-1"}, "row 2, column model_ms"),
+        ({"model_ms": "fast"}, "row 2, column model_ms"),
+        ({"model_ms": "nan"}, "row 2, column model_ms"),
+        ({"hold_mb": "0"}, "row 2, column hold_mb"),
+        ({"hold_mb": "600.5"}, "row 2, column hold_mb"),
+        ({"peak_mb": "500"}, "hold_mb <= peak_mb <= container_mb"),
+        ({"container_mb": "512"}, "hold_mb <= peak_mb <= container_mb"),
+        ({"source": ""}, "row 2, column source"),
+        ({"assumed": "speed"}, "names columns that do not exist: speed"),
+        ({"name": "f"}, "row 2, column name: f is already in row 1"),
+    ],
+)
+def test_a_bad_row_is_refused_by_file_row_and_column(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    path = write(tmp_path / "bad.csv", ROW, ROW | {"name": "g"} | change)
+    with pytest.raises(ProfileError) as refusal:
+        load_catalogue(path)
+    assert str(path) in str(refusal.value)
+    assert message in str(refusal.value)
+
+
+def test_missing_unknown_and_doubled_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    with pytest.raises(ProfileError, match="column sigma is missing"):
+        load_catalogue(write(path, {key: value for key, value in ROW.items() if key != "sigma"}))
+    with pytest.raises(ProfileError, match="column colour is unknown"):
+        load_catalogue(write(path, ROW | {"colour": "red"}))
+    path.write_text(",".join([*ROW, "name"]) + "\n", encoding="utf-8")
+    with pytest.raises(ProfileError, match="column name is there twice"):
+        load_catalogue(path)
+
+
+def test_files_that_are_missing_empty_or_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="shipped catalogues are diffusion, measured, paper"):
+        load_catalogue("papre")
+    path = tmp_path / "bad.csv"
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(ProfileError, match="column name is missing"):
+        load_catalogue(path)
+    path.write_text(",".join(FunctionProfile.model_fields) + "\n", encoding="utf-8")
+    with pytest.raises(ProfileError, match="has no rows"):
+        load_catalogue(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProfileError, match="no CSV file in UTF-8"):
+        load_catalogue(path)
+    path.write_text(",".join(ROW) + "\n" + ",".join([*ROW.values(), "extra"]) + "\n", encoding="utf-8")
+    with pytest.raises(ProfileError, match="row 1: has 15 cells instead of 14"):
+        load_catalogue(path)
+    path.write_text(",".join(ROW) + "\nf,1\n", encoding="utf-8")
+    with pytest.raises(ProfileError, match="row 1: has 2 cells instead of 14"):
+        load_catalogue(path)
