@@ -1,0 +1,34 @@
+"""The one error that bad trace input raises."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Self
+
+Path = str | PathLike[str]
+"""A file name as the readers take it."""
+
+
+class TraceError(ValueError):
+    """Input that cannot be read as a trace.
+
+    The message names the file, and where they apply the row and the column, then what is wrong and what would be right.
+    Rows are counted as a text editor counts them: the header is row 1.
+    """
+
+    @classmethod
+    def at(cls, file: Path, problem: str, *, row: int | None = None, column: str | None = None) -> Self:
+        """Build the error for one place in a file.
+
+        Args:
+            file: The file as the caller named it.
+            problem: What is wrong and what would be right.
+            row: Line number in the file, 1 for the header.
+            column: Name of the column.
+        """
+        place = str(file)
+        if row is not None:
+            place += f", row {row}"
+        if column is not None:
+            place += f", column {column}"
+        return cls(f"{place}: {problem}")

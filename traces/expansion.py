@@ -1,0 +1,155 @@
+"""From counts per minute to arrival times.
+
+The counts say how many requests a minute has, not when.  Four ways are in use: uniform in the minute (dslab),
+exponential gaps rescaled to the minute (invitro), equidistant (FaasCache, InstaInfer), and, since a timer fires at
+the same second of its minute, one phase for each timer function.  All conserve every count exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.counts import MINUTE_US, Counts
+from traces.errors import TraceError
+from traces.trace import Trace
+
+Method = Literal["uniform", "exponential", "equidistant", "timer_phase"]
+"""How requests are placed inside their minute."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+def expand(
+    counts: Counts,
+    method: Method = "uniform",
+    seed: int = 0,
+    functions: Sequence[int] | NDArray[np.integer] | None = None,
+    minutes: tuple[int, int] | None = None,
+) -> Trace:
+    """Place each counted request at a microsecond of its minute.
+
+    Draws are keyed by (seed, function, minute), a function being known by owner, application and name: neither the
+    selection of functions nor that of minutes moves an arrival.
+
+    Args:
+        counts: The table.
+        method: ``uniform``: independent and uniform in the minute.  ``exponential``: exponential gaps, rescaled to fill
+            the minute, cut open at a random place.  ``equidistant``: the k-th of n at k/n of the minute.
+            ``timer_phase``: functions whose trigger is "timer" equidistant, all shifted by one random phase of the
+            function; the others uniform.
+        seed: Seed of the draws.
+        functions: Rows to expand, in the order the trace shall number them; None for all.
+        minutes: Half-open range of columns, counted from 0; None for all.  The trace starts with the first of them.
+
+    Returns:
+        The trace.  Where the mean run time of every function with requests is known, each request gets its function's.
+
+    Raises:
+        TraceError: An unknown method, or rows or minutes outside the table.
+    """
+    if method not in METHODS:
+        raise TraceError(f"unknown expansion {method!r}, expected one of {', '.join(METHODS)}")
+    first, last = (0, counts.minutes) if minutes is None else minutes
+    if not 0 <= first < last <= counts.minutes:
+        raise TraceError(f"minutes {first}..{last} must be ascending and lie in 0..{counts.minutes}")
+    rows = list(range(len(counts.names))) if functions is None else [int(i) for i in functions]
+    if rows and not 0 <= min(rows) <= max(rows) < len(counts.names):
+        raise TraceError(f"functions must lie in 0..{len(counts.names) - 1}")
+
+    parts = list(_arrivals(counts, method, seed, rows, first, last))
+    sizes = np.array([len(part) for part in parts], dtype=np.int64)
+    arrival_function = np.repeat(np.arange(len(rows), dtype=np.int32), sizes)
+    mean_us = counts.duration_ms[rows] * 1000.0
+    known = not np.isnan(mean_us[sizes > 0]).any()
+    first_label = counts.first_minute + first
+    return Trace.build(
+        names=[counts.names[i] for i in rows],
+        owners=[counts.owners[i] for i in rows],
+        triggers=[counts.triggers[i] for i in rows],
+        arrival_us=np.concatenate(parts) if parts else np.zeros(0, np.int64),
+        arrival_function=arrival_function,
+        duration_us=np.rint(mean_us[arrival_function]).astype(np.int64) if known else None,
+        end_us=(last - first) * MINUTE_US,
+        source=counts.source,
+        licence=counts.licence,
+        window=f"minutes {first_label}..{first_label + last - first - 1}",
+        expansion=method,
+        seed=None if method == "equidistant" else seed,
+    )
+
+
+def function_arrivals(counts: Counts, method: Method, seed: int, function: int) -> NDArray[np.int64]:
+    """Arrivals of one function over the whole table, int64 microseconds, ascending; see :func:`expand`."""
+    return next(_arrivals(counts, method, seed, [function], 0, counts.minutes))
+
+
+def _arrivals(
+    counts: Counts, method: Method, seed: int, rows: Sequence[int], first: int, last: int
+) -> Iterator[NDArray[np.int64]]:
+    for row in rows:
+        per_minute = counts.counts[row, first:last].astype(np.int64)
+        before = counts.counts[row, :first]
+        timer = method == "timer_phase" and counts.triggers[row] == "timer"
+        if method == "equidistant" or timer:
+            phase_us = _microseconds(_generator(counts, seed, row, 0).random(1)) if timer else 0
+            offset_us = (_rank(per_minute) * MINUTE_US // np.repeat(per_minute, per_minute) + phase_us) % MINUTE_US
+        elif method == "exponential":
+            # One draw for each gap and one for the cut of each minute that has requests.
+            skip = int(before.sum(dtype=np.int64)) + int(np.count_nonzero(before))
+            offset_us = _exponential(per_minute[per_minute > 0], _generator(counts, seed, row, skip))
+        else:
+            generator = _generator(counts, seed, row, int(before.sum(dtype=np.int64)))
+            offset_us = _microseconds(generator.random(int(per_minute.sum())))
+        arrival_us = np.repeat(np.arange(last - first, dtype=np.int64) * MINUTE_US, per_minute) + offset_us
+        arrival_us.sort()
+        yield arrival_us
+
+
+def _microseconds(fraction: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Fractions of a minute, below 1, as whole microseconds."""
+    return (fraction * MINUTE_US).astype(np.int64)
+
+
+def _generator(counts: Counts, seed: int, row: int, skip: int) -> np.random.Generator:
+    """The function's own stream, moved on by the draws of the minutes before."""
+    identity = "\0".join((counts.owners[row], counts.apps[row], counts.names[row]))
+    key = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:16], "little")
+    bits = np.random.PCG64(np.random.SeedSequence((seed, key)))
+    return np.random.Generator(bits.advance(skip))
+
+
+def _rank(per_minute: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Position of each request within its minute: 0, 1, ... for every minute."""
+    starts = np.cumsum(per_minute) - per_minute
+    return np.arange(int(per_minute.sum()), dtype=np.int64) - np.repeat(starts, per_minute)
+
+
+def _exponential(busy: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+    """Offsets in microseconds of exponential gaps scaled to fill their minute and turned by a uniform cut.
+
+    The gaps close to a ring of one minute that is cut open at random; without the cut each busy minute would have a
+    request at its first microsecond.
+
+    Args:
+        busy: Requests of each minute that has any.
+        generator: Source of the draws.
+    """
+    if len(busy) == 0:
+        return np.zeros(0, np.int64)
+    draws = generator.random(int(busy.sum()) + len(busy))
+    cut_at = np.cumsum(busy + 1) - 1
+    starts = np.cumsum(busy) - busy
+    gaps = -np.log1p(-np.delete(draws, cut_at))
+    total = np.add.reduceat(gaps, starts)
+    # Gaps of exactly 0 only have no scale; they then share one instant.
+    scale = MINUTE_US / np.where(total > 0, total, 1.0)
+    # Whole microseconds before the running sum: it is then exact, so no minute hangs on the ones before it.
+    gaps_us = np.rint(gaps * np.repeat(scale, busy)).astype(np.int64)
+    running_us = np.cumsum(gaps_us)
+    turn_us = _microseconds(draws[cut_at]) - (running_us[starts] - gaps_us[starts])
+    return (running_us + np.repeat(turn_us, busy)) % MINUTE_US

@@ -1,0 +1,189 @@
+"""A trace: which function is asked when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.errors import TraceError
+
+
+@dataclass(frozen=True)
+class TraceMetadata:
+    """Where a trace comes from.
+
+    Attributes:
+        source: The data set, and the file read.
+        licence: Its licence.
+        window: The part of the data set that is covered, in words.
+        expansion: How times inside a minute or second were made ("none" for exact times).
+        seed: Seed of that expansion, None where nothing was drawn.
+        content_hash: SHA-256 of names, owners, triggers, arrivals, durations and length.
+    """
+
+    source: str
+    licence: str
+    window: str
+    expansion: str
+    seed: int | None
+    content_hash: str
+
+
+def content_hash(
+    names: Sequence[str],
+    owners: Sequence[str],
+    triggers: Sequence[str],
+    arrival_us: NDArray[np.int64],
+    arrival_function: NDArray[np.int32],
+    duration_us: NDArray[np.int64],
+    end_us: int,
+) -> str:
+    """SHA-256 of a trace's content, the same on every machine (little-endian integers, UTF-8 names)."""
+    digest = hashlib.sha256()
+    for text in (*names, *owners, *triggers):
+        digest.update(text.encode())
+        digest.update(b"\0")
+    digest.update(f"{len(names)} {len(arrival_us)} {len(duration_us)} {end_us}".encode())
+    digest.update(np.ascontiguousarray(arrival_us, dtype="<i8").data)
+    digest.update(np.ascontiguousarray(arrival_function, dtype="<i4").data)
+    digest.update(np.ascontiguousarray(duration_us, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """R requests to F functions, in order of time; build one with :meth:`build`.
+
+    Attributes:
+        names: Function names, unique.
+        owners: Owner (tenant) of each function, "" where unknown.
+        arrival_us: int64 (R,), ascending, microseconds from the start of the trace.
+        arrival_function: int32 (R,), index into ``names``.
+        duration_us: int64 (R,), run time, or an empty array where unknown.
+        end_us: Length of the trace; every arrival lies before it.
+        metadata: Where it comes from.
+        triggers: Trigger of each function, "" where unknown.
+
+    Raises:
+        TraceError: Lengths, indices or times that do not fit each other.
+    """
+
+    names: tuple[str, ...]
+    owners: tuple[str, ...]
+    arrival_us: NDArray[np.int64]
+    arrival_function: NDArray[np.int32]
+    duration_us: NDArray[np.int64]
+    end_us: int
+    metadata: TraceMetadata
+    triggers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        functions, requests = len(self.names), len(self.arrival_us)
+        if len(set(self.names)) != functions:
+            raise TraceError("names must be unique")
+        if len(self.owners) != functions or len(self.triggers) != functions:
+            raise TraceError(f"owners and triggers must have one entry for each of the {functions} names")
+        if len(self.arrival_function) != requests or len(self.duration_us) not in (0, requests):
+            raise TraceError(f"arrival_function and duration_us must have {requests} entries, as arrival_us has")
+        if requests == 0:
+            return
+        if np.any(np.diff(self.arrival_us) < 0):
+            raise TraceError("arrival_us must be ascending")
+        if self.arrival_us[0] < 0 or self.arrival_us[-1] >= self.end_us:
+            raise TraceError(f"arrival_us must lie in 0..{self.end_us - 1}")
+        if self.arrival_function.min() < 0 or self.arrival_function.max() >= functions:
+            raise TraceError(f"arrival_function must lie in 0..{functions - 1}")
+        if len(self.duration_us) and self.duration_us.min() < 0:
+            raise TraceError("duration_us must not be negative")
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        names: Sequence[str],
+        arrival_us: NDArray[np.int64],
+        arrival_function: NDArray[np.int32],
+        end_us: int,
+        owners: Sequence[str] | None = None,
+        triggers: Sequence[str] | None = None,
+        duration_us: NDArray[np.int64] | None = None,
+        source: str,
+        licence: str,
+        window: str,
+        expansion: str,
+        seed: int | None = None,
+    ) -> Self:
+        """Sort the arrivals by (time, function), check them and hash the content.
+
+        Args are the attributes of the class and of :class:`TraceMetadata`; arrivals may come in any order.
+        """
+        arrival_us = np.asarray(arrival_us, dtype=np.int64)
+        arrival_function = np.asarray(arrival_function, dtype=np.int32)
+        duration_us = np.zeros(0, np.int64) if duration_us is None else np.asarray(duration_us, dtype=np.int64)
+        order = np.lexsort((arrival_function, arrival_us))
+        arrival_us, arrival_function = arrival_us[order], arrival_function[order]
+        if len(duration_us):
+            duration_us = duration_us[order]
+        owners = ("",) * len(names) if owners is None else tuple(owners)
+        triggers = ("",) * len(names) if triggers is None else tuple(triggers)
+        digest = content_hash(names, owners, triggers, arrival_us, arrival_function, duration_us, end_us)
+        return cls(
+            names=tuple(names),
+            owners=owners,
+            arrival_us=arrival_us,
+            arrival_function=arrival_function,
+            duration_us=duration_us,
+            end_us=int(end_us),
+            metadata=TraceMetadata(source, licence, window, expansion, seed, digest),
+            triggers=triggers,
+        )
+
+    def select(self, function_indices: Sequence[int] | NDArray[np.integer]) -> Trace:
+        """The requests of these functions only; the functions are renumbered in the order given."""
+        rows = np.asarray(function_indices, dtype=np.int64)
+        renumbered = np.full(len(self.names), -1, np.int32)
+        renumbered[rows] = np.arange(len(rows), dtype=np.int32)
+        functions = renumbered[self.arrival_function]
+        return self._part(functions >= 0, rows, functions, 0, self.end_us, self.metadata.window)
+
+    def between(self, start_us: int, end_us: int) -> Trace:
+        """The requests with start_us <= arrival < end_us, counted from start_us; all functions stay.
+
+        Raises:
+            TraceError: A span that is empty or leaves the trace.
+        """
+        if not 0 <= start_us < end_us <= self.end_us:
+            raise TraceError(f"span {start_us}..{end_us} us must be ascending and lie in 0..{self.end_us} us")
+        first, last = np.searchsorted(self.arrival_us, (start_us, end_us))
+        window = f"{start_us}..{end_us} us of {self.metadata.window}"
+        every = np.arange(len(self.names))
+        return self._part(slice(int(first), int(last)), every, self.arrival_function, start_us, end_us, window)
+
+    def _part(
+        self,
+        keep: slice | NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        functions: NDArray[np.int32],
+        start_us: int,
+        end_us: int,
+        window: str,
+    ) -> Trace:
+        return Trace.build(
+            names=[self.names[i] for i in rows],
+            owners=[self.owners[i] for i in rows],
+            triggers=[self.triggers[i] for i in rows],
+            arrival_us=self.arrival_us[keep] - start_us,
+            arrival_function=functions[keep],
+            duration_us=self.duration_us[keep] if len(self.duration_us) else None,
+            end_us=end_us - start_us,
+            source=self.metadata.source,
+            licence=self.metadata.licence,
+            window=window,
+            expansion=self.metadata.expansion,
+            seed=self.metadata.seed,
+        )
