@@ -102,7 +102,7 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
         The profiles in the order of the file; at least one.
 
     Raises:
-        ProfileError: names the file, the row (the first row below the header is row 1) and the column.
+        ProfileError: names the file, the row (the header is row 1) and the column.
     """
     path = _FOLDER / f"{name_or_path}.csv" if str(name_or_path) in catalogue_names() else Path(name_or_path)
     try:
@@ -116,7 +116,7 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
     _check_header(path, header)
     if not rows:
         raise ProfileError(f"{path}: has no rows; one row a function is needed")
-    profiles = tuple(_read_row(path, number, header, row) for number, row in enumerate(rows, start=1))
+    profiles = tuple(_read_row(path, number, header, row) for number, row in enumerate(rows, start=2))
     _check_unique(path, profiles)
     return profiles
 
@@ -144,7 +144,7 @@ def _read_row(path: Path, number: int, header: list[str], row: list[str]) -> Fun
 
 def _check_unique(path: Path, profiles: tuple[FunctionProfile, ...]) -> None:
     first_row: dict[str, int] = {}
-    for number, profile in enumerate(profiles, start=1):
+    for number, profile in enumerate(profiles, start=2):
         earlier = first_row.setdefault(profile.name, number)
         if earlier != number:
             raise ProfileError(f"{path}, row {number}, column name: {profile.name} is already in row {earlier}")

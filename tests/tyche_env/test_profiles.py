@@ -74,16 +74,16 @@ def test_a_catalogue_of_the_users_own_is_read_from_its_path(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_ms": "-1"}, "row 2, column model_ms"),
-        ({"model_ms": "fast"}, "row 2, column model_ms"),
-        ({"model_ms": "nan"}, "row 2, column model_ms"),
-        ({"hold_mb": "0"}, "row 2, column hold_mb"),
-        ({"hold_mb": "600.5"}, "row 2, column hold_mb"),
+        ({"model_ms": "-1"}, "row 3, column model_ms"),
+        ({"model_ms": "fast"}, "row 3, column model_ms"),
+        ({"model_ms": "nan"}, "row 3, column model_ms"),
+        ({"hold_mb": "0"}, "row 3, column hold_mb"),
+        ({"hold_mb": "600.5"}, "row 3, column hold_mb"),
         ({"peak_mb": "500"}, "hold_mb <= peak_mb <= container_mb"),
         ({"container_mb": "512"}, "hold_mb <= peak_mb <= container_mb"),
-        ({"source": ""}, "row 2, column source"),
+        ({"source": ""}, "row 3, column source"),
         ({"assumed": "speed"}, "names columns that do not exist: speed"),
-        ({"name": "f"}, "row 2, column name: f is already in row 1"),
+        ({"name": "f"}, "row 3, column name: f is already in row 2"),
     ],
 )
 def test_a_bad_row_is_refused_by_file_row_and_column(tmp_path: Path, change: dict[str, str], message: str) -> None:
@@ -119,8 +119,8 @@ def test_files_that_are_missing_empty_or_of_another_kind_are_refused(tmp_path: P
     with pytest.raises(ProfileError, match="no CSV file in UTF-8"):
         load_catalogue(path)
     path.write_text(",".join(ROW) + "\n" + ",".join([*ROW.values(), "extra"]) + "\n", encoding="utf-8")
-    with pytest.raises(ProfileError, match="row 1: has 15 cells instead of 14"):
+    with pytest.raises(ProfileError, match="row 2: has 15 cells instead of 14"):
         load_catalogue(path)
     path.write_text(",".join(ROW) + "\nf,1\n", encoding="utf-8")
-    with pytest.raises(ProfileError, match="row 1: has 2 cells instead of 14"):
+    with pytest.raises(ProfileError, match="row 2: has 2 cells instead of 14"):
         load_catalogue(path)

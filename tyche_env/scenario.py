@@ -1,0 +1,445 @@
+"""Scenarios: everything that defines an experiment, as frozen models read from YAML.
+
+A scenario names the cluster, the functions, the trace with its windows, the platform's policies, the controller's
+settings and the prices.
+:meth:`Scenario.world` turns it, for one window and one seed, into the plain integers of a
+:class:`~tyche_env.world.World`.  Unknown keys are refused.  Named scenarios lie in ``scenarios/*.yaml``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from traces import TraceError, Window
+from tyche_env.errors import UserError
+from tyche_env.part import Part
+from tyche_env.profiles import FunctionProfile, load_catalogue
+from tyche_env.sources import TraceSettings, read_source, requests_of, windows_of
+from tyche_env.world import (
+    AfterRun,
+    FunctionTable,
+    Isolation,
+    Kernel,
+    Prewarm,
+    Routing,
+    Settings,
+    World,
+    WorldError,
+)
+
+_FOLDER = Path(__file__).with_name("scenarios")
+
+Mode = Literal["paper", "realistic"]
+SplitName = Literal["train", "validation", "test"]
+PrewarmName = Literal["openwhisk", "histogram"]
+Fate = Literal["keep", "reload", "discard"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ScenarioError(UserError):
+    """A scenario that is wrong or cannot be run; the message names the file or field and what would be right."""
+
+
+class NodeGroup(Part):
+    """``count`` equal nodes; GPU memory is that of one GPU.  Memory in MB of 10^6 bytes."""
+
+    count: Count = 1
+    memory_mb: Annotated[int, Field(gt=0)]
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    gpu_memory_mb: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _gpus_have_memory(self) -> NodeGroup:
+        if (self.gpus > 0) != (self.gpu_memory_mb > 0):
+            raise ValueError("gpus and gpu_memory_mb must be given together")
+        return self
+
+
+class Cluster(Part):
+    """The machines."""
+
+    nodes: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
+
+
+class Functions(Part):
+    """How the functions of the trace become ML functions.
+
+    Attributes:
+        catalogue: name of a shipped catalogue, or path of a CSV file.
+        profiles: names of the profiles used, in this order; unset: the whole catalogue.
+        assign: ``cycle``: profile (index of the function in the whole trace) mod (number of profiles), so that a
+            function keeps its profile in every window; ``position``: by its place in the window instead, so that
+            each window has every profile equally often.
+        container_mb: size of every container; unset: the profile's.
+        tenants: ``one`` for all, or one a ``owner`` of the trace.
+        noise: whether latencies vary by the profile's sigma.
+    """
+
+    catalogue: str
+    profiles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    assign: Literal["cycle", "position"] = "cycle"
+    container_mb: Annotated[int, Field(gt=0)] | None = None
+    tenants: Literal["one", "owner"] = "one"
+    noise: bool = True
+
+    def selected(self) -> tuple[FunctionProfile, ...]:
+        """The profiles in use, in order."""
+        catalogue = {profile.name: profile for profile in load_catalogue(self.catalogue)}
+        names = self.profiles or tuple(catalogue)
+        for name in names:
+            if name not in catalogue:
+                known = ", ".join(catalogue)
+                raise ScenarioError(f"functions.profiles: {name!r} is not in {self.catalogue}; it has {known}")
+            needed_mb = catalogue[name].peak_mb
+            if self.container_mb is not None and self.container_mb < needed_mb:
+                raise ScenarioError(
+                    f"functions.container_mb: {self.container_mb} MB is too small for {name}, which needs {needed_mb} MB"
+                )
+        return tuple(catalogue[name] for name in names)
+
+
+class PrewarmSettings(Part):
+    """The platform's container policy."""
+
+    policy: PrewarmName = "openwhisk"
+    keep_alive_s: Positive = 600
+
+
+class Controller(Part):
+    """The controller's settings; see :class:`~tyche_env.world.Settings` for their meaning.
+
+    ``displace_percent`` follows the mode unless it is given; null means never.
+    """
+
+    window: Annotated[int, Field(ge=1, le=64)] = 10
+    p_load: Probability = 0.06
+    p_offload: Probability = 0.94
+    prior_gap_s: Positive = 600
+    copies: Annotated[int, Field(ge=1, le=8)] = 1
+    displace_percent: Annotated[int, Field(ge=0)] | Literal["by-mode"] | None = "by-mode"
+    scheduling_ms: NotNegative = 0
+    clear_ms: NotNegative = 0
+    command_ms: NotNegative = 0
+    offload_ms: NotNegative = 0
+
+    @model_validator(mode="after")
+    def _loads_before_it_offloads(self) -> Controller:
+        if not self.p_load < self.p_offload:
+            raise ValueError(f"p_load must be below p_offload, got {self.p_load} and {self.p_offload}")
+        return self
+
+
+class AfterRunFates(Part):
+    """What becomes of a process after its run, without a pre-loader and with one."""
+
+    platform: Fate
+    preloader: Fate
+
+
+class Reward(Part):
+    """Prices of resources in the reward, in seconds of waiting; all off by default."""
+
+    container_rent_per_gb_s: NotNegative = 0
+    preload_rent_per_gb_s: NotNegative = 0
+    gpu_rent_per_gb_s: NotNegative = 0
+    load_per_s: NotNegative = 0
+
+
+class Prices(Part):
+    """Prices for the reported cost, with the day on which they held."""
+
+    date: date
+    source: str
+    container_usd_per_gb_s: NotNegative
+    gpu_usd_per_gb_s: NotNegative
+    request_usd: NotNegative
+
+
+class _Preset(Part):
+    """What a mode decides."""
+
+    after_run: AfterRunFates
+    busy_counts: bool
+    displace_percent: int | None
+
+
+_PRESETS: dict[Mode, _Preset] = {
+    "paper": _Preset(
+        after_run=AfterRunFates(platform="discard", preloader="keep"), busy_counts=False, displace_percent=None
+    ),
+    "realistic": _Preset(
+        after_run=AfterRunFates(platform="keep", preloader="keep"), busy_counts=True, displace_percent=10
+    ),
+}
+
+
+class Scenario(Part):
+    """One experiment.
+
+    Attributes:
+        mode: ``paper``: a process ends with its run unless a pre-loader keeps it; ``realistic``: it survives.
+        after_run: follows the mode unless it is given.
+        decision_interval_s: seconds between two decisions of a policy outside event mode.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: str
+    description: str = ""
+    mode: Mode = "realistic"
+    cluster: Cluster
+    functions: Functions
+    trace: TraceSettings
+    prewarm: PrewarmSettings = PrewarmSettings()
+    routing: Literal["hash", "ring"] = "ring"
+    controller: Controller = Controller()
+    after_run: AfterRunFates | None = None
+    isolation: Literal["none", "tenant", "strict"] = "tenant"
+    decision_interval_s: Positive = 10
+    reward: Reward = Reward()
+    prices: Prices
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Names of the shipped scenarios."""
+        return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Scenario:
+        """Read a shipped scenario by its name, or any by the path of its YAML file.
+
+        Raises:
+            ScenarioError: names the file, the field and what would be right.
+        """
+        known = cls.names()
+        path = _FOLDER / f"{name_or_path}.yaml" if str(name_or_path) in known else Path(name_or_path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            close = difflib.get_close_matches(str(name_or_path), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"shipped scenarios are {', '.join(known)}"
+            raise ScenarioError(f"scenario {name_or_path}: cannot be read ({error.strerror}); {hint}") from None
+        except UnicodeDecodeError:
+            raise ScenarioError(f"{path}: is no text in UTF-8") from None
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ScenarioError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+        return _validated(content, str(path))
+
+    def with_(self, **changes: Any) -> Scenario:
+        """The scenario with some values changed.
+
+        Args:
+            changes: keys are fields, or dotted paths (``with_(**{"prewarm.keep_alive_s": 60})``); a mapping changes
+                only the keys that it names, anything else replaces the old value.
+
+        Raises:
+            ScenarioError: a key is unknown or a value is out of range.
+        """
+        content = self.model_dump()
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            for parent in reversed(parents):
+                value, last = {last: value}, parent
+            content = _merged(content, {last: value})
+        return _validated(content, f"scenario {self.name}")
+
+    def to_yaml(self) -> str:
+        """The whole scenario, defaults included; reading it back gives an equal one."""
+        return cast(str, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits over everything that can change a result, the profiles' numbers included."""
+        content = self.model_dump(mode="json", exclude={"name", "title", "description"})
+        content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def windows(self, split: SplitName = "test") -> tuple[Window, ...]:
+        """The windows of one split; the first few cover many function groups and times.
+
+        Raises:
+            ScenarioError: a split has no room for a window, or the trace is broken.
+            SourceError: the trace's files are missing.
+        """
+        try:
+            return windows_of(self.trace)[split]
+        except TraceError as error:
+            raise ScenarioError(f"scenario {self.name}: {error}") from None
+
+    def world(
+        self,
+        split: SplitName = "test",
+        window: int = 0,
+        seed: int = 0,
+        kernel: str | Kernel = Kernel.NONE,
+        event_mode: bool = True,
+        prewarm: PrewarmName | None = None,
+        mode: Mode | None = None,
+    ) -> World:
+        """The world of one window.
+
+        Args:
+            split: the split that the window belongs to.
+            window: index of the window in its split.
+            seed: key of the expansion of counts and of every draw of the run.
+            kernel: the policy's row kernel, or its name in small letters.
+            event_mode: whether the controller asks the kernel at each arrival and timer.
+            prewarm: the platform's policy, if not the scenario's.
+            mode: the mode, if not the scenario's.
+
+        Raises:
+            ScenarioError: no such window or kernel, or a world that no engine can run.
+        """
+        if mode not in (None, self.mode):
+            return self.with_(mode=mode).world(split, window, seed, kernel, event_mode, prewarm)
+        windows = self.windows(split)
+        if not 0 <= window < len(windows):
+            raise ScenarioError(
+                f"scenario {self.name}: split {split} has windows 0 to {len(windows) - 1}, there is no {window}"
+            )
+        chosen = windows[window]
+        profiles = self._profiles_of(chosen)
+        requests = requests_of(self.trace, seed, chosen.functions)
+        requests = requests.between(chosen.start_us, chosen.end_us)
+        durations_us = requests.duration_us
+        if self.trace.durations == "profile":
+            durations_us = np.empty(0, dtype=np.int64)
+        elif len(durations_us) == 0:
+            raise ScenarioError(f"scenario {self.name}: trace.durations is 'trace', but the trace gives no durations")
+        nodes = [group for group in self.cluster.nodes for _ in range(group.count)]
+        gpus = [(node, group.gpu_memory_mb) for node, group in enumerate(nodes) for _ in range(group.gpus)]
+        world = World(
+            functions=self._function_table(chosen, profiles),
+            node_memory_mb=np.array([group.memory_mb for group in nodes], dtype=np.int64),
+            gpu_node=np.array([node for node, _ in gpus], dtype=np.int64),
+            gpu_memory_mb=np.array([memory_mb for _, memory_mb in gpus], dtype=np.int64),
+            arrival_us=requests.arrival_us,
+            arrival_function=requests.arrival_function,
+            arrival_duration_us=durations_us,
+            score_from_us=chosen.score_from_us - chosen.start_us,
+            end_us=chosen.end_us - chosen.start_us,
+            settings=self._settings(seed, _kernel(kernel), event_mode, prewarm or self.prewarm.policy),
+            names=requests.names,
+        )
+        try:
+            return world.validate()
+        except WorldError as error:
+            raise ScenarioError(f"scenario {self.name}, {split} window {window}: {error}") from None
+
+    def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
+        """The profile of each function of a window."""
+        profiles = self.functions.selected()
+        places = window.functions if self.functions.assign == "cycle" else range(len(window.functions))
+        return tuple(profiles[place % len(profiles)] for place in places)
+
+    def _function_table(self, window: Window, profiles: tuple[FunctionProfile, ...]) -> FunctionTable:
+        tenants = [0] * len(profiles)
+        if self.functions.tenants == "owner":
+            owners = read_source(self.trace).owners
+            number = {owner: index for index, owner in enumerate(dict.fromkeys(owners))}
+            tenants = [number[owners[function]] for function in window.functions]
+        return FunctionTable.from_rows(
+            [
+                {
+                    "tenant": tenant,
+                    "container_mb": self.functions.container_mb or profile.container_mb,
+                    "hold_mb": profile.hold_mb,
+                    "peak_mb": profile.peak_mb,
+                    "gpu_mb": profile.gpu_mb,
+                    "init_us": _us(profile.container_init_ms),
+                    "library_us": _us(profile.library_ms),
+                    "model_us": _us(profile.model_ms),
+                    "transfer_us": _us(profile.transfer_ms),
+                    "inference_us": _us(profile.inference_ms),
+                    "gpu_inference_us": _us(profile.gpu_inference_ms),
+                    "sigma_ppm": round(profile.sigma * 1_000_000) if self.functions.noise else 0,
+                }
+                for tenant, profile in zip(tenants, profiles, strict=True)
+            ]
+        )
+
+    def _settings(self, seed: int, kernel: Kernel, event_mode: bool, prewarm: PrewarmName) -> Settings:
+        preset = _PRESETS[self.mode]
+        fates = self.after_run or preset.after_run
+        controller = self.controller
+        displace = controller.displace_percent
+        if displace == "by-mode":
+            displace = preset.displace_percent
+        return Settings(
+            seed=seed,
+            kernel=kernel,
+            event_mode=event_mode,
+            window=controller.window,
+            load_ppm=_hazard_ppm(controller.p_load),
+            offload_ppm=_hazard_ppm(controller.p_offload),
+            prior_gap_us=round(controller.prior_gap_s * 1_000_000),
+            prewarm={"openwhisk": Prewarm.KEEP_ALIVE, "histogram": Prewarm.HISTOGRAM}[prewarm],
+            keep_alive_us=round(self.prewarm.keep_alive_s * 1_000_000),
+            routing=Routing[self.routing.upper()],
+            isolation=Isolation[self.isolation.upper()],
+            after_run_platform=AfterRun[fates.platform.upper()],
+            after_run_preloader=AfterRun[fates.preloader.upper()],
+            busy_counts=preset.busy_counts,
+            copies=controller.copies,
+            displace_percent=-1 if displace is None else displace,
+            scheduling_us=_us(controller.scheduling_ms),
+            clear_us=_us(controller.clear_ms),
+            command_us=_us(controller.command_ms),
+            offload_us=_us(controller.offload_ms),
+        )
+
+
+def _validated(content: object, where: str) -> Scenario:
+    """Build a scenario; the first mistake becomes one line that names the place."""
+    if not isinstance(content, Mapping):
+        raise ScenarioError(f"{where}: needs keys such as name, cluster, functions and trace")
+    try:
+        return Scenario.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ScenarioError(f"{where}: {f'{place}: ' if place else ''}{message}") from None
+
+
+def _merged(old: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``old`` with nested mappings merged key by key and everything else replaced."""
+    merged = dict(old)
+    for key, value in changes.items():
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _kernel(kernel: str | Kernel) -> Kernel:
+    if isinstance(kernel, Kernel):
+        return kernel
+    try:
+        return Kernel[kernel.upper().replace("-", "_")]
+    except KeyError:
+        known = ", ".join(member.name.lower().replace("_", "-") for member in Kernel)
+        raise ScenarioError(f"kernel {kernel!r} is unknown; kernels are {known}") from None
+
+
+def _us(duration_ms: float) -> int:
+    return round(duration_ms * 1000)
+
+
+def _hazard_ppm(probability: float) -> int:
+    """-ln(1 - p) in 1e-6: how far a Poisson process has to go until an arrival is that probable."""
+    return round(-math.log1p(-probability) * 1_000_000)

@@ -1,0 +1,196 @@
+"""Where a scenario's requests come from: trace files or a synthesis, read once a process.
+
+Reading, expanding counts into arrivals and planning windows are cached, since evaluation asks for many windows of the
+same trace.  Trace files lie in the folder that the environment variable TYCHE_TRACES names.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+import traces
+from traces import Counts, Split, Trace, Window
+from tyche_env.errors import UserError
+from tyche_env.part import Part
+
+VARIABLE = "TYCHE_TRACES"
+"""Environment variable that names the folder of the trace files."""
+
+FILES: dict[str, tuple[str, ...]] = {
+    "azure2019-8h": (
+        "azure2019_8h_invocations.csv.gz",
+        "azure2019_8h_durations.csv.gz",
+        "azure2019_8h_memory.csv.gz",
+    ),
+    "azure2019-day": ("azure2019_day_unique_A.csv.gz",),
+    "alibaba-gentd26": ("alibaba_gentd26_requests_to_1130.csv.gz",),
+}
+"""Files of each family, in the order in which its reader takes them."""
+
+_DESCRIBED_AT = {
+    "azure2019-8h": "github.com/Azure/AzurePublicDataset",
+    "azure2019-day": "github.com/Azure/AzurePublicDataset",
+    "alibaba-gentd26": "github.com/alibaba/clusterdata",
+}
+
+_MINUTE_US = 60_000_000
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class SourceError(UserError):
+    """A trace that is not there; the message names the variable, the file and what to do instead."""
+
+
+class Synthesis(Part):
+    """Size and seed of a synthetic trace."""
+
+    functions: Count
+    minutes: Count
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Splits(Part):
+    """Which share of the shuffled functions and of the trace's time each split may use."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+class TraceSettings(Part):
+    """Where requests come from and how they are cut into windows.
+
+    Attributes:
+        family: the form of the trace.
+        file: the Parquet file of the family ``parquet``; a relative path is looked for in the working directory, then
+            in TYCHE_TRACES.
+        synthesis: size of the family ``synthetic``.
+        expansion: how counts per minute become arrival times; without effect on traces that have times.
+        min_requests: functions with fewer requests in the whole trace are left out.
+        max_rate_per_min: functions with more requests a minute, averaged over the whole trace, are left out.
+        durations: inference times from the ``profile`` or from the ``trace``.
+        group_size: functions in one window.
+        window_min: scored minutes of one window.
+        warm_up_min: minutes before them that are simulated but not scored.
+        splits: which functions and times belong to which split.
+    """
+
+    family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "parquet"]
+    file: str | None = None
+    synthesis: Synthesis | None = None
+    expansion: Literal["uniform", "exponential", "equidistant", "timer_phase"] = "uniform"
+    min_requests: Annotated[int, Field(ge=0)] = 1
+    max_rate_per_min: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    durations: Literal["profile", "trace"] = "profile"
+    group_size: Count
+    window_min: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    warm_up_min: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60
+    splits: Splits
+
+    @model_validator(mode="after")
+    def _family_has_what_it_needs(self) -> TraceSettings:
+        for key, family in (("file", "parquet"), ("synthesis", "synthetic")):
+            if (getattr(self, key) is not None) != (self.family == family):
+                raise ValueError(f"{key} belongs to the family {family} and to no other; the family is {self.family}")
+        return self
+
+
+def trace_files(settings: TraceSettings) -> tuple[Path, ...]:
+    """The files to read, none for a synthetic trace.
+
+    Raises:
+        SourceError: the variable or a file is missing.
+    """
+    folder = os.environ.get(VARIABLE, "")
+    if settings.file is not None:
+        candidates = [Path(settings.file), *([Path(folder) / settings.file] if folder else [])]
+        for path in candidates:
+            if path.is_file():
+                return (path.resolve(),)
+        raise SourceError(f"trace.file: no such file: {', '.join(map(str, candidates))}")
+    names = FILES.get(settings.family, ())
+    missing = [name for name in names if not folder or not (Path(folder) / name).is_file()]
+    if missing:
+        state = f"{folder} lacks {missing[0]}" if folder else "it is not set"
+        raise SourceError(
+            f"the environment variable {VARIABLE} must name the folder of {', '.join(names)}, but {state}; "
+            f"the public data set is described at {_DESCRIBED_AT[settings.family]}; the scenario 'small' needs no files"
+        )
+    return tuple((Path(folder) / name).resolve() for name in names)
+
+
+def read_source(settings: TraceSettings) -> Counts | Trace:
+    """The whole trace: counts per minute or arrivals, whichever its form has.
+
+    Raises:
+        SourceError: a file is missing.
+        TraceError: a file is broken.
+    """
+    return _read(settings, trace_files(settings))
+
+
+def requests_of(settings: TraceSettings, seed: int, functions: tuple[int, ...]) -> Trace:
+    """The requests of some functions over the whole time of the trace.
+
+    Args:
+        settings: what is read.
+        seed: key of the expansion of counts.
+        functions: indices in the whole trace; function k of the result is ``functions[k]``.
+    """
+    return _requests(settings, trace_files(settings), seed, functions)
+
+
+def windows_of(settings: TraceSettings) -> dict[str, tuple[Window, ...]]:
+    """The windows of each split, over the functions that pass the filters.
+
+    Raises:
+        TraceError: a split has no room for a window.
+    """
+    return _windows(settings, trace_files(settings))
+
+
+@lru_cache(maxsize=4)
+def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
+    if settings.synthesis is not None:
+        return traces.synthesize(traces.SynthesisConfig(**settings.synthesis.model_dump()))
+    if settings.family == "parquet":
+        return traces.read_parquet(*files)
+    if settings.family == "alibaba-gentd26":
+        return traces.read_gentd26(*files)
+    return traces.read_azure2019(*files)
+
+
+@lru_cache(maxsize=16)
+def _requests(settings: TraceSettings, files: tuple[Path, ...], seed: int, functions: tuple[int, ...]) -> Trace:
+    content = _read(settings, files)
+    if isinstance(content, Counts):
+        return traces.expand(content, method=settings.expansion, seed=seed, functions=functions)
+    return content.select(functions)
+
+
+@lru_cache(maxsize=4)
+def _windows(settings: TraceSettings, files: tuple[Path, ...]) -> dict[str, tuple[Window, ...]]:
+    content = _read(settings, files)
+    if isinstance(content, Counts):
+        requests = content.counts.sum(axis=1, dtype=np.int64)
+    else:
+        requests = np.bincount(content.arrival_function, minlength=len(content.names))
+    fits = requests >= settings.min_requests
+    if settings.max_rate_per_min is not None:
+        fits &= requests <= settings.max_rate_per_min * content.end_us / _MINUTE_US
+    return traces.plan_windows(
+        np.flatnonzero(fits).tolist(),
+        content.end_us,
+        dict(settings.splits),
+        settings.group_size,
+        round(settings.window_min * _MINUTE_US),
+        round(settings.warm_up_min * _MINUTE_US),
+        seed=0,
+    )
