@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
@@ -108,7 +108,7 @@ class Functions(Part):
             needed_mb = catalogue[name].peak_mb
             if self.container_mb is not None and self.container_mb < needed_mb:
                 raise ScenarioError(
-                    f"functions.container_mb: {self.container_mb} MB is too small for {name}, which needs {needed_mb} MB"
+                    f"functions.container_mb: {self.container_mb} MB is too small for {name}, which needs {needed_mb}"
                 )
         return tuple(catalogue[name] for name in names)
 
@@ -261,7 +261,7 @@ class Scenario(Part):
 
     def to_yaml(self) -> str:
         """The whole scenario, defaults included; reading it back gives an equal one."""
-        return cast(str, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     def hash(self) -> str:
         """Sixteen hexadecimal digits over everything that can change a result, the profiles' numbers included."""
