@@ -1,0 +1,1261 @@
+"""The engine in plain Python: slow, and as close to the words of ``docs/engine.md`` as code can be.
+
+Nothing is cached or indexed here: sums are taken over lists each time, minima with ``min``, orders with ``sorted``.
+The compiled engine is held against this one, so this module shares none of its code; only the world, the draws and
+the tables are common.  Method names are those of the page, and ``§`` names its sections.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.draws import Concern, draw_u64, noisy_us
+from tyche_env.simulator.log import LOG_DTYPE
+from tyche_env.tables import ONE_Q20, PROBABILITY, PROBABILITY_FINE, SIZE, TAIL, load_tables
+from tyche_env.world import (
+    FUNCTION_FIELDS,
+    AfterRun,
+    Decision,
+    IntArray,
+    Isolation,
+    Kernel,
+    Prewarm,
+    Routing,
+    StartType,
+    World,
+)
+
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+BINS = 240
+"""One-minute bins of both histograms."""
+MAX_K = 8
+"""Largest copy number that has a worth of its own: a copy beyond it is worth as much as this one."""
+MINUTE_ORACLE_LIMIT = 64
+"""Most arrivals in a minute that MINUTE_ORACLE counts."""
+
+
+class ContainerState(IntEnum):
+    """What a container does."""
+
+    CREATING = 0
+    IDLE = 1
+    BUSY = 2
+    GONE = 3
+
+
+class Load(IntEnum):
+    """How far a function's process is, in memory or on a GPU; ABSENT in memory means that it was freed."""
+
+    ABSENT = 0
+    LOADING = 1
+    HELD = 2
+    OFFLOADING = 3
+
+
+class Category(IntEnum):
+    """How an idle container can serve a function, best first (§1)."""
+
+    GPU = 0
+    MEMORY = 1
+    LOADING = 2
+    WARM = 3
+
+
+class Kind(IntEnum):
+    """Events, in the order in which they are handled at one instant (§2)."""
+
+    ARRIVAL = 0
+    FINISH = 2
+    CREATED = 3
+    EXPIRY = 5
+    LOADED = 7
+    OFFLOADED = 9
+    TIMER = 10
+    PREWARM_TIMER = 11
+
+
+@dataclass(eq=False)
+class Function:
+    """A row of the function table with its history and the policy's decision."""
+
+    index: int
+    tenant: int
+    container_mb: int
+    hold_mb: int
+    peak_mb: int
+    gpu_mb: int
+    init_us: int
+    library_us: int
+    model_us: int
+    transfer_us: int
+    inference_us: int
+    gpu_inference_us: int
+    sigma_ppm: int
+    walk: list[int]
+    decision: int = Decision.LEAVE
+    priority: int = 0
+    gpu_priority: int = 0
+    window: deque[int] = field(default_factory=deque)
+    group_size: int = 1
+    residents: list[Resident] = field(default_factory=list)
+    upcoming: deque[int] = field(default_factory=deque)
+    arrivals: int = 0
+    decisions: int = 0
+    loads: int = 0
+    transfers: int = 0
+    prewarms: int = 0
+    gap_bins: list[int] = field(default_factory=lambda: [0] * BINS)
+    gap_oob: int = 0
+    idle_bins: list[int] = field(default_factory=lambda: [0] * BINS)
+    idle_oob: int = 0
+    in_flight: int = 0
+    last_end_us: int | None = None
+    prewarm_keep_us: int = 0
+
+
+@dataclass(eq=False)
+class Gpu:
+    """A GPU and the containers bound to it."""
+
+    index: int
+    memory_mb: int
+    containers: list[Container] = field(default_factory=list)
+
+    @property
+    def free_mb(self) -> int:
+        """Memory that no resident reserves."""
+        return self.memory_mb - sum(r.gpu_reserved_mb for c in self.containers for r in c.residents)
+
+
+@dataclass(eq=False)
+class Node:
+    """A node, its containers and its queue of requests."""
+
+    index: int
+    memory_mb: int
+    gpus: list[Gpu] = field(default_factory=list)
+    containers: list[Container] = field(default_factory=list)
+    queue: deque[int] = field(default_factory=deque)
+
+    @property
+    def free_mb(self) -> int:
+        """Memory that no container takes."""
+        return self.memory_mb - sum(c.size_mb for c in self.containers)
+
+    @property
+    def busy_mb(self) -> int:
+        """Memory of the containers that cannot be evicted."""
+        return sum(c.size_mb for c in self.containers if c.state in (ContainerState.BUSY, ContainerState.CREATING))
+
+    @property
+    def idle_mb(self) -> int:
+        """Memory of the idle containers."""
+        return sum(c.size_mb for c in self.containers if c.state == ContainerState.IDLE)
+
+    @property
+    def preload_mb(self) -> int:
+        """Memory that residents reserve in idle containers."""
+        return sum(r.reserved_mb for c in self.idle() for r in c.residents)
+
+    @property
+    def gpu_mb(self) -> int:
+        """Memory reserved on the node's GPUs."""
+        return sum(g.memory_mb - g.free_mb for g in self.gpus)
+
+    def idle(self) -> list[Container]:
+        """The idle containers, lowest rank first."""
+        return sorted((c for c in self.containers if c.state == ContainerState.IDLE), key=lambda c: c.rank)
+
+
+@dataclass(eq=False)
+class Container:
+    """A container; ``entries`` maps each function that it can serve while idle to (category, stamp)."""
+
+    slot: int
+    node: Node
+    size_mb: int
+    tenant: int
+    owner: Function
+    gpu: Gpu | None
+    state: ContainerState
+    rank: int = -1
+    request: int | None = None
+    keep_us: int = 0
+    residents: list[Resident] = field(default_factory=list)
+    entries: dict[int, tuple[Category, int]] = field(default_factory=dict)
+
+    @property
+    def free_mb(self) -> int:
+        """Memory that no resident reserves."""
+        return self.size_mb - sum(r.reserved_mb for r in self.residents)
+
+    def resident_of(self, f: Function) -> Resident | None:
+        """The resident of f, if there is one in whatever state."""
+        return next((r for r in self.residents if r.function is f), None)
+
+
+@dataclass(eq=False)
+class Resident:
+    """The process of a function inside a container."""
+
+    slot: int
+    function: Function
+    container: Container
+    state: Load
+    gpu: Load = Load.ABSENT
+    kept: bool = False
+    from_load: bool = False
+    served: bool = False
+    load_start_us: int = 0
+    library_end_us: int = 0
+    load_end_us: int = 0
+    transfer_end_us: int = 0
+
+    @property
+    def reserved_mb(self) -> int:
+        """Memory reserved in the container (§1)."""
+        return self.function.peak_mb if self.state == Load.LOADING else self.function.hold_mb
+
+    @property
+    def gpu_reserved_mb(self) -> int:
+        """Memory reserved on the container's GPU (§1)."""
+        return self.function.gpu_mb if self.gpu != Load.ABSENT else 0
+
+    @property
+    def held_idle(self) -> bool:
+        """Whether it is HELD in an IDLE container."""
+        return self.state == Load.HELD and self.container.state == ContainerState.IDLE
+
+    @property
+    def demotable(self) -> bool:
+        """Whether its GPU memory can be taken at once."""
+        return self.held_idle and self.gpu == Load.HELD
+
+
+class Slots:
+    """Slot numbers of a pool: the one that was freed last comes first, then new ones in ascending order (§1)."""
+
+    def __init__(self) -> None:
+        """Start with every slot unused."""
+        self._freed: list[int] = []
+        self._unused = 0
+
+    def take(self) -> int:
+        """A slot for a new entity."""
+        if self._freed:
+            return self._freed.pop()
+        self._unused += 1
+        return self._unused - 1
+
+    def give_back(self, slot: int) -> None:
+        """Free a slot."""
+        self._freed.append(slot)
+
+
+class ReferenceEngine:
+    """One run of one world, request by request."""
+
+    def __init__(self, world: World, check: bool = False) -> None:
+        """Set the world up and let time 0 happen.
+
+        Args:
+            world: what to run.
+            check: assert the invariants after every event.
+
+        Raises:
+            WorldError: the world is not one that an engine can run.
+        """
+        self.world = world.validate()
+        self.settings = world.settings
+        self.check = check
+        self.now = 0
+        tables = load_tables()
+        self._probability: list[int] = tables[PROBABILITY].tolist()
+        self._probability_fine: list[int] = tables[PROBABILITY_FINE].tolist()
+        self._tail: list[list[int]] = tables[TAIL:].tolist()
+
+        order = world.node_order().tolist()
+        home, step = world.home_position().tolist(), world.walk_step().tolist()
+        columns = {name: getattr(world.functions, name).tolist() for name in FUNCTION_FIELDS}
+        count = world.node_count
+        self.functions = [
+            Function(
+                index=f,
+                walk=[order[(home[f] + i * step[f]) % count] for i in range(count)],
+                **{name: column[f] for name, column in columns.items()},
+            )
+            for f in range(world.function_count)
+        ]
+        self.nodes = [Node(n, memory) for n, memory in enumerate(world.node_memory_mb.tolist())]
+        for g, (n, memory) in enumerate(zip(world.gpu_node.tolist(), world.gpu_memory_mb.tolist(), strict=True)):
+            self.nodes[n].gpus.append(Gpu(g, memory))
+        self.arrival_us: list[int] = world.arrival_us.tolist()
+        self.arrival_function: list[int] = world.arrival_function.tolist()
+        self.arrival_duration_us: list[int] = world.arrival_duration_us.tolist()
+        self.request_ordinal: list[int] = []
+        for time, f in zip(self.arrival_us, self.arrival_function, strict=True):
+            upcoming = self.functions[f].upcoming
+            self.request_ordinal.append(len(upcoming))
+            upcoming.append(time)
+
+        self._containers: dict[int, Container] = {}
+        self._residents: dict[int, Resident] = {}
+        self._container_slots, self._resident_slots = Slots(), Slots()
+        self._rank = 0
+        self._stamp = 0
+        self._lost: list[Function] = []
+        self._freed: list[Gpu] = []
+        self._heap: list[tuple[int, int, int]] = []
+        self._pending: dict[tuple[int, int], int] = {}
+        self._records: list[tuple[int, ...]] = []
+        self._arrived = 0
+        self._finished = 0
+        self._counts = dict.fromkeys(
+            ("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"), 0
+        )
+        self._integrals = {kind: [0] * count for kind in ("busy", "idle", "preload", "gpu")}
+        self._free_integral = [0] * count
+
+        for request, time in enumerate(self.arrival_us):
+            self._schedule(time, Kind.ARRIVAL, request)
+        if self.settings.event_mode and self.settings.preloads:
+            for f in self.functions:
+                self.decide(f)
+
+    # --- what a caller does -----------------------------------------------------------------------------------------
+
+    def advance_until(self, t_us: int) -> None:
+        """Handle every event with time <= ``t_us``; time then is ``t_us``.
+
+        Raises:
+            ValueError: time would run back.
+        """
+        if t_us < self.now:
+            raise ValueError(f"advance_until: {t_us} us lies before the present, {self.now} us")
+        while (event := self._next_event()) is not None and event[0] <= t_us:
+            self._handle(event)
+        self._pass_time(t_us)
+
+    def drain(self) -> None:
+        """Go on, event by event, until the last request has finished; time then is that of its finish."""
+        while self._finished < len(self.arrival_us):
+            event = self._next_event()
+            assert event is not None, "requests wait, and nothing is to happen any more"
+            self._handle(event)
+
+    def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """Interval mode: take new decisions for every function, at the present instant (§6, Priorities set).
+
+        Args:
+            decision: (F, 2) codes of :class:`~tyche_env.world.Decision` for memory and GPU.
+            priority: (F, 2) priorities in 2^-20, read where the decision is HOLD.
+
+        Raises:
+            ValueError: a shape is not (F, 2), or a value is out of range.
+        """
+        shape = (len(self.functions), 2)
+        for name, array, top in (("decision", decision, int(Decision.OFFLOAD)), ("priority", priority, ONE_Q20)):
+            if array.shape != shape:
+                raise ValueError(f"set_priorities: {name} must have the shape {shape}, got {array.shape}")
+            if array.min() < 0 or array.max() > top:
+                raise ValueError(f"set_priorities: {name} must lie in 0..{top}")
+        gpu_decision: list[int] = decision[:, 1].tolist()
+        for f in self.functions:
+            f.decision = int(decision[f.index, 0])
+            if f.decision != Decision.LEAVE:
+                f.priority = int(priority[f.index, 0]) if f.decision == Decision.HOLD else 0
+            if gpu_decision[f.index] != Decision.LEAVE:
+                f.gpu_priority = int(priority[f.index, 1]) if gpu_decision[f.index] == Decision.HOLD else 0
+        if self.settings.preloads:
+            self._apply_all(gpu_decision)
+        if self.check:
+            self._assert_invariants()
+
+    def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Ask the kernel for every function at the present instant, without timers.
+
+        Returns:
+            (F, 2) decisions and (F, 2) priorities for :meth:`set_priorities`; the columns, memory and GPU, are equal.
+        """
+        rows = [self.kernel(f) for f in self.functions]
+        decision = np.array([[d, d] for d, _, _ in rows], dtype=np.int8)
+        priority = np.array([[p, p] for _, p, _ in rows], dtype=np.int64)
+        return decision, priority
+
+    @property
+    def log(self) -> NDArray[np.void]:
+        """The records so far, of dtype :data:`~tyche_env.simulator.log.LOG_DTYPE`, in the order of the starts."""
+        return np.array(self._records, dtype=LOG_DTYPE)
+
+    def counters(self) -> dict[str, int]:
+        """The counters of §9 so far."""
+        return dict(self._counts)
+
+    def integrals(self) -> dict[str, IntArray]:
+        """Memory x time by kind (MB us), each (N,) int64, up to the present (§9)."""
+        return {kind: np.array(values, dtype=np.int64) for kind, values in self._integrals.items()}
+
+    # --- events (§2) ------------------------------------------------------------------------------------------------
+
+    def _schedule(self, time: int, kind: Kind, index: int) -> None:
+        """Let an event happen; an entity has at most one of a kind, so an earlier one is replaced."""
+        self._pending[kind, index] = time
+        heappush(self._heap, (time, kind, index))
+
+    def _cancel(self, kind: Kind, index: int) -> None:
+        self._pending.pop((kind, index), None)
+
+    def _next_event(self) -> tuple[int, int, int] | None:
+        while self._heap:
+            time, kind, index = self._heap[0]
+            if self._pending.get((kind, index)) == time:
+                return time, kind, index
+            heappop(self._heap)
+        return None
+
+    def _pass_time(self, time: int) -> None:
+        assert time >= self.now, "time runs back"
+        duration = time - self.now
+        if duration > 0:
+            for node in self.nodes:
+                self._integrals["busy"][node.index] += node.busy_mb * duration
+                self._integrals["idle"][node.index] += node.idle_mb * duration
+                self._integrals["preload"][node.index] += node.preload_mb * duration
+                self._integrals["gpu"][node.index] += node.gpu_mb * duration
+                self._free_integral[node.index] += node.free_mb * duration
+        self.now = time
+
+    def _handle(self, event: tuple[int, int, int]) -> None:
+        time, kind, index = event
+        heappop(self._heap)
+        del self._pending[kind, index]
+        self._pass_time(time)
+        match kind:
+            case Kind.ARRIVAL:
+                self.on_arrival(index)
+            case Kind.FINISH:
+                self.on_finish(self._containers[index])
+            case Kind.CREATED:
+                self.on_created(self._containers[index])
+            case Kind.EXPIRY:
+                self.on_expiry(self._containers[index])
+            case Kind.LOADED:
+                self.on_loaded(self._residents[index])
+            case Kind.OFFLOADED:
+                self.on_offloaded(self._residents[index])
+            case Kind.TIMER:
+                self.on_timer(self.functions[index])
+            case Kind.PREWARM_TIMER:
+                self.on_prewarm_timer(self.functions[index])
+        assert not self._lost and not self._freed, "a handler left work unsettled"
+        if self.check:
+            self._assert_invariants()
+
+    def settle(self) -> None:
+        """Work through ``lost``, then ``freed`` (§2)."""
+        for v in self._lost:
+            self.replace(v)
+        self._lost.clear()
+        for g in self._freed:
+            self.promote(g)
+        self._freed.clear()
+
+    # --- handlers (§6) ----------------------------------------------------------------------------------------------
+
+    def on_arrival(self, request: int) -> None:
+        """A request arrives."""
+        f = self.functions[self.arrival_function[request]]
+        f.upcoming.popleft()
+        self._arrived += 1
+        self.prewarm_on_arrival(f)
+        self.update_history(f)
+        if self.settings.event_mode and self.settings.preloads:
+            self.decide(f)
+        node = self.route(f)
+        if node is None:
+            overflow = draw_u64(self.settings.seed, Concern.OVERFLOW, f.index, f.arrivals - 1) % len(self.nodes)
+            self.nodes[overflow].queue.append(request)
+        else:
+            self.dispatch(request, node)
+        self.settle()
+        if self.settings.event_mode:
+            self.apply(f, gpu_step=False)
+
+    def on_finish(self, c: Container) -> None:
+        """A request ends, and its container becomes idle."""
+        f = c.owner
+        self._finished += 1
+        c.request = None
+        keep = self.prewarm_on_finish(f)
+        r = c.resident_of(f)
+        assert r is not None
+        if self.settings.after_run == AfterRun.KEEP:
+            r.kept = True
+        else:
+            if r.gpu != Load.ABSENT and c.gpu is not None:
+                self._freed.append(c.gpu)
+            self.free(r)
+        self.become_idle(c)
+        self.serve_queue(c.node)
+        if c.state == ContainerState.IDLE:
+            if keep == 0:
+                self._counts["expiries"] += 1
+                self.remove(c)
+            else:
+                self._schedule(self.now + keep, Kind.EXPIRY, c.slot)
+                if self.settings.after_run == AfterRun.RELOAD and self.settings.preloads:
+                    self.load(f, c)
+                self.fill(c)
+        self.settle()
+
+    def on_created(self, c: Container) -> None:
+        """A pre-warmed container is ready."""
+        self.become_idle(c)
+        self.serve_queue(c.node)
+        if c.state == ContainerState.IDLE:
+            self._schedule(self.now + c.keep_us, Kind.EXPIRY, c.slot)
+            self.fill(c)
+        self.settle()
+
+    def on_expiry(self, c: Container) -> None:
+        """A container's keep-alive ends."""
+        self._counts["expiries"] += 1
+        self.remove(c)
+        self.settle()
+
+    def on_loaded(self, r: Resident) -> None:
+        """A load or a transfer ends."""
+        c, f = r.container, r.function
+        if r.gpu == Load.LOADING:
+            r.gpu = Load.HELD
+            self.refresh_entry(c, f)
+            return
+        self._end_load(r)
+        r.state = Load.HELD
+        self.refresh_entry(c, f)
+        if f.decision == Decision.OFFLOAD:
+            self.offload(r)
+        else:
+            self.gpu_try(r)
+        if f.peak_mb > f.hold_mb:
+            self.fill(c)
+
+    def on_offloaded(self, r: Resident) -> None:
+        """An off-load ends: its memory is free."""
+        c = r.container
+        gpu_released = r.gpu != Load.ABSENT
+        self.free(r)
+        self.fill(c)
+        if gpu_released and c.gpu is not None:
+            self.promote(c.gpu)
+
+    def on_timer(self, f: Function) -> None:
+        """The policy wants to look at f again."""
+        self.decide(f)
+        self.apply(f, gpu_step=True)
+
+    def on_prewarm_timer(self, f: Function) -> None:
+        """The platform creates a container for f ahead of its next request (§7)."""
+        node = self.nodes[f.walk[0]]
+        if any(c.state == ContainerState.IDLE and c.owner is f for c in self._containers.values()):
+            return
+        if node.queue or node.busy_mb + f.container_mb > node.memory_mb:
+            return
+        self.evict_for(f, node)
+        c = self.create(f, node, ContainerState.CREATING)
+        c.keep_us = f.prewarm_keep_us
+        delay = self._noisy(f, f.init_us, Concern.PREWARM_INIT, f.prewarms)
+        f.prewarms += 1
+        self._counts["prewarms"] += 1
+        self._schedule(self.now + delay, Kind.CREATED, c.slot)
+        self.settle()
+
+    # --- arithmetic (§3) --------------------------------------------------------------------------------------------
+
+    def update_history(self, f: Function) -> None:
+        """Take the arrival of f at the present into its window, its gap histogram and its group."""
+        f.arrivals += 1
+        if f.window:
+            gap_bin = (self.now - f.window[-1]) // MINUTE_US
+            if gap_bin < BINS:
+                f.gap_bins[gap_bin] += 1
+            else:
+                f.gap_oob += 1
+        f.window.append(self.now)
+        if len(f.window) > self.settings.window:
+            f.window.popleft()
+        f.group_size = self.group_size(f)
+
+    def span_us(self, f: Function) -> int:
+        """T_w: from the first to the last arrival in the window."""
+        return f.window[-1] - f.window[0]
+
+    def gap_us(self, f: Function) -> int:
+        """Mean gap between the arrivals of f."""
+        n = len(f.window)
+        return self.settings.prior_gap_us if n == 1 else max(1, self.span_us(f) // n)
+
+    def p60(self, gap_us: int) -> int:
+        """Probability of an arrival within a minute at a mean gap, in 2^-20."""
+        x = (MINUTE_US << 16) // gap_us
+        return self._probability_fine[x] if x < SIZE else self._probability[min(SIZE - 1, x >> 8)]
+
+    def density(self, f: Function, k: int) -> int:
+        """Worth of the k-th copy of f a MB."""
+        p = f.priority
+        if k > 1:
+            n = len(f.window)
+            span = self.span_us(f) if n >= 2 else 0
+            rho = min(SIZE - 1, (f.inference_us * 256 * n) // span) if span else 0
+            p = (p * self._tail[min(k, MAX_K) - 2][rho]) >> 20
+        return p * (f.library_us + f.model_us) // f.hold_mb
+
+    def gpu_density(self, f: Function) -> int:
+        """Worth of f on a GPU a MB."""
+        return f.gpu_priority * f.transfer_us // f.gpu_mb if f.gpu_mb else 0
+
+    def copies(self, f: Function) -> int:
+        """Copies of f that count as held."""
+        count = sum(
+            r.state in (Load.LOADING, Load.HELD) and r.container.state == ContainerState.IDLE for r in f.residents
+        )
+        if self.settings.busy_counts and self.settings.after_run == AfterRun.KEEP:
+            count += sum(c.state == ContainerState.BUSY and c.owner is f for c in self._containers.values())
+        return count
+
+    def displaces(self, a: int, b: int) -> bool:
+        """Whether a density is so much greater than another that it may take its place."""
+        h = self.settings.displace_percent
+        return h >= 0 and 100 * a > (100 + h) * b
+
+    def _noisy(self, f: Function, duration_us: int, concern: Concern, ordinal: int) -> int:
+        return noisy_us(duration_us, f.sigma_ppm, draw_u64(self.settings.seed, concern, f.index, ordinal))
+
+    # --- nodes and routing (§4) -------------------------------------------------------------------------------------
+
+    def group_size(self, f: Function) -> int:
+        """k(f): nodes of the walk that form the group of f."""
+        if self.settings.routing == Routing.HASH:
+            return 1
+        n = len(f.window)
+        demand = (n * f.inference_us * f.container_mb) // max(1, self.span_us(f)) if n >= 2 else 0
+        total = 0
+        for k, index in enumerate(f.walk, start=1):
+            total += self.nodes[index].memory_mb
+            if total > demand:
+                return k
+        return len(self.nodes)
+
+    def group(self, f: Function) -> list[Node]:
+        """The nodes on which f is placed, in walk order."""
+        return [self.nodes[index] for index in f.walk[: f.group_size]]
+
+    def entries(self, f: Function, node: Node, category: Category) -> list[tuple[int, Container]]:
+        """The (stamp, container) of a node that can serve f in a category."""
+        found = []
+        for c in node.containers:
+            entry = c.entries.get(f.index)
+            if entry is not None and entry[0] == category:
+                found.append((entry[1], c))
+        return found
+
+    def select(self, f: Function, node: Node) -> Container | None:
+        """The idle container of a node that serves f best."""
+        for category in Category:
+            found = self.entries(f, node, category)
+            if found:
+                pick = min if category == Category.LOADING else max
+                return pick(found, key=lambda entry: entry[0])[1]
+        return None
+
+    def has_room(self, f: Function, node: Node) -> bool:
+        """Whether a request of f could be dispatched to a node, whatever its queue."""
+        return self.select(f, node) is not None or node.busy_mb + f.container_mb <= node.memory_mb
+
+    def route(self, f: Function) -> Node | None:
+        """The node for a request of f, or None if it must queue."""
+        if self.settings.routing == Routing.RING:
+            unqueued = [node for node in self.group(f) if not node.queue]
+            for node in unqueued:
+                if self.entries(f, node, Category.GPU):
+                    return node
+            in_memory = [node for node in unqueued if self.entries(f, node, Category.MEMORY)]
+            if in_memory:
+                return max(in_memory, key=lambda node: node.memory_mb - node.busy_mb)
+        for index in f.walk:
+            node = self.nodes[index]
+            if not node.queue and self.has_room(f, node):
+                return node
+        return None
+
+    # --- serving (§5) -----------------------------------------------------------------------------------------------
+
+    def serve_queue(self, node: Node) -> None:
+        """Dispatch from the queue of a node as long as its head can be served (§6, finish (4))."""
+        while node.queue and self.has_room(self.functions[self.arrival_function[node.queue[0]]], node):
+            self.dispatch(node.queue.popleft(), node)
+
+    def dispatch(self, request: int, node: Node) -> None:
+        """Give a request a container of a node, and start it."""
+        f = self.functions[self.arrival_function[request]]
+        c = self.select(f, node)
+        if c is None:
+            self.evict_for(f, node)
+            c = self.create(f, node, ContainerState.BUSY)
+        self.start(request, c)
+
+    def evict_for(self, f: Function, node: Node) -> None:
+        """Remove idle containers until a new one of f fits."""
+        while node.free_mb < f.container_mb:
+            self._counts["evictions"] += 1
+            self.remove(self.eviction_victim(node))
+
+    def eviction_victim(self, node: Node) -> Container:
+        """The container that is removed next: the one that has been idle for longest."""
+        return node.idle()[0]
+
+    def create(self, f: Function, node: Node, state: ContainerState) -> Container:
+        """A new container for f."""
+        gpu = min(node.gpus, key=lambda g: (len(g.containers), g.index)) if node.gpus else None
+        c = Container(self._container_slots.take(), node, f.container_mb, f.tenant, f, gpu, state)
+        self._containers[c.slot] = c
+        node.containers.append(c)
+        if gpu is not None:
+            gpu.containers.append(c)
+        self._counts["created"] += 1
+        return c
+
+    def start(self, request: int, c: Container) -> None:
+        """Serve a request in a container that is idle, or was created for it."""
+        f = self.functions[self.arrival_function[request]]
+        ordinal = self.request_ordinal[request]
+        was_idle = c.state == ContainerState.IDLE
+        c.state = ContainerState.BUSY
+        c.request = request
+        c.owner = f
+        c.entries.clear()
+        self._cancel(Kind.EXPIRY, c.slot)
+
+        kills = [r for r in reversed(c.residents) if r.function is not f or r.state == Load.OFFLOADING]
+        gpu_released = any(r.gpu != Load.ABSENT for r in kills)
+        for r in kills:
+            self.free(r)
+            if r.function is not f:
+                self._lost.append(r.function)
+        t0 = self.now + self.settings.scheduling_us + (self.clear_us() if kills else 0)
+
+        own = c.resident_of(f)
+        if own is None:
+            start_type = StartType.WARM if was_idle else StartType.COLD
+            own = self._allocate(f, c, Load.HELD)
+        elif own.state == Load.LOADING:
+            start_type = StartType.LOADING
+            self._end_load(own)
+        else:
+            start_type = StartType.GPU if own.gpu == Load.HELD else StartType.MEMORY
+        self._cancel(Kind.LOADED, own.slot)
+        own.state = Load.HELD
+        own.served = True
+        gpu_before = own.gpu
+        on_gpu, demoted = self.gpu_of_the_run(own)
+        own.gpu = Load.HELD if on_gpu else Load.ABSENT
+
+        warming = library = model = transfer = 0
+        if start_type == StartType.COLD:
+            warming = self._noisy(f, f.init_us, Concern.INIT, ordinal)
+        if start_type in (StartType.COLD, StartType.WARM):
+            library = self._noisy(f, f.library_us, Concern.LIBRARY, ordinal)
+            model = self._noisy(f, f.model_us, Concern.MODEL, ordinal)
+        elif start_type == StartType.LOADING:
+            library = max(0, own.library_end_us - t0)
+            model = max(0, own.load_end_us - max(t0, own.library_end_us))
+        if on_gpu:
+            if gpu_before == Load.LOADING:
+                transfer = max(0, own.transfer_end_us - t0)
+            elif gpu_before == Load.ABSENT:
+                transfer = self._noisy(f, f.transfer_us, Concern.TRANSFER, ordinal)
+        if self.arrival_duration_us:
+            inference = self.arrival_duration_us[request]
+        else:
+            inference = self._noisy(f, f.gpu_inference_us if on_gpu else f.inference_us, Concern.INFERENCE, ordinal)
+        end = t0 + warming + library + model + transfer + inference
+        self._schedule(end, Kind.FINISH, c.slot)
+        if (gpu_released or demoted) and c.gpu is not None:
+            self._freed.append(c.gpu)
+
+        kept = own.kept and start_type in (StartType.GPU, StartType.MEMORY)
+        arrival = self.arrival_us[request]
+        # The order of LOG_DTYPE; status 0 is success.
+        stages = (self.now - arrival, t0 - self.now, warming, library, model, transfer, inference)
+        flags = (int(start_type), int(kept), int(on_gpu), 0)
+        self._records.append((request, arrival, *stages, end, f.index, c.node.index, c.slot, *flags))
+
+    def clear_us(self) -> int:
+        """What it costs a request to clear other processes out of its container."""
+        return self.settings.clear_us
+
+    def gpu_of_the_run(self, own: Resident) -> tuple[bool, bool]:
+        """Find GPU memory for a run, demoting idle models if that is enough.
+
+        Returns:
+            Whether the run is on the GPU, and whether a model was demoted for it.
+        """
+        f, g = own.function, own.container.gpu
+        if f.gpu_mb == 0 or g is None:
+            return False, False
+        if own.gpu != Load.ABSENT or g.free_mb >= f.gpu_mb:
+            return True, False
+        candidates = [r for c in g.containers for r in c.residents if r.demotable]
+        if g.free_mb + sum(r.gpu_reserved_mb for r in candidates) < f.gpu_mb:
+            return False, False
+        for r in sorted(candidates, key=lambda r: (self.gpu_density(r.function), r.slot)):
+            if g.free_mb >= f.gpu_mb:
+                break
+            self.demote(r)
+        return True, True
+
+    def become_idle(self, c: Container) -> None:
+        """A container becomes IDLE: it gets a rank, and serves what it holds."""
+        c.state = ContainerState.IDLE
+        c.rank = self._rank
+        self._rank += 1
+        for f in [r.function for r in c.residents] or [c.owner]:
+            self.refresh_entry(c, f)
+
+    def refresh_entry(self, c: Container, f: Function) -> None:
+        """Bring the entry of f in c in line with §1's definition; a change of category is a new entry."""
+        category = self.category(c, f)
+        old = c.entries.get(f.index)
+        if category is None:
+            c.entries.pop(f.index, None)
+        elif old is None or old[0] != category:
+            c.entries[f.index] = (category, self._stamp)
+            self._stamp += 1
+
+    def category(self, c: Container, f: Function) -> Category | None:
+        """How a container can serve f at present, if at all."""
+        if c.state != ContainerState.IDLE:
+            return None
+        r = c.resident_of(f)
+        if r is not None and r.state == Load.HELD:
+            return Category.GPU if r.gpu == Load.HELD else Category.MEMORY
+        if r is not None and r.state == Load.LOADING:
+            return Category.LOADING
+        return Category.WARM if c.owner is f else None
+
+    def _allocate(self, f: Function, c: Container, state: Load) -> Resident:
+        r = Resident(self._resident_slots.take(), f, c, state)
+        self._residents[r.slot] = r
+        c.residents.append(r)
+        f.residents.append(r)
+        return r
+
+    def _end_load(self, r: Resident) -> None:
+        """A load ends: done, cancelled, or taken over by a start."""
+        self._counts["load_us"] += self.now - r.load_start_us
+
+    def free(self, r: Resident) -> None:
+        """A resident leaves its container, its GPU and its lists."""
+        if r.state == Load.LOADING:
+            self._end_load(r)
+        if r.from_load and not r.served:
+            self._counts["wasted_loads"] += 1
+        self._cancel(Kind.LOADED, r.slot)
+        self._cancel(Kind.OFFLOADED, r.slot)
+        r.state = Load.ABSENT
+        r.container.residents.remove(r)
+        r.function.residents.remove(r)
+        del self._residents[r.slot]
+        self._resident_slots.give_back(r.slot)
+        self.refresh_entry(r.container, r.function)
+
+    def remove(self, c: Container) -> None:
+        """A container goes, with everything in it."""
+        if c.gpu is not None and any(r.gpu != Load.ABSENT for r in c.residents):
+            self._freed.append(c.gpu)
+        c.state = ContainerState.GONE
+        c.entries.clear()
+        for r in list(reversed(c.residents)):
+            self.free(r)
+            self._lost.append(r.function)
+        self._cancel(Kind.EXPIRY, c.slot)
+        c.node.containers.remove(c)
+        if c.gpu is not None:
+            c.gpu.containers.remove(c)
+        del self._containers[c.slot]
+        self._container_slots.give_back(c.slot)
+
+    def demote(self, r: Resident) -> None:
+        """A model leaves its GPU and stays in memory."""
+        r.gpu = Load.ABSENT
+        self.refresh_entry(r.container, r.function)
+
+    # --- the pre-loader (§6) ----------------------------------------------------------------------------------------
+
+    def decide(self, f: Function) -> None:
+        """Event mode: ask the kernel for f alone."""
+        f.decision, priority, again_us = self.kernel(f)
+        f.priority = f.gpu_priority = priority
+        if again_us is None:
+            self._cancel(Kind.TIMER, f.index)
+        else:
+            self._schedule(self.now + again_us, Kind.TIMER, f.index)
+
+    def apply(self, f: Function, gpu_step: bool) -> None:
+        """Bring the residents of f in line with its decision."""
+        if not self.settings.preloads:
+            return
+        if f.decision == Decision.OFFLOAD:
+            for r in list(reversed(f.residents)):
+                if r.held_idle:
+                    self.offload(r)
+        elif f.decision == Decision.HOLD:
+            self._place_all(f)
+            if gpu_step:
+                for r in list(reversed(f.residents)):
+                    self.gpu_try(r)
+
+    def _place_all(self, f: Function) -> None:
+        while self.copies(f) < self.settings.copies and self.place(f):
+            pass
+
+    def _apply_all(self, gpu_decision: list[int]) -> None:
+        """Interval mode: bring all residents in line with the decisions, GPUs last (§6, Priorities set)."""
+        for f in self.functions:
+            if f.decision == Decision.OFFLOAD:
+                self.apply(f, gpu_step=False)
+            elif gpu_decision[f.index] == Decision.OFFLOAD:
+                for r in list(reversed(f.residents)):
+                    if r.demotable:
+                        self.demote(r)
+        wanted = [
+            (-density, f.index)
+            for f in self.functions
+            if f.decision == Decision.HOLD
+            and self.copies(f) < self.settings.copies
+            and (density := self.density(f, self.copies(f) + 1)) > 0
+        ]
+        for _, index in sorted(wanted):
+            self._place_all(self.functions[index])
+        wanted = [
+            (-self.gpu_density(f), f.index)
+            for f in self.functions
+            if gpu_decision[f.index] == Decision.HOLD and self.gpu_density(f) > 0
+        ]
+        for _, index in sorted(wanted):
+            for r in list(reversed(self.functions[index].residents)):
+                self.gpu_try(r)
+
+    def replace(self, v: Function) -> None:
+        """Find a new place for a function that lost a resident against its will."""
+        if v.decision != Decision.OFFLOAD and v.priority > 0 and self.copies(v) < self.settings.copies:
+            self.place(v)
+
+    def may_host(self, c: Container, f: Function) -> bool:
+        """Whether f may load in c as far as state and isolation go, not counting who else is in it."""
+        if c.state != ContainerState.IDLE or c.resident_of(f) is not None:
+            return False
+        return self.settings.isolation != Isolation.TENANT or c.tenant == f.tenant
+
+    def may_join(self, c: Container, f: Function) -> bool:
+        """Whether f may load in c beside its present residents."""
+        return self.may_host(c, f) and not (self.settings.isolation == Isolation.STRICT and c.residents)
+
+    def place(self, f: Function) -> bool:
+        """Load f into the best container of its group, displacing less worthy residents if need be.
+
+        Returns:
+            Whether a load began.
+        """
+        if not self.settings.preloads:
+            return False
+        d = self.density(f, self.copies(f) + 1)
+        if d == 0:
+            return False
+        for node in self.group(f):
+            fitting = [c for c in node.containers if self.may_join(c, f) and c.free_mb >= f.peak_mb]
+            if fitting:
+                self.load(f, self.best_fit(fitting))
+                return True
+        if self.settings.displace_percent < 0:
+            return False
+        for node in self.group(f):
+            offers = []
+            for c in reversed(node.idle()):
+                if self.may_host(c, f) and (offer := self.displacement(f, d, c)) is not None:
+                    offers.append((*offer, c))
+            if offers:
+                _, victims, c = min(offers, key=lambda offer: offer[0])
+                gpu_released = any(r.gpu != Load.ABSENT for r in victims)
+                for r in victims:
+                    self.free(r)
+                self.load(f, c)
+                if gpu_released and c.gpu is not None:
+                    self.promote(c.gpu)
+                return True
+        return False
+
+    def best_fit(self, fitting: list[Container]) -> Container:
+        """The container with the least free memory, the one idle for least long among equals."""
+        return min(fitting, key=lambda c: (c.free_mb, -c.rank))
+
+    def displacement(self, f: Function, d: int, c: Container) -> tuple[int, list[Resident]] | None:
+        """The cost of making room for f in c, and the residents to free for it; None if that is not worth it."""
+        strict = self.settings.isolation == Isolation.STRICT
+        candidates = []
+        for r in c.residents:
+            density = self.density(r.function, max(1, self.copies(r.function)))
+            if r.state == Load.HELD and self.displaces(d, density):
+                candidates.append((density, r.slot, r))
+        if strict and len(candidates) < len(c.residents):
+            return None
+        candidates.sort(key=lambda candidate: candidate[:2])
+        room, cost, victims = c.free_mb, 0, list[Resident]()
+        for density, _, r in candidates:
+            if room >= f.peak_mb and not strict:
+                break
+            room += r.reserved_mb
+            cost += density * r.function.hold_mb
+            victims.append(r)
+        if room < f.peak_mb or cost >= d * f.hold_mb:
+            return None
+        return cost, victims
+
+    def fill(self, c: Container) -> None:
+        """Use the free memory of an idle container for the most worthy functions."""
+        while self.settings.preloads and c.state == ContainerState.IDLE:
+            wanted = [
+                (-density, f.index)
+                for f in self.functions
+                if f.decision == Decision.HOLD
+                and self.copies(f) < self.settings.copies
+                and c.node in self.group(f)
+                and self.may_join(c, f)
+                and f.peak_mb <= c.free_mb
+                and (density := self.density(f, self.copies(f) + 1)) > 0
+            ]
+            if not wanted:
+                return
+            self.load(self.functions[min(wanted)[1]], c)
+
+    def load(self, f: Function, c: Container) -> None:
+        """Command c to load f."""
+        r = self._allocate(f, c, Load.LOADING)
+        r.from_load = True
+        r.load_start_us = self.now
+        library = self._noisy(f, f.library_us, Concern.LOAD_LIBRARY, f.loads)
+        model = self._noisy(f, f.model_us, Concern.LOAD_MODEL, f.loads)
+        r.library_end_us = self.now + self.settings.command_us + library
+        r.load_end_us = r.library_end_us + model
+        f.loads += 1
+        self._counts["loads"] += 1
+        self._schedule(r.load_end_us, Kind.LOADED, r.slot)
+        self.refresh_entry(c, f)
+
+    def offload(self, r: Resident) -> None:
+        """Command r's container to drop it."""
+        self._cancel(Kind.LOADED, r.slot)
+        r.state = Load.OFFLOADING
+        self._schedule(self.now + self.settings.offload_us, Kind.OFFLOADED, r.slot)
+        self.refresh_entry(r.container, r.function)
+
+    def gpu_try(self, r: Resident) -> None:
+        """Transfer r to its GPU, demoting less worthy models if need be."""
+        f, g = r.function, r.container.gpu
+        d = self.gpu_density(f)
+        if not r.held_idle or g is None or r.gpu != Load.ABSENT or f.decision == Decision.OFFLOAD or d == 0:
+            return
+        room, cost, victims = g.free_mb, 0, list[Resident]()
+        if room < f.gpu_mb:
+            candidates = [
+                v
+                for c in g.containers
+                for v in c.residents
+                if v.demotable and self.displaces(d, self.gpu_density(v.function))
+            ]
+            for v in sorted(candidates, key=lambda v: (self.gpu_density(v.function), v.slot)):
+                if room >= f.gpu_mb:
+                    break
+                room += v.gpu_reserved_mb
+                cost += self.gpu_density(v.function) * v.function.gpu_mb
+                victims.append(v)
+            if room < f.gpu_mb or cost >= d * f.gpu_mb:
+                return
+        for v in victims:
+            self.demote(v)
+        self.transfer(r)
+
+    def promote(self, g: Gpu) -> None:
+        """Use the free memory of a GPU for the most worthy models that its containers hold in memory."""
+        while self.settings.preloads:
+            wanted = [
+                (-self.gpu_density(r.function), r.slot)
+                for c in g.containers
+                for r in c.residents
+                if r.held_idle
+                and r.gpu == Load.ABSENT
+                and r.function.decision != Decision.OFFLOAD
+                and self.gpu_density(r.function) > 0
+                and r.function.gpu_mb <= g.free_mb
+            ]
+            if not wanted:
+                return
+            self.transfer(self._residents[min(wanted)[1]])
+
+    def transfer(self, r: Resident) -> None:
+        """Command r's container to bring its model to the GPU."""
+        f = r.function
+        r.gpu = Load.LOADING
+        duration = self._noisy(f, f.transfer_us, Concern.LOAD_TRANSFER, f.transfers)
+        r.transfer_end_us = self.now + self.settings.command_us + duration
+        f.transfers += 1
+        self._counts["transfers"] += 1
+        self._schedule(r.transfer_end_us, Kind.LOADED, r.slot)
+
+    # --- pre-warming policies (§7) ----------------------------------------------------------------------------------
+
+    def prewarm_on_arrival(self, f: Function) -> None:
+        """Tell the platform's container policy of an arrival."""
+        if self.settings.prewarm != Prewarm.HISTOGRAM:
+            return
+        self._cancel(Kind.PREWARM_TIMER, f.index)
+        if f.in_flight == 0 and f.last_end_us is not None:
+            idle_bin = (self.now - f.last_end_us) // MINUTE_US
+            if idle_bin < BINS:
+                f.idle_bins[idle_bin] += 1
+            else:
+                f.idle_oob += 1
+        f.in_flight += 1
+
+    def prewarm_on_finish(self, f: Function) -> int:
+        """How long the platform keeps a container of f that has just finished; 0 removes it at once."""
+        if self.settings.prewarm != Prewarm.HISTOGRAM:
+            return self.settings.keep_alive_us
+        f.in_flight -= 1
+        f.last_end_us = self.now
+        total = sum(f.idle_bins)
+        squares = sum(count * count for count in f.idle_bins)
+        representative = total >= 10 and BINS * squares >= 5 * total**2 and 2 * f.idle_oob <= total + f.idle_oob
+        if not representative:
+            return BINS * MINUTE_US
+        b5, b99 = self._percentile_bin(f, 5), self._percentile_bin(f, 99)
+        before = b5 * MINUTE_US * 9 // 10
+        tail = (b99 + 1) * MINUTE_US * 11 // 10
+        if b5 == 0:
+            return tail
+        if f.in_flight == 0:
+            f.prewarm_keep_us = tail - before
+            self._schedule(self.now + before, Kind.PREWARM_TIMER, f.index)
+        return 0
+
+    @staticmethod
+    def _percentile_bin(f: Function, percent: int) -> int:
+        total, below = sum(f.idle_bins), 0
+        for index, count in enumerate(f.idle_bins):
+            below += count
+            if below * 100 >= percent * total:
+                return index
+        raise AssertionError("the last bin holds the rest")
+
+    # --- row kernels (§8) -------------------------------------------------------------------------------------------
+
+    def kernel(self, f: Function) -> tuple[int, int, int | None]:
+        """The policy's (decision, priority, look again after us or never) for f at the present."""
+        kernel = self.settings.kernel
+        if kernel == Kernel.RANDOM:
+            u = draw_u64(self.settings.seed, Concern.POLICY, f.index, f.decisions)
+            f.decisions += 1
+            decision = (Decision.OFFLOAD, Decision.LEAVE, Decision.HOLD)[u % 3]
+            return decision, u >> 44 if decision == Decision.HOLD else 0, 10 * SECOND_US
+        if kernel == Kernel.ORACLE:
+            return self._expect(f.upcoming[0] - self.now if f.upcoming else None)
+        if kernel == Kernel.MINUTE_ORACLE:
+            return self._expect(self._minute_gap_us(f))
+        if not f.window or kernel in (Kernel.NONE, Kernel.LRU):
+            return Decision.LEAVE, 0, None
+        if kernel == Kernel.TYCHE:
+            return self._tyche(f)
+        if kernel == Kernel.HISTOGRAM and sum(f.gap_bins) + f.gap_oob >= 4:
+            return self._histogram(f)
+        return self._censored(f)
+
+    def _tyche(self, f: Function) -> tuple[int, int, int | None]:
+        gap, age = self.gap_us(f), self.now - f.window[-1]
+        load = 0 if len(f.window) == 1 else gap * self.settings.load_ppm // 1_000_000
+        off = gap * self.settings.offload_ppm // 1_000_000
+        if age < load:
+            return Decision.LEAVE, self.p60(gap), load - age
+        if age < off:
+            return Decision.HOLD, self.p60(gap), off - age
+        return Decision.OFFLOAD, 0, None
+
+    def _censored(self, f: Function) -> tuple[int, int, int | None]:
+        n, open_span, age = len(f.window), self.now - f.window[0], self.now - f.window[-1]
+        gap = max(open_span, MINUTE_US) if n == 1 else max(1, open_span // n)
+        return Decision.HOLD, self.p60(gap), max(10 * SECOND_US, age // 2)
+
+    def _histogram(self, f: Function) -> tuple[int, int, int | None]:
+        age = self.now - f.window[-1]
+        b = age // MINUTE_US
+        survivors = sum(f.gap_bins[b:]) + f.gap_oob
+        if b >= BINS or survivors == 0:
+            return Decision.OFFLOAD, 0, None
+        hits = sum(f.gap_bins[b : b + 2])
+        return Decision.HOLD, min(ONE_Q20, (hits << 20) // survivors), (b + 1) * MINUTE_US - age
+
+    def _expect(self, gap_us: int | None) -> tuple[int, int, int | None]:
+        if gap_us is None:
+            return Decision.OFFLOAD, 0, None
+        return Decision.HOLD, self.p60(max(1, gap_us)), max(SECOND_US, gap_us // 2)
+
+    def _minute_gap_us(self, f: Function) -> int | None:
+        if not f.upcoming:
+            return None
+        minute = self.now // MINUTE_US
+        next_minute = f.upcoming[0] // MINUTE_US
+        count = min(MINUTE_ORACLE_LIMIT, sum(time // MINUTE_US == next_minute for time in f.upcoming))
+        if next_minute == minute:
+            return ((minute + 1) * MINUTE_US - self.now) // (count + 1)
+        return next_minute * MINUTE_US - self.now + MINUTE_US // (count + 1)
+
+    # --- invariants -------------------------------------------------------------------------------------------------
+
+    def _assert_invariants(self) -> None:
+        queued = running = 0
+        for node in self.nodes:
+            queued += len(node.queue)
+            assert node.free_mb >= 0, f"node {node.index} is above its memory"
+            assert node.busy_mb + node.idle_mb + node.free_mb == node.memory_mb
+            kinds = self._integrals["busy"][node.index] + self._integrals["idle"][node.index]
+            assert kinds + self._free_integral[node.index] == node.memory_mb * self.now, "memory x time does not add up"
+            assert self._integrals["preload"][node.index] <= self._integrals["idle"][node.index]
+            for gpu in node.gpus:
+                assert gpu.free_mb >= 0, f"GPU {gpu.index} is above its memory"
+            for c in node.containers:
+                self._assert_container(c)
+                running += c.request is not None
+        assert self._arrived == self._finished + queued + running, "a request got lost"
+        assert sum(len(node.containers) for node in self.nodes) == len(self._containers)
+        time_left = (time >= self.now for time in self._pending.values())
+        assert all(time_left), "an event lies in the past"
+
+    def _assert_container(self, c: Container) -> None:
+        assert c.free_mb >= 0, f"container {c.slot} is above its memory"
+        assert (c.request is not None) == (c.state == ContainerState.BUSY)
+        assert len({r.function.index for r in c.residents}) == len(c.residents)
+        assert ((Kind.EXPIRY, c.slot) in self._pending) == (c.state == ContainerState.IDLE)
+        if c.state == ContainerState.BUSY:
+            assert [r.function for r in c.residents] == [c.owner], "a run shares its container"
+        if self.settings.isolation == Isolation.STRICT:
+            assert len(c.residents) <= 1
+        if self.settings.isolation == Isolation.TENANT:
+            assert all(r.function.tenant == c.tenant for r in c.residents)
+        expected = {f.index: self.category(c, f) for f in self.functions}
+        assert {f: entry[0] for f, entry in c.entries.items()} == {f: k for f, k in expected.items() if k is not None}
