@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from traces.azure import read_azure2019 as read_azure2019
+    from traces.azure2021 import read_azure2021 as read_azure2021
     from traces.counts import Counts as Counts
+    from traces.describe import statistics as statistics
     from traces.errors import TraceError as TraceError
     from traces.expansion import expand as expand
+    from traces.files import load as load
+    from traces.gentd26 import read_gentd26 as read_gentd26
+    from traces.parquet import read_parquet as read_parquet
+    from traces.parquet import write_parquet as write_parquet
+    from traces.sampling import sample as sample
+    from traces.synthesis import SynthesisConfig as SynthesisConfig
+    from traces.synthesis import synthesize as synthesize
     from traces.trace import Trace as Trace
     from traces.trace import TraceMetadata as TraceMetadata
     from traces.windows import Split as Split
@@ -23,13 +32,22 @@ if TYPE_CHECKING:
 _HOME = {
     "Counts": "counts",
     "Split": "windows",
+    "SynthesisConfig": "synthesis",
     "Trace": "trace",
     "TraceError": "errors",
     "TraceMetadata": "trace",
     "Window": "windows",
     "expand": "expansion",
+    "load": "files",
     "plan_windows": "windows",
     "read_azure2019": "azure",
+    "read_azure2021": "azure2021",
+    "read_gentd26": "gentd26",
+    "read_parquet": "parquet",
+    "sample": "sampling",
+    "statistics": "describe",
+    "synthesize": "synthesis",
+    "write_parquet": "parquet",
 }
 
 

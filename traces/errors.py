@@ -13,7 +13,8 @@ class TraceError(ValueError):
     """Input that cannot be read as a trace.
 
     The message names the file, and where they apply the row and the column, then what is wrong and what would be right.
-    Rows are counted as a text editor counts them: the header is row 1.
+    Rows of a CSV file are counted as a text editor counts them, the header is row 1; of a Parquet file from the first
+    record on.
     """
 
     @classmethod
@@ -23,7 +24,7 @@ class TraceError(ValueError):
         Args:
             file: The file as the caller named it.
             problem: What is wrong and what would be right.
-            row: Line number in the file, 1 for the header.
+            row: Number of the row.
             column: Name of the column.
         """
         place = str(file)

@@ -152,4 +152,5 @@ def _exponential(busy: NDArray[np.int64], generator: np.random.Generator) -> NDA
     gaps_us = np.rint(gaps * np.repeat(scale, busy)).astype(np.int64)
     running_us = np.cumsum(gaps_us)
     turn_us = _microseconds(draws[cut_at]) - (running_us[starts] - gaps_us[starts])
-    return (running_us + np.repeat(turn_us, busy)) % MINUTE_US
+    offset_us: NDArray[np.int64] = (running_us + np.repeat(turn_us, busy)) % MINUTE_US
+    return offset_us

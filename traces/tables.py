@@ -60,7 +60,7 @@ class CsvFile:
 
         Args:
             kinds: What each wanted column holds; other columns are not looked at.
-            optional: Columns of kind "number" whose cells may be empty (they become nan).
+            optional: Columns of kind "text" or "number" whose cells may be empty (they become None or nan).
 
         Returns:
             One array a column: object (text), int32 (count) or float64 (number).

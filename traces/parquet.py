@@ -1,0 +1,146 @@
+"""Our own form of a trace: a Parquet file with one row a request.
+
+Columns: ``function`` (string, dictionary-encoded), ``arrival_us`` (int64), and where known ``duration_us`` (int64).
+The schema's metadata has one key, ``trace``, with JSON: names, owners, triggers, end_us and the trace's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from os.path import basename
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute
+from pyarrow import parquet as pq
+
+from traces.counts import MINUTE_US
+from traces.errors import Path, TraceError
+from traces.trace import Trace
+
+_KEY = b"trace"
+_FIELDS = ("names", "owners", "triggers", "end_us", "source", "licence", "window", "expansion", "seed", "content_hash")
+
+
+def write_parquet(trace: Trace, path: Path) -> None:
+    """Write a trace; :func:`read_parquet` gives back the same one."""
+    functions = pa.DictionaryArray.from_arrays(pa.array(trace.arrival_function), pa.array(trace.names, pa.string()))
+    columns = {"function": functions, "arrival_us": pa.array(trace.arrival_us)}
+    if len(trace.duration_us):
+        columns["duration_us"] = pa.array(trace.duration_us)
+    about = {
+        "names": trace.names,
+        "owners": trace.owners,
+        "triggers": trace.triggers,
+        "end_us": trace.end_us,
+        "source": trace.metadata.source,
+        "licence": trace.metadata.licence,
+        "window": trace.metadata.window,
+        "expansion": trace.metadata.expansion,
+        "seed": trace.metadata.seed,
+        "content_hash": trace.metadata.content_hash,
+    }
+    pq.write_table(pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)}), path, compression="zstd")
+
+
+def read_parquet(path: Path) -> Trace:
+    """Read a trace and verify its content hash.
+
+    A file without our metadata, written by any other tool, is read as well: its functions are those that occur, in
+    alphabetical order, and it ends with the minute of its last request.
+
+    Raises:
+        TraceError: Not a Parquet file, a missing column, a column of another type, an empty or negative cell, metadata
+            that lack a field or content that differs from the hash.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise TraceError.at(path, "no such file") from error
+    except pa.ArrowInvalid as error:
+        raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
+    about = _about(path, table.schema.metadata or {})
+    arrival_us = _times(path, table, "arrival_us")
+    duration_us = _times(path, table, "duration_us") if "duration_us" in table.column_names and len(table) else None
+    functions = _column(path, table, "function")
+    if not (pa.types.is_string(_value_type(functions.type)) or pa.types.is_large_string(_value_type(functions.type))):
+        raise TraceError.at(path, f"the column holds {functions.type}, expected strings", column="function")
+    if about is None and len(table) == 0:
+        raise TraceError.at(path, "the file has no rows")
+
+    texts = functions.cast(pa.string())
+    names = compute.unique(texts).sort().to_pylist() if about is None else about["names"]
+    index = compute.index_in(texts, value_set=pa.array(names, pa.string()))
+    if index.null_count:
+        row = int(np.argmax(index.is_null().to_numpy()))
+        problem = f"{texts[row]} is not among the names in the metadata"
+        raise TraceError.at(path, problem, row=row + 1, column="function")
+    if about is None:
+        about = {
+            "source": basename(path),
+            "licence": "unknown",
+            "window": "unknown",
+            "expansion": "none",
+            "seed": None,
+            "owners": None,
+            "triggers": None,
+            "end_us": (int(arrival_us.max()) // MINUTE_US + 1) * MINUTE_US,
+        }
+    try:
+        trace = Trace.build(
+            names=names,
+            arrival_us=arrival_us,
+            arrival_function=index.to_numpy().astype(np.int32),
+            duration_us=duration_us,
+            **{name: about[name] for name in _FIELDS if name not in ("names", "content_hash")},
+        )
+    except TraceError as error:
+        raise TraceError.at(path, str(error)) from error
+    actual = trace.metadata.content_hash
+    expected = about.get("content_hash", actual)
+    if actual != expected:
+        problem = (
+            f"the content was changed: its hash is {actual[:12]}..., expected {expected[:12]}... as in the metadata"
+        )
+        raise TraceError.at(path, problem)
+    return trace
+
+
+def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
+    if _KEY not in metadata:
+        return None
+    try:
+        about: dict[str, Any] = json.loads(metadata[_KEY])
+    except ValueError as error:
+        raise TraceError.at(path, f"the schema metadata {_KEY.decode()!r} are not JSON ({error})") from error
+    missing = [name for name in _FIELDS if name not in about]
+    if missing:
+        raise TraceError.at(path, f"the schema metadata lack {', '.join(missing)}")
+    return about
+
+
+def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise TraceError.at(path, "the column is missing", column=name)
+    column = table.column(name)
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy()))
+        raise TraceError.at(path, "the cell is empty", row=row + 1, column=name)
+    return column
+
+
+def _times(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+    column = _column(path, table, name)
+    if not pa.types.is_integer(column.type):
+        raise TraceError.at(path, f"the column holds {column.type}, expected whole microseconds (int64)", column=name)
+    values: NDArray[np.int64] = column.to_numpy().astype(np.int64)
+    if len(values) and values.min() < 0:
+        row = int(np.argmax(values < 0))
+        raise TraceError.at(path, f"{values[row]} is negative, expected microseconds >= 0", row=row + 1, column=name)
+    return values
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
