@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from os.path import basename
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from traces.counts import Counts
-from traces.errors import Path, TraceError
+from traces.errors import FileName, TraceError
 from traces.tables import CsvFile, Kind
 
 SOURCE = "Azure Functions 2019 (Shahrad et al., USENIX ATC'20)"
@@ -32,7 +32,7 @@ _SECONDS_ROWS = 50
 _SECONDS_LIMIT_MS = 600.0
 
 
-def read_azure2019(invocations: Path, durations: Path | None = None, memory: Path | None = None) -> Counts:
+def read_azure2019(invocations: FileName, durations: FileName | None = None, memory: FileName | None = None) -> Counts:
     """Read a day of Azure Functions 2019, or a part of one.
 
     Args:
@@ -56,7 +56,7 @@ def read_azure2019(invocations: Path, durations: Path | None = None, memory: Pat
     kinds: dict[str, Kind] = {name: "text" for name in (*_KEYS, "Trigger") if name in file.header}
     if "SampleWeight" in file.header:
         kinds["SampleWeight"] = "count"
-    kinds.update({name: "count" for name in minutes})
+    kinds.update(dict.fromkeys(minutes, "count"))
     file.require(["HashFunction"])
     columns = file.read(kinds)
     functions = len(columns["HashFunction"])
@@ -80,7 +80,7 @@ def read_azure2019(invocations: Path, durations: Path | None = None, memory: Pat
         duration_ms=_join(table, _read_durations(durations), file) if durations is not None else _unknown(functions),
         memory_mb=_join(table, _read_memory(memory), file) if memory is not None else _unknown(functions),
         weights=weights,
-        source=f"{SOURCE}, {basename(invocations)}",
+        source=f"{SOURCE}, {Path(invocations).name}",
         licence=LICENCE,
     )
 
@@ -119,7 +119,7 @@ def _join(table: pd.DataFrame, values: pd.DataFrame, invocations: CsvFile) -> ND
     return joined["value"].to_numpy(dtype=np.float64)
 
 
-def _read_durations(path: Path) -> pd.DataFrame:
+def _read_durations(path: FileName) -> pd.DataFrame:
     """Mean run time in ms by owner, application and function."""
     file = CsvFile(path)
     percentiles = [name for name in _PERCENTILES if name in file.header]
@@ -138,7 +138,7 @@ def _read_durations(path: Path) -> pd.DataFrame:
     return pd.DataFrame({**{name: columns[name] for name in _KEYS}, "value": average})
 
 
-def _read_memory(path: Path) -> pd.DataFrame:
+def _read_memory(path: FileName) -> pd.DataFrame:
     """Mean memory in MB by owner and application, and by function where the file has that column."""
     file = CsvFile(path)
     keys = [name for name in _KEYS if name in file.header or name != "HashFunction"]
@@ -151,8 +151,8 @@ def _read_memory(path: Path) -> pd.DataFrame:
 
 
 def _read_values(file: CsvFile, keys: Sequence[str], numbers: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    kinds: dict[str, Kind] = {name: "text" for name in keys}
-    kinds.update({name: "number" for name in numbers})
+    kinds: dict[str, Kind] = dict.fromkeys(keys, "text")
+    kinds.update(dict.fromkeys(numbers, "number"))
     columns = file.read(kinds)
     file.refuse_duplicates({name: columns[name] for name in keys})
     return cast("dict[str, NDArray[np.float64]]", columns)

@@ -6,12 +6,12 @@ Zhang et al., "Faster and Cheaper Serverless Computing on Harvested Resources", 
 
 from __future__ import annotations
 
-from os.path import basename
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from traces.errors import Path, TraceError
+from traces.errors import FileName, TraceError
 from traces.tables import CsvFile
 from traces.trace import Trace
 
@@ -22,7 +22,7 @@ _SPAN_LIMIT_S = 100 * 86_400.0
 _SECOND_US = 1_000_000
 
 
-def read_azure2021(invocations: Path) -> Trace:
+def read_azure2021(invocations: FileName) -> Trace:
     """Read invocations; a request arrives at its end minus its run time.
 
     Args:
@@ -60,7 +60,7 @@ def read_azure2021(invocations: Path) -> Trace:
         arrival_function=function.astype(np.int32),
         duration_us=np.rint(duration_s * _SECOND_US).astype(np.int64),
         end_us=int(arrival_us.max()) + 1,
-        source=f"{SOURCE}, {basename(invocations)}",
+        source=f"{SOURCE}, {Path(invocations).name}",
         licence=LICENCE,
         window="from the first request to the last",
         expansion="none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Self
 
-Path = str | PathLike[str]
+FileName = str | PathLike[str]
 """A file name as the readers take it."""
 
 
@@ -18,7 +18,7 @@ class TraceError(ValueError):
     """
 
     @classmethod
-    def at(cls, file: Path, problem: str, *, row: int | None = None, column: str | None = None) -> Self:
+    def at(cls, file: FileName, problem: str, *, row: int | None = None, column: str | None = None) -> Self:
         """Build the error for one place in a file.
 
         Args:

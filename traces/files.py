@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from traces.azure import read_azure2019
 from traces.azure2021 import read_azure2021
 from traces.counts import Counts
-from traces.errors import Path, TraceError
+from traces.errors import FileName, TraceError
 from traces.gentd26 import read_gentd26
 from traces.parquet import read_parquet
 from traces.tables import CsvFile
@@ -14,7 +16,7 @@ from traces.trace import Trace
 _PARQUET_MAGIC = b"PAR1"
 
 
-def load(path: Path) -> Counts | Trace:
+def load(path: FileName) -> Counts | Trace:
     """Read a trace file of any known form.
 
     Args:
@@ -25,7 +27,7 @@ def load(path: Path) -> Counts | Trace:
         TraceError: What the form's own reader refuses, or a header that belongs to none of them.
     """
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             magic = file.read(len(_PARQUET_MAGIC))
     except FileNotFoundError as error:
         raise TraceError.at(path, "no such file") from error

@@ -5,12 +5,12 @@ The data set and the papers to cite (SoCC'25, EuroSys'26) are named in ``alibaba
 
 from __future__ import annotations
 
-from os.path import basename
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from traces.errors import Path, TraceError
+from traces.errors import FileName, TraceError
 from traces.tables import CsvFile, Kind
 from traces.trace import Trace
 
@@ -24,7 +24,7 @@ _SECOND_US = 1_000_000
 _LONGEST_S = 10_800.0
 
 
-def read_gentd26(requests: Path, seed: int = 0) -> Trace:
+def read_gentd26(requests: FileName, seed: int = 0) -> Trace:
     """Read the requests; a function is a base model, its run time the request's own.
 
     Requests that succeeded and those that failed are kept: both arrived, and ran on their model (a failed one for 13 s
@@ -44,7 +44,7 @@ def read_gentd26(requests: Path, seed: int = 0) -> Trace:
     """
     file = CsvFile(requests)
     file.require([_TIME, _STATUS, _SECONDS, _MODEL])
-    kinds: dict[str, Kind] = {name: "text" for name in file.header}
+    kinds: dict[str, Kind] = dict.fromkeys(file.header, "text")
     kinds[_SECONDS] = "number"
     columns = file.read(kinds, optional=frozenset(file.header) - {_TIME, _STATUS, _SECONDS})
     file.refuse_duplicates(columns)
@@ -80,7 +80,7 @@ def read_gentd26(requests: Path, seed: int = 0) -> Trace:
         arrival_function=function.astype(np.int32),
         duration_us=np.rint(seconds[ran] * _SECOND_US).astype(np.int64),
         end_us=int(second_us.max()) + _SECOND_US,
-        source=f"{SOURCE}, {basename(requests)}",
+        source=f"{SOURCE}, {Path(requests).name}",
         licence=LICENCE,
         window=f"{first} to {created[ran].max()}",
         expansion="uniform in the second",

@@ -7,7 +7,7 @@ The schema's metadata has one key, ``trace``, with JSON: names, owners, triggers
 from __future__ import annotations
 
 import json
-from os.path import basename
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,14 @@ from pyarrow import compute
 from pyarrow import parquet as pq
 
 from traces.counts import MINUTE_US
-from traces.errors import Path, TraceError
+from traces.errors import FileName, TraceError
 from traces.trace import Trace
 
 _KEY = b"trace"
 _FIELDS = ("names", "owners", "triggers", "end_us", "source", "licence", "window", "expansion", "seed", "content_hash")
 
 
-def write_parquet(trace: Trace, path: Path) -> None:
+def write_parquet(trace: Trace, path: FileName) -> None:
     """Write a trace; :func:`read_parquet` gives back the same one."""
     functions = pa.DictionaryArray.from_arrays(pa.array(trace.arrival_function), pa.array(trace.names, pa.string()))
     columns = {"function": functions, "arrival_us": pa.array(trace.arrival_us)}
@@ -45,7 +45,7 @@ def write_parquet(trace: Trace, path: Path) -> None:
     pq.write_table(pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)}), path, compression="zstd")
 
 
-def read_parquet(path: Path) -> Trace:
+def read_parquet(path: FileName) -> Trace:
     """Read a trace and verify its content hash.
 
     A file without our metadata, written by any other tool, is read as well: its functions are those that occur, in
@@ -79,7 +79,7 @@ def read_parquet(path: Path) -> Trace:
         raise TraceError.at(path, problem, row=row + 1, column="function")
     if about is None:
         about = {
-            "source": basename(path),
+            "source": Path(path).name,
             "licence": "unknown",
             "window": "unknown",
             "expansion": "none",
@@ -108,7 +108,7 @@ def read_parquet(path: Path) -> Trace:
     return trace
 
 
-def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
+def _about(path: FileName, metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
     if _KEY not in metadata:
         return None
     try:
@@ -121,7 +121,7 @@ def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
     return about
 
 
-def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+def _column(path: FileName, table: pa.Table, name: str) -> pa.ChunkedArray:
     if name not in table.column_names:
         raise TraceError.at(path, "the column is missing", column=name)
     column = table.column(name)
@@ -131,7 +131,7 @@ def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     return column
 
 
-def _times(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+def _times(path: FileName, table: pa.Table, name: str) -> NDArray[np.int64]:
     column = _column(path, table, name)
     if not pa.types.is_integer(column.type):
         raise TraceError.at(path, f"the column holds {column.type}, expected whole microseconds (int64)", column=name)

@@ -11,6 +11,7 @@ import io
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from traces.errors import Path, TraceError
+from traces.errors import FileName, TraceError
 
 Kind = Literal["text", "count", "number"]
 """What a column holds: any text, a whole number >= 0 (int32), or a finite number (float64)."""
@@ -38,7 +39,7 @@ class CsvFile:
         TraceError: The file is missing, empty, truncated or not gzip after all, or its header repeats a column.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: FileName) -> None:
         self.path = path
         self._data = _unpack(path)
         first_line = self._data.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
@@ -127,10 +128,9 @@ class CsvFile:
                     raise TraceError.at(self.path, problem_here, row=rows.line_num, column=name)
 
 
-def _unpack(path: Path) -> bytes:
+def _unpack(path: FileName) -> bytes:
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = Path(path).read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
     except FileNotFoundError as error:
