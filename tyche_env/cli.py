@@ -1,0 +1,125 @@
+"""The command ``tyche``: finds its subcommands through entry points and turns user errors into one line.
+
+A subcommand is an entry point of the group ``tyche_env.commands`` that names a click command, made from a function
+with a docstring.  Only the command that is asked for gets imported: the list of all commands takes each one's help
+from the docstring in its source.  Exit status: 0, 2 after a user's error, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import click
+
+from traces.errors import TraceError
+from tyche_env.errors import UserError
+
+_GROUP = "tyche_env.commands"
+_EXTRAS = {
+    "fastapi": "real",
+    "httpx": "real",
+    "jinja2": "report",
+    "matplotlib": "report",
+    "pynvml": "real",
+    "ray": "cluster",
+    "sb3_contrib": "train",
+    "stable_baselines3": "train",
+    "tenacity": "real",
+    "tensorboard": "train",
+    "torch": "train",
+    "uvicorn": "real",
+}
+"""Which extra installs a module that commands import when they need it."""
+
+
+class _Subcommands(click.Group):
+    """A group whose commands are entry points, imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(entry_points(group=_GROUP).names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = entry_points(group=_GROUP, name=cmd_name)
+        if not found:
+            close = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see tyche --help"
+            raise click.UsageError(f"there is no command {cmd_name!r}; {hint}", ctx)
+        command = next(iter(found)).load()
+        if not isinstance(command, click.Command):
+            raise TypeError(f"entry point {cmd_name} of group {_GROUP} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(entry.name, _summary(entry)) for entry in sorted(entry_points(group=_GROUP), key=lambda e: e.name)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _summary(entry: EntryPoint) -> str:
+    """First line of a command's docstring, read from its source without running any of it."""
+    folders: Sequence[str] | None = None
+    origin = None
+    # Not importlib.util.find_spec, which would import the parent packages.
+    for step in entry.module.split("."):
+        spec = PathFinder.find_spec(step, folders)
+        if spec is None:
+            return "(not installed)"
+        folders, origin = spec.submodule_search_locations, spec.origin
+    for node in ast.parse(Path(str(origin)).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+@click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="tyche-env", prog_name="tyche")
+def tyche() -> None:
+    """Opportunistic pre-loading for serverless ML inference: simulate, evaluate, train."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status; errors of the user become one line on stderr."""
+    try:
+        status = tyche.main(args=list(arguments), prog_name="tyche", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except click.Abort:
+        click.echo("tyche: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe is gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (UserError, TraceError) as error:
+        return _refuse(str(error))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _refuse(f"this needs the package {error.name}; pip install 'tyche-env[{extra}]' brings it")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _refuse(f"{error.filename}: {error.strerror}")
+    return status if isinstance(status, int) else 0
+
+
+def _refuse(message: str) -> int:
+    click.echo(f"tyche: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""``tyche doctor``: what is installed, what is found, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+CORE = ("tyche-env", "gymnasium", "numpy", "numba", "pandas", "pyarrow", "pydantic", "scipy")
+EXTRAS = {
+    "train": ("torch", "stable-baselines3", "sb3-contrib", "tensorboard"),
+    "real": ("httpx", "fastapi", "uvicorn", "nvidia-ml-py", "tenacity"),
+    "report": ("jinja2", "matplotlib"),
+    "cluster": ("ray",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        topic: machine, packages, traces, docker or nvml.
+        name: what was looked for.
+        found: whether it is there.
+        detail: its version or size; what to do where it is missing.
+    """
+
+    topic: str
+    name: str
+    found: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look at everything; starts no service and changes nothing."""
+    return [*_machine(), *_packages(), *_traces(), _docker(), *_nvml()]
+
+
+def _machine() -> list[Finding]:
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return [
+        Finding("machine", "Python", True, f"{platform.python_version()} ({sys.executable})"),
+        Finding("machine", "system", True, platform.platform()),
+        Finding("machine", "cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
+        Finding("machine", "memory", True, f"{memory_gb:.1f} GB"),
+    ]
+
+
+def _packages() -> list[Finding]:
+    findings = [_package(name, "pip install tyche-env") for name in CORE]
+    for extra, names in EXTRAS.items():
+        findings += [_package(name, f"pip install 'tyche-env[{extra}]'") for name in names]
+    return findings
+
+
+def _package(name: str, remedy: str) -> Finding:
+    try:
+        return Finding("packages", name, True, version(name))
+    except PackageNotFoundError:
+        return Finding("packages", name, False, remedy)
+
+
+def _traces() -> list[Finding]:
+    from tyche_env.sources import FILES, VARIABLE
+
+    folder = os.environ.get(VARIABLE, "")
+    if not folder:
+        return [Finding("traces", VARIABLE, False, "not set; it names the folder of the trace files")]
+    findings = [Finding("traces", VARIABLE, Path(folder).is_dir(), folder)]
+    for family, names in FILES.items():
+        missing = [name for name in names if not (Path(folder) / name).is_file()]
+        findings.append(
+            Finding("traces", family, not missing, f"missing: {', '.join(missing)}" if missing else "ready")
+        )
+    return findings
+
+
+def _docker() -> Finding:
+    program = shutil.which("docker")
+    if program is None:
+        return Finding("docker", "docker", False, "no docker program; only needed for a platform in containers")
+    try:
+        answer = subprocess.run(
+            [program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, timeout=10
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("docker", "docker", False, "the daemon does not answer")
+    if answer.returncode != 0:
+        return Finding(
+            "docker", "docker", False, (answer.stderr.strip().splitlines() or ["the daemon is unreachable"])[0]
+        )
+    return Finding("docker", "docker", True, answer.stdout.strip())
+
+
+def _nvml() -> list[Finding]:
+    try:
+        import pynvml
+    except ModuleNotFoundError:
+        return [Finding("nvml", "NVML", False, "needs nvidia-ml-py; pip install 'tyche-env[real]'")]
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [Finding("nvml", "NVML", False, f"{error}; only needed for real GPUs")]
+    try:
+        findings = [Finding("nvml", "driver", True, pynvml.nvmlSystemGetDriverVersion())]
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory_gb = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e9
+            findings.append(
+                Finding("nvml", f"GPU {index}", True, f"{pynvml.nvmlDeviceGetName(handle)}, {memory_gb:.1f} GB")
+            )
+        return findings
+    finally:
+        pynvml.nvmlShutdown()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what is installed, found and missing."""
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    topic = ""
+    for finding in findings:
+        if finding.topic != topic:
+            topic = finding.topic
+            click.secho(topic, bold=True)
+        mark = click.style("ok     ", fg="green") if finding.found else click.style("missing", fg="yellow")
+        click.echo(f"  {mark} {finding.name:<20} {finding.detail}")
