@@ -1,0 +1,1 @@
+"""The decision core: compiled, shared by every backend (``docs/engine.md``)."""

@@ -1,0 +1,88 @@
+"""What is known about a function's arrivals: the sliding window and the histogram of its gaps (paper, Pre-Loader)."""
+
+from __future__ import annotations
+
+from tyche_env.control.compiled import inner
+from tyche_env.state import ClusterState
+from tyche_env.world import Kernel
+
+BINS = 240
+BIN_US = 60_000_000
+_HISTOGRAM = int(Kernel.HISTOGRAM)
+_RING = 1
+
+
+@inner
+def record_arrival(st: ClusterState, function: int) -> None:
+    """Take one arrival of f at the present time into its history, and set the size of its routing group."""
+    s = st.cluster[0]
+    row = st.functions[function]
+    if row.arrivals > 0 and s.kernel == _HISTOGRAM:
+        gap_bin = (s.now_us - row.last_arrival_us) // BIN_US
+        if gap_bin < BINS:
+            st.gap_bins[function, gap_bin] += 1
+            row.gap_total += 1
+        else:
+            row.gap_oob += 1
+    row.arrivals += 1
+    window = s.window
+    st.windows[function, row.window_next] = s.now_us
+    row.window_next += 1
+    if row.window_next == window:
+        row.window_next = 0
+    if row.window_count < window:
+        row.window_count += 1
+        row.first_arrival_us = st.windows[function, 0]
+    else:
+        row.first_arrival_us = st.windows[function, row.window_next]
+    row.last_arrival_us = s.now_us
+    if row.window_count == 1:
+        row.gap_us = s.prior_gap_us
+    else:
+        row.gap_us = max(1, (s.now_us - row.first_arrival_us) // row.window_count)
+    if s.routing == _RING and s.nodes > 1:
+        set_group(st, function)
+
+
+@inner
+def set_group(st: ClusterState, function: int) -> None:
+    """Nodes of the ring that f's present load needs: lambda x execution time x memory (paper, routing)."""
+    s = st.cluster[0]
+    row = st.functions[function]
+    demand_mb = 0
+    if row.window_count >= 2:
+        span = max(1, s.now_us - row.first_arrival_us)
+        demand_mb = (row.window_count * row.inference_us * row.container_mb) // span
+    collected = 0
+    size = 0
+    while size < s.nodes and collected <= demand_mb:
+        collected += st.nodes[walk(st, function, size)].memory_mb
+        size += 1
+    row.group = size
+    if size > 1 and row.wide < 0:
+        row.wide = s.wide_count
+        st.wide[s.wide_count] = function
+        s.wide_count += 1
+    elif size == 1 and row.wide >= 0:
+        s.wide_count -= 1
+        last = st.wide[s.wide_count]
+        st.wide[row.wide] = last
+        st.functions[last].wide = row.wide
+        row.wide = -1
+
+
+@inner
+def walk(st: ClusterState, function: int, step: int) -> int:
+    """The ``step``-th node of f's walk (``seq`` in ``docs/engine.md``, 4)."""
+    row = st.functions[function]
+    return st.node_order[(row.home_position + step * row.step) % len(st.node_order)]
+
+
+@inner
+def in_group(st: ClusterState, function: int, node: int) -> bool:
+    """Whether a node belongs to f's routing group."""
+    row = st.functions[function]
+    if row.group == 1:
+        return row.home_node == node
+    count = len(st.node_order)
+    return (st.nodes[node].position - row.home_position + count) % count < row.group

@@ -1,0 +1,69 @@
+"""The one way in which functions of the core are compiled.
+
+Two facts decide the options.  Passing arrays between compiled functions leaves reference counts that the optimiser does
+not remove, so everything is inlined and reference counting is off (which also makes any allocation in the event loop a
+compile error).  And numba's cache does not notice a changed callee in another module, so the cache folder is named
+after a hash of all sources of the core.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core import config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SOURCES = ("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/log.py", "state.py", "observe.py")
+
+INNER: dict[str, Any] = {"forceinline": True, "_nrt": False, "error_model": "numpy"}
+"""Options of functions that are called from compiled code.  ``_nrt`` is private to numba: it stands here alone."""
+OUTER: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy"}
+"""Options of functions that Python calls."""
+
+
+@cache
+def cache_folder() -> Path:
+    """Where kernels compiled from the present sources are kept: a user cache folder, or ``TYCHE_CACHE_DIR``."""
+    digest = hashlib.sha256(f"{numba.__version__} {config.BOUNDSCHECK}".encode())
+    for pattern in _SOURCES:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    base = os.environ.get("TYCHE_CACHE_DIR")
+    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tyche-env"
+    folder = root / digest.hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"tyche-env-{os.getuid()}" / digest.hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def inner(function: F) -> F:
+    """Compile a function that only compiled functions call; it is inlined into each caller."""
+    return cast(F, numba.njit(**INNER)(function))
+
+
+def outer(function: F) -> F:
+    """Compile a function that Python calls; its machine code is cached across processes."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())
+    try:
+        return cast(F, numba.njit(**OUTER)(function))
+    finally:
+        config.CACHE_DIR = before
+
+
+def is_compiled() -> bool:
+    """Whether the cache folder already holds machine code, so that first use will not compile."""
+    return any(cache_folder().rglob("*.nbc"))

@@ -1,0 +1,137 @@
+"""Row kernels: what a policy wants for one function, from that function's row alone (``docs/engine.md``, 8).
+
+:func:`ask` is the one place where a policy kernel is chosen; the controller calls it for one function at its own events,
+interval mode calls it for all functions.  The rules themselves are small functions of plain integers, so that
+``predict`` can apply the same ones to the rows of an observation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tyche_env.control.arrivals import BIN_US, BINS
+from tyche_env.control.compiled import inner
+from tyche_env.control.draws import draw_u64
+from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, probability_within_minute
+from tyche_env.draws import Concern
+from tyche_env.state import ClusterState
+from tyche_env.tables import ONE_Q20
+from tyche_env.world import Kernel
+
+NO_TIMER = -1
+_SECOND_US = 1_000_000
+_MINUTE_US = 60_000_000
+_COUNT_LIMIT = 64
+_POLICY = int(Concern.POLICY)
+_TYCHE, _CENSORED, _HISTOGRAM, _RANDOM = (
+    int(k) for k in (Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
+)
+_ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
+
+
+@inner
+def tyche(st: ClusterState, count: int, gap_us: int, age_us: int) -> tuple[int, int, int]:
+    """Tyche's rule (paper, Proactive Pre-Loader): open between T_load and T_offload after the last request."""
+    s = st.cluster[0]
+    load_us = 0 if count == 1 else gap_us * s.load_ppm // 1_000_000
+    offload_us = gap_us * s.offload_ppm // 1_000_000
+    p = probability_within_minute(st, gap_us)
+    if age_us < load_us:
+        return LEAVE, p, load_us - age_us
+    if age_us < offload_us:
+        return HOLD, p, offload_us - age_us
+    return OFFLOAD, 0, NO_TIMER
+
+
+@inner
+def censored(st: ClusterState, count: int, since_first_us: int, age_us: int) -> tuple[int, int, int]:
+    """Rate over the whole time since the window began, silence included; never off-loads by itself."""
+    gap_us = max(since_first_us, _MINUTE_US) if count == 1 else max(1, since_first_us // count)
+    return HOLD, probability_within_minute(st, gap_us), max(10 * _SECOND_US, age_us // 2)
+
+
+@inner
+def histogram(st: ClusterState, function: int, now_us: int) -> tuple[int, int, int]:
+    """Share of the function's own gaps that end within the next minute or two, among those that lasted this long."""
+    row = st.functions[function]
+    age_us = now_us - row.last_arrival_us
+    if row.gap_total + row.gap_oob < 4:
+        return censored(st, row.window_count, now_us - row.first_arrival_us, age_us)
+    age_bin = age_us // BIN_US
+    if age_bin >= BINS:
+        return OFFLOAD, 0, NO_TIMER
+    survivors = row.gap_oob
+    for b in range(age_bin, BINS):
+        survivors += st.gap_bins[function, b]
+    if survivors == 0:
+        return OFFLOAD, 0, NO_TIMER
+    hits = np.int64(st.gap_bins[function, age_bin])
+    if age_bin + 1 < BINS:
+        hits += st.gap_bins[function, age_bin + 1]
+    return HOLD, min(ONE_Q20, (hits << 20) // survivors), (age_bin + 1) * BIN_US - age_us
+
+
+@inner
+def foreseen_gap_us(st: ClusterState, function: int, now_us: int, exact: bool) -> int:
+    """Privileged: time to the next arrival, exact or as known from counts per minute; -1 if there is none."""
+    at = st.own_first[function] + st.functions[function].arrivals
+    end = st.own_first[function + 1]
+    if at >= end:
+        return -1
+    if exact:
+        return st.own_arrival_us[at] - now_us
+    minute = now_us // _MINUTE_US
+    left = count_within(st, at, end, (minute + 1) * _MINUTE_US)
+    if left > 0:
+        return ((minute + 1) * _MINUTE_US - now_us) // (left + 1)
+    minute = st.own_arrival_us[at] // _MINUTE_US
+    left = count_within(st, at, end, (minute + 1) * _MINUTE_US)
+    return minute * _MINUTE_US - now_us + _MINUTE_US // (left + 1)
+
+
+@inner
+def count_within(st: ClusterState, at: int, end: int, before_us: int) -> int:
+    """Arrivals from row ``at`` on that come before a time, counted up to 64."""
+    count = 0
+    while count < _COUNT_LIMIT and at + count < end and st.own_arrival_us[at + count] < before_us:
+        count += 1
+    return count
+
+
+@inner
+def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
+    """Ask the policy about one function now.
+
+    Returns:
+        Decision (LEAVE, HOLD, OFFLOAD), priority in 2^-20, and after how many microseconds to ask again (-1: never).
+    """
+    s = st.cluster[0]
+    row = st.functions[function]
+    kernel = s.kernel
+    if kernel == _TYCHE:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        return tyche(st, row.window_count, row.gap_us, s.now_us - row.last_arrival_us)
+    if kernel == _CENSORED:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        return censored(st, row.window_count, s.now_us - row.first_arrival_us, s.now_us - row.last_arrival_us)
+    if kernel == _HISTOGRAM:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        return histogram(st, function, s.now_us)
+    if kernel == _RANDOM:
+        u = draw_u64(s.seed, _POLICY, function, row.decide_count)
+        row.decide_count += 1
+        choice = np.int64(u % np.uint64(3))
+        if choice == 0:
+            return OFFLOAD, 0, 10 * _SECOND_US
+        if choice == 1:
+            return LEAVE, 0, 10 * _SECOND_US
+        return HOLD, np.int64(u >> np.uint64(44)), 10 * _SECOND_US
+    if kernel == _ORACLE or kernel == _MINUTE_ORACLE:
+        gap_us = foreseen_gap_us(st, function, s.now_us, kernel == _ORACLE)
+        if gap_us < 0:
+            return OFFLOAD, 0, NO_TIMER
+        return HOLD, probability_within_minute(st, max(1, gap_us)), max(_SECOND_US, gap_us // 2)
+    return LEAVE, 0, NO_TIMER

@@ -1,0 +1,346 @@
+"""What goes where: placing one function, filling one container, promoting models onto one GPU (``docs/engine.md``, 6).
+
+Greedy by density with best fit, after the paper's Pre-Loading Scheduler; incremental: each rule touches one function,
+one container or one GPU.
+"""
+
+from __future__ import annotations
+
+from tyche_env.control.arrivals import in_group, walk
+from tyche_env.control.compiled import inner
+from tyche_env.control.ledger import (
+    ABSENT,
+    DO_KILL,
+    DO_LOAD,
+    DO_OFFLOAD,
+    DO_TRANSFER,
+    HELD,
+    IDLE,
+    IN_LOADING,
+    LOADING,
+    OFFLOAD,
+    OFFLOADING,
+    STRICT,
+    TENANT,
+    command,
+    copies,
+    demote,
+    density,
+    enter_category,
+    enter_warm,
+    free_resident,
+    gpu_density,
+    leave_category,
+    leave_models,
+    leave_warm,
+    new_resident,
+    refresh_candidate,
+    reserve,
+    reserve_gpu,
+    resident_of,
+)
+from tyche_env.state import ClusterState
+
+
+@inner
+def may_host(st: ClusterState, container: int, function: int, emptied: bool) -> bool:
+    """Whether isolation lets an idle container take f; ``emptied``: its residents will be gone."""
+    isolation = st.cluster[0].isolation
+    c = st.containers[container]
+    if isolation == TENANT and c.tenant != st.functions[function].tenant:
+        return False
+    if isolation == STRICT and not emptied and c.residents > 0:
+        return False
+    return st.functions[function].residents == 0 or resident_of(st, function, container) < 0
+
+
+@inner
+def load(st: ClusterState, function: int, container: int) -> None:
+    """Begin to load f into an idle container that has room for it."""
+    s = st.cluster[0]
+    f = st.functions[function]
+    resident = new_resident(st, function, container)
+    r = st.residents[resident]
+    r.state = LOADING
+    r.from_load = 1
+    r.command_us = s.now_us
+    reserve(st, container, f.peak_mb)
+    f.idle_copies += 1
+    if st.containers[container].owner == function:
+        leave_warm(st, container)
+    enter_category(st, resident, IN_LOADING)
+    s.loads += 1
+    command(st, DO_LOAD, function, container, resident, f.load_count)
+    f.load_count += 1
+    refresh_candidate(st, function)
+
+
+@inner
+def offload(st: ClusterState, resident: int) -> None:
+    """Begin to off-load a held resident of an idle container; its memory stays reserved until that is done."""
+    r = st.residents[resident]
+    leave_category(st, resident)
+    leave_models(st, resident)
+    r.state = OFFLOADING
+    st.functions[r.function].idle_copies -= 1
+    if st.containers[r.container].owner == r.function:
+        enter_warm(st, r.container)
+    command(st, DO_OFFLOAD, r.function, r.container, resident, 0)
+    refresh_candidate(st, r.function)
+
+
+@inner
+def transfer(st: ClusterState, resident: int) -> None:
+    """Begin to copy a held model to the GPU of its container."""
+    r = st.residents[resident]
+    f = st.functions[r.function]
+    reserve_gpu(st, st.containers[r.container].gpu, f.gpu_mb)
+    r.gpu_state = LOADING
+    st.cluster[0].transfers += 1
+    command(st, DO_TRANSFER, r.function, r.container, resident, f.transfer_count)
+    f.transfer_count += 1
+
+
+@inner
+def promote(st: ClusterState, gpu: int) -> None:
+    """Give free GPU memory to the densest models in container memory, one after the other, until none fits."""
+    g = st.gpus[gpu]
+    while True:
+        best = -1
+        best_density = 0
+        at = g.model_head
+        while at >= 0:
+            r = st.residents[at]
+            f = st.functions[r.function]
+            if r.gpu_state == ABSENT and f.gpu_mb <= g.free_mb and f.decision != OFFLOAD:
+                worth = gpu_density(st, r.function)
+                if worth > best_density or (worth == best_density and best >= 0 and at < best):
+                    best = at
+                    best_density = worth
+            at = r.model_next
+        if best < 0:
+            return
+        transfer(st, best)
+
+
+@inner
+def next_gpu_victim(st: ClusterState, gpu: int, above_density: int, above_slot: int, limit: int) -> int:
+    """The model held on a GPU, in an idle container, next in order of (density, slot) after the given one.
+
+    Args:
+        limit: only densities that this one displaces; negative: all.
+    """
+    h = st.cluster[0].displace_percent
+    best = -1
+    best_density = 0
+    at = st.gpus[gpu].model_head
+    while at >= 0:
+        r = st.residents[at]
+        if r.gpu_state == HELD:
+            worth = gpu_density(st, r.function)
+            if limit < 0 or 100 * limit > (100 + h) * worth:
+                later = worth > above_density or (worth == above_density and at > above_slot)
+                if later and (best < 0 or worth < best_density or (worth == best_density and at < best)):
+                    best = at
+                    best_density = worth
+        at = r.model_next
+    return best
+
+
+@inner
+def gpu_try(st: ClusterState, resident: int) -> None:
+    """Bring one held resident onto its GPU if it fits, or if what it displaces is worth less."""
+    s = st.cluster[0]
+    r = st.residents[resident]
+    f = st.functions[r.function]
+    c = st.containers[r.container]
+    if r.state != HELD or r.gpu_state != ABSENT or c.state != IDLE or c.gpu < 0 or f.decision == OFFLOAD:
+        return
+    worth = gpu_density(st, r.function)
+    if worth <= 0:
+        return
+    g = st.gpus[c.gpu]
+    if g.free_mb >= f.gpu_mb:
+        transfer(st, resident)
+        return
+    if s.displace_percent < 0:
+        return
+    free = g.free_mb
+    cost = 0
+    victim = next_gpu_victim(st, c.gpu, -1, -1, worth)
+    while victim >= 0 and free < f.gpu_mb:
+        other = st.residents[victim].function
+        free += st.functions[other].gpu_mb
+        cost += gpu_density(st, other) * st.functions[other].gpu_mb
+        victim = next_gpu_victim(st, c.gpu, gpu_density(st, other), victim, worth)
+    if free < f.gpu_mb or cost >= worth * f.gpu_mb:
+        return
+    while g.free_mb < f.gpu_mb:
+        demote(st, next_gpu_victim(st, c.gpu, -1, -1, worth))
+    transfer(st, resident)
+
+
+@inner
+def fitting_container(st: ClusterState, function: int, node: int) -> int:
+    """Best fit: the idle container of a node with the least free memory that takes f, the youngest among equals."""
+    need = st.functions[function].peak_mb
+    best = -1
+    best_free = 0
+    at = st.nodes[node].idle_tail
+    while at >= 0:
+        c = st.containers[at]
+        if c.free_mb >= need and (best < 0 or c.free_mb < best_free) and may_host(st, at, function, False):
+            best = at
+            best_free = c.free_mb
+        at = c.idle_previous
+    return best
+
+
+@inner
+def mark_victims(st: ClusterState, function: int, container: int, worth: int) -> int:
+    """Mark, in ``residents.density``, those that f would displace in a container, and price them.
+
+    Returns:
+        The worth of all that would have to go (their density x memory), or -1 if f cannot be made to fit.
+    """
+    s = st.cluster[0]
+    f = st.functions[function]
+    c = st.containers[container]
+    at = c.resident_head
+    while at >= 0:
+        r = st.residents[at]
+        r.density = -1
+        if r.state == HELD:
+            other = density(st, r.function, max(1, copies(st, r.function)))
+            if 100 * worth > (100 + s.displace_percent) * other:
+                r.density = other
+        at = r.container_next
+    free = c.free_mb
+    left = c.residents
+    cost = 0
+    while free < f.peak_mb or (s.isolation == STRICT and left > 0):
+        victim = least_marked(st, container)
+        if victim < 0:
+            return -1
+        r = st.residents[victim]
+        free += st.functions[r.function].hold_mb
+        cost += r.density * st.functions[r.function].hold_mb
+        r.density = -2 - r.density
+        left -= 1
+    return cost
+
+
+@inner
+def least_marked(st: ClusterState, container: int) -> int:
+    """The marked resident with the least (density, slot), or -1."""
+    best = -1
+    best_density = 0
+    at = st.containers[container].resident_head
+    while at >= 0:
+        r = st.residents[at]
+        if r.density >= 0 and (
+            best < 0 or r.density < best_density or (r.density == best_density and at < best)
+        ):
+            best = at
+            best_density = r.density
+        at = r.container_next
+    return best
+
+
+@inner
+def displace(st: ClusterState, function: int, container: int, worth: int) -> None:
+    """Kill what f displaces in a container, load f, and give released GPU memory to others."""
+    mark_victims(st, function, container, worth)
+    released = 0
+    while True:
+        victim = -1
+        victim_density = 0
+        at = st.containers[container].resident_head
+        while at >= 0:
+            r = st.residents[at]
+            if r.density <= -2:
+                taken = -2 - r.density
+                if victim < 0 or taken < victim_density or (taken == victim_density and at < victim):
+                    victim = at
+                    victim_density = taken
+            at = r.container_next
+        if victim < 0:
+            break
+        other = st.residents[victim].function
+        released += free_resident(st, victim)
+        command(st, DO_KILL, other, container, victim, 0)
+        if st.containers[container].owner == other:
+            enter_warm(st, container)
+    load(st, function, container)
+    if released > 0:
+        promote(st, st.containers[container].gpu)
+
+
+@inner
+def place(st: ClusterState, function: int) -> bool:
+    """Load one more copy of f into the idle memory of its routing group, if it is worth it anywhere.
+
+    Returns:
+        Whether a load began.
+    """
+    s = st.cluster[0]
+    f = st.functions[function]
+    worth = density(st, function, copies(st, function) + 1)
+    if worth <= 0:
+        return False
+    for step in range(f.group):
+        container = fitting_container(st, function, walk(st, function, step))
+        if container >= 0:
+            load(st, function, container)
+            return True
+    if s.displace_percent < 0:
+        return False
+    for step in range(f.group):
+        best = -1
+        best_cost = 0
+        at = st.nodes[walk(st, function, step)].idle_tail
+        while at >= 0:
+            c = st.containers[at]
+            if c.residents > 0 and may_host(st, at, function, True):
+                cost = mark_victims(st, function, at, worth)
+                if cost >= 0 and cost < worth * f.hold_mb and (best < 0 or cost < best_cost):
+                    best = at
+                    best_cost = cost
+            at = c.idle_previous
+        if best >= 0:
+            displace(st, function, best, worth)
+            return True
+    return False
+
+
+@inner
+def fill(st: ClusterState, container: int) -> None:
+    """Load the densest wanted functions into the free memory of one idle container."""
+    c = st.containers[container]
+    if c.state != IDLE:
+        return
+    n = st.nodes[c.node]
+    while True:
+        best = -1
+        best_density = 0
+        for slot in range(n.candidate_first, n.candidate_end):
+            worth = st.candidate_density[slot]
+            if worth > best_density:
+                function = st.candidate_function[slot]
+                if st.functions[function].peak_mb <= c.free_mb and may_host(st, container, function, False):
+                    best = function
+                    best_density = worth
+        for at in range(st.cluster[0].wide_count):
+            function = st.wide[at]
+            worth = st.candidate_density[st.functions[function].slot]
+            if worth > best_density or (worth == best_density and best >= 0 and function < best):
+                if (
+                    st.functions[function].peak_mb <= c.free_mb
+                    and in_group(st, function, c.node)
+                    and may_host(st, container, function, False)
+                ):
+                    best = function
+                    best_density = worth
+        if best < 0:
+            return
+        load(st, best, container)

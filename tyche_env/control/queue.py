@@ -1,0 +1,57 @@
+"""Event keys and the heaps that order them.
+
+A key is ``time << 21 | kind << 17 | entity``: 42 bits of microseconds, 4 of kind, 17 of entity.  Comparing keys compares
+(time, kind, entity), which is the tie rule, and a key is its own version stamp: an entity remembers the key it waits
+for, and a popped key that differs is stale.
+
+*Deferred* setting keeps re-set timers cheap: a later time is only stored; the earlier key in the heap, when popped,
+pushes the wanted one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import inner
+
+ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, OFFLOADED, TIMER, PREWARM = 0, 2, 3, 5, 7, 9, 10, 11
+NO_KEY = np.int64(2**63 - 1)
+ENTITY_BITS, TIME_SHIFT, ENTITY_MASK, KIND_MASK = 17, 21, (1 << 17) - 1, 15
+
+
+@inner
+def key_of(time_us: int, kind: int, entity: int) -> int:
+    """The event key."""
+    return (time_us << TIME_SHIFT) | (kind << ENTITY_BITS) | entity
+
+
+@inner
+def push(heap: NDArray[np.int64], count: int, key: int) -> None:
+    """Put a key into a binary heap of ``count`` keys; the caller counts."""
+    hole = count
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        if heap[parent] <= key:
+            break
+        heap[hole] = heap[parent]
+        hole = parent
+    heap[hole] = key
+
+
+@inner
+def pop(heap: NDArray[np.int64], count: int) -> None:
+    """Remove the least key of a binary heap of ``count`` keys; the caller counts."""
+    last = count - 1
+    key = heap[last]
+    hole = 0
+    child = 1
+    while child < last:
+        if child + 1 < last and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= key:
+            break
+        heap[hole] = heap[child]
+        hole = child
+        child = 2 * hole + 1
+    heap[hole] = key

@@ -1,0 +1,93 @@
+"""Which node, and which container there, serves a request (``docs/engine.md``, 4)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tyche_env.control.arrivals import walk
+from tyche_env.control.compiled import inner
+from tyche_env.control.draws import draw_u64
+from tyche_env.draws import Concern
+from tyche_env.state import ClusterState
+
+_OVERFLOW = int(Concern.OVERFLOW)
+_RING = 1
+OVERFLOWED = 1 << 40
+"""Added to the node of a request that must queue there."""
+
+
+@inner
+def first_on_node(st: ClusterState, resident: int, node: int) -> int:
+    """The first container of a category list that is on a node, or -1."""
+    while resident >= 0:
+        r = st.residents[resident]
+        if st.containers[r.container].node == node:
+            return r.container
+        resident = r.category_next
+    return -1
+
+
+@inner
+def last_on_node(st: ClusterState, resident: int, node: int) -> int:
+    """The last container of a category list that is on a node, or -1: the load that has run longest."""
+    found = -1
+    while resident >= 0:
+        r = st.residents[resident]
+        if st.containers[r.container].node == node:
+            found = r.container
+        resident = r.category_next
+    return found
+
+
+@inner
+def select(st: ClusterState, function: int, node: int) -> int:
+    """The idle container of a node that serves f best: on the GPU, in memory, loading, own warm; -1 if there is none."""
+    row = st.functions[function]
+    container = first_on_node(st, row.gpu_head, node)
+    if container < 0:
+        container = first_on_node(st, row.memory_head, node)
+    if container < 0:
+        container = last_on_node(st, row.loading_head, node)
+    if container < 0:
+        at = row.warm_head
+        while at >= 0 and st.containers[at].node != node:
+            at = st.containers[at].warm_next
+        container = at
+    return container
+
+
+@inner
+def has_room(st: ClusterState, function: int, node: int) -> bool:
+    """Whether a new container for f fits on a node once its idle containers are gone."""
+    n = st.nodes[node]
+    return n.busy_mb + st.functions[function].container_mb <= n.memory_mb
+
+
+@inner
+def route(st: ClusterState, function: int, ordinal: int) -> int:
+    """The node of a request; ``OVERFLOWED`` is added when it has to queue there."""
+    s = st.cluster[0]
+    row = st.functions[function]
+    if s.routing == _RING:
+        if row.gpu_head >= 0:
+            for step in range(row.group):
+                node = walk(st, function, step)
+                if st.nodes[node].queue_length == 0 and first_on_node(st, row.gpu_head, node) >= 0:
+                    return node
+        if row.memory_head >= 0:
+            best = -1
+            most = -1
+            for step in range(row.group):
+                node = walk(st, function, step)
+                n = st.nodes[node]
+                left = n.memory_mb - n.busy_mb
+                if left > most and n.queue_length == 0 and first_on_node(st, row.memory_head, node) >= 0:
+                    best = node
+                    most = left
+            if best >= 0:
+                return best
+    for step in range(s.nodes):
+        node = walk(st, function, step)
+        if st.nodes[node].queue_length == 0 and (has_room(st, function, node) or select(st, function, node) >= 0):
+            return node
+    return np.int64(draw_u64(s.seed, _OVERFLOW, function, ordinal) % np.uint64(s.nodes)) + OVERFLOWED

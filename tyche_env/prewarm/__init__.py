@@ -1,0 +1,1 @@
+"""The platform's container policies: who keeps a container, and for how long.  The pre-loader never does."""

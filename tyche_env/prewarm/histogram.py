@@ -1,0 +1,69 @@
+"""Histogram pre-warming (Shahrad et al., USENIX ATC'20): unload after a run, pre-warm before the next is likely.
+
+Each function has 240 one-minute bins of idle time, from the end of a run to the next arrival.  Functions that are mostly
+beyond the range keep the standard keep-alive here; the original forecasts them by ARIMA.
+"""
+
+from __future__ import annotations
+
+from tyche_env.control.compiled import inner
+from tyche_env.control.ledger import set_prewarm
+from tyche_env.control.queue import NO_KEY
+from tyche_env.state import ClusterState
+
+BINS = 240
+BIN_US = 60_000_000
+FEWEST_SAMPLES = 10
+
+
+@inner
+def on_arrival(st: ClusterState, function: int) -> None:
+    """Learn one idle time; a request makes the pre-warm timer pointless.  ``in_flight`` is still without it."""
+    row = st.functions[function]
+    row.prewarm_key = NO_KEY
+    if row.in_flight == 0 and row.last_end_us >= 0:
+        idle_bin = (st.cluster[0].now_us - row.last_end_us) // BIN_US
+        if idle_bin < BINS:
+            before = st.idle_bins[function, idle_bin]
+            st.idle_bins[function, idle_bin] = before + 1
+            row.idle_squares += 2 * before + 1
+            row.idle_total += 1
+        else:
+            row.idle_oob += 1
+
+
+@inner
+def percentile_bin(st: ClusterState, function: int, percent: int) -> int:
+    """The first bin whose cumulative count reaches ``percent`` of the total."""
+    need = percent * st.functions[function].idle_total
+    cumulative = 0
+    for b in range(BINS):
+        cumulative += st.idle_bins[function, b]
+        if cumulative * 100 >= need:
+            return b
+    return BINS - 1
+
+
+@inner
+def keep_alive_us(st: ClusterState, function: int) -> int:
+    """After a run: how long the container lives (0: unload now); may set the function's pre-warm timer."""
+    s = st.cluster[0]
+    row = st.functions[function]
+    row.last_end_us = s.now_us
+    total = row.idle_total
+    representative = (
+        total >= FEWEST_SAMPLES
+        and 240 * row.idle_squares >= 5 * total * total
+        and 2 * row.idle_oob <= total + row.idle_oob
+    )
+    if not representative:
+        return BINS * BIN_US
+    head = percentile_bin(st, function, 5)
+    tail_us = (percentile_bin(st, function, 99) + 1) * BIN_US * 11 // 10
+    if head == 0:
+        return tail_us
+    prewarm_us = head * BIN_US * 9 // 10
+    if row.in_flight == 0:
+        row.prewarm_keep_us = tail_us - prewarm_us
+        set_prewarm(st, function, s.now_us + prewarm_us)
+    return 0

@@ -1,0 +1,503 @@
+"""The compiled engine: an event loop around the decision core, and nothing that decides.
+
+Arrivals are read straight from the sorted table; completions (a run, a container, a load, an off-load) come from one
+heap, the core's own timers from another.  After each handler the loop carries out the commands that the core left.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import inner, outer
+from tyche_env.control.controller import (
+    GPU,
+    MEMORY,
+    MET_LOAD,
+    WARM,
+    apply_decision,
+    decide,
+    on_arrival,
+    on_created,
+    on_expiry,
+    on_finish,
+    on_loaded,
+    on_offloaded,
+    on_prewarm_timer,
+    pack_all,
+    settle,
+)
+from tyche_env.control.draws import stage_us
+from tyche_env.control.kernels import ask
+from tyche_env.control.ledger import (
+    ABSENT,
+    DO_CREATE,
+    DO_LOAD,
+    DO_OFFLOAD,
+    DO_START,
+    DO_TRANSFER,
+    HELD,
+    HOLD,
+    LOADING,
+    OFFLOAD,
+    OFFLOADING,
+    refresh_candidate,
+)
+from tyche_env.control.packing import fill
+from tyche_env.control.queue import (
+    CREATED,
+    ENTITY_BITS,
+    ENTITY_MASK,
+    EXPIRY,
+    FINISH,
+    KIND_MASK,
+    LOADED,
+    NO_KEY,
+    OFFLOADED,
+    PREWARM,
+    TIME_SHIFT,
+    TIMER,
+    key_of,
+    pop,
+    push,
+)
+from tyche_env.draws import Concern
+from tyche_env.state import ClusterState, new_state
+from tyche_env.world import World
+
+DONE, GROW, OVERFLOW = 0, 1, 2
+"""Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
+_TIMER_MARGIN = 8
+_INIT, _LIBRARY, _MODEL, _TRANSFER, _INFERENCE = (
+    int(c) for c in (Concern.INIT, Concern.LIBRARY, Concern.MODEL, Concern.TRANSFER, Concern.INFERENCE)
+)
+_LOAD_LIBRARY, _LOAD_MODEL, _LOAD_TRANSFER, _PREWARM_INIT = (
+    int(c) for c in (Concern.LOAD_LIBRARY, Concern.LOAD_MODEL, Concern.LOAD_TRANSFER, Concern.PREWARM_INIT)
+)
+
+
+# -- carrying out commands ---------------------------------------------------------------------------------------------
+
+
+@inner
+def push_completion(st: ClusterState, key: int) -> None:
+    """Queue the end of something physical."""
+    s = st.cluster[0]
+    push(st.completions, s.completion_count, key)
+    s.completion_count += 1
+
+
+@inner
+def latency_bin(value: int) -> int:
+    """Bin of the streaming histogram: exact below 128 us, then 128 bins an octave."""
+    octave = 0
+    while (value >> octave) >= 256:
+        octave += 1
+    if value < 128:
+        return value
+    return ((octave + 1) << 7) + ((value >> octave) & 127)
+
+
+@inner
+def serve(st: ClusterState, at: int, until_us: int) -> None:
+    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages)."""
+    s = st.cluster[0]
+    order = st.commands[at]
+    f = st.functions[order.function]
+    r = st.residents[order.resident]
+    function, ordinal, sigma = order.function, order.ordinal, f.sigma_ppm
+    kind = order.start_type
+    arrival_us = st.arrival_us[order.request]
+    begin_us = s.now_us + order.delay_us
+    warming = 0
+    library = 0
+    model = 0
+    transfer = 0
+    if kind >= WARM:
+        library = stage_us(st.tables, f.library_us, sigma, s.seed, _LIBRARY, function, ordinal)
+        model = stage_us(st.tables, f.model_us, sigma, s.seed, _MODEL, function, ordinal)
+        if kind > WARM:
+            warming = stage_us(st.tables, f.init_us, sigma, s.seed, _INIT, function, ordinal)
+    elif kind == MET_LOAD:
+        library = max(0, r.library_end_us - begin_us)
+        model = max(0, r.ready_us - max(begin_us, r.library_end_us))
+    if order.on_gpu == 1:
+        if order.gpu_before == ABSENT:
+            transfer = stage_us(st.tables, f.transfer_us, sigma, s.seed, _TRANSFER, function, ordinal)
+        elif order.gpu_before == LOADING:
+            transfer = max(0, r.ready_us - begin_us)
+    if len(st.arrival_duration_us) > 0:
+        inference = st.arrival_duration_us[order.request]
+    else:
+        median_us = f.gpu_inference_us if order.on_gpu == 1 else f.inference_us
+        inference = stage_us(st.tables, median_us, sigma, s.seed, _INFERENCE, function, ordinal)
+    loading = warming + library + model + transfer
+    inference_start_us = begin_us + loading
+    end_us = inference_start_us + inference
+    push_completion(st, key_of(end_us, FINISH, order.container))
+
+    if inference_start_us <= until_us:
+        st.rewards[function] -= (inference_start_us - arrival_us) * 1e-6
+    else:
+        p = st.pending[s.pending_count]
+        p.inference_start_us = inference_start_us
+        p.latency_us = inference_start_us - arrival_us
+        p.function = function
+        s.pending_count += 1
+
+    if arrival_us >= s.score_from_us:
+        t = st.totals[function]
+        t.requests += 1
+        t.queue_us += s.now_us - arrival_us
+        t.scheduling_us += order.delay_us
+        t.warming_loading_us += loading
+        t.end_to_end_us += end_us - arrival_us
+        t.kept += order.kept
+        if kind == GPU:
+            t.gpu += 1
+        elif kind == MEMORY:
+            t.memory += 1
+        elif kind == MET_LOAD:
+            t.loading += 1
+        elif kind == WARM:
+            t.warm += 1
+        else:
+            t.cold += 1
+        st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(end_us - arrival_us))] += 1
+
+    if s.record != 0:
+        row = st.log[s.log_count]
+        s.log_count += 1
+        row.request = order.request
+        row.arrival_us = arrival_us
+        row.queue_us = s.now_us - arrival_us
+        row.scheduling_us = order.delay_us
+        row.warming_us = warming
+        row.library_us = library
+        row.model_us = model
+        row.transfer_us = transfer
+        row.inference_us = inference
+        row.end_us = end_us
+        row.function = function
+        row.node = st.containers[order.container].node
+        row.container = order.container
+        row.start_type = kind
+        row.kept = order.kept
+        row.on_gpu = order.on_gpu
+        row.status = 0
+
+
+@inner
+def carry_out(st: ClusterState, until_us: int) -> None:
+    """Carry out the commands of one handler.  A load, transfer or off-load whose resident is gone by now never began."""
+    s = st.cluster[0]
+    for at in range(s.command_count):
+        order = st.commands[at]
+        if order.kind == DO_START:
+            serve(st, at, until_us)
+        elif order.kind == DO_CREATE:
+            f = st.functions[order.function]
+            init_us = stage_us(
+                st.tables, f.init_us, f.sigma_ppm, s.seed, _PREWARM_INIT, order.function, order.ordinal
+            )
+            push_completion(st, key_of(s.now_us + init_us, CREATED, order.container))
+        elif order.kind == DO_LOAD or order.kind == DO_TRANSFER or order.kind == DO_OFFLOAD:
+            r = st.residents[order.resident]
+            f = st.functions[order.function]
+            if r.function != order.function or r.container != order.container:
+                continue
+            begin_us = s.now_us + s.command_us
+            if order.kind == DO_LOAD:
+                if r.state != LOADING:
+                    continue
+                r.library_end_us = begin_us + stage_us(
+                    st.tables, f.library_us, f.sigma_ppm, s.seed, _LOAD_LIBRARY, order.function, order.ordinal
+                )
+                r.ready_us = r.library_end_us + stage_us(
+                    st.tables, f.model_us, f.sigma_ppm, s.seed, _LOAD_MODEL, order.function, order.ordinal
+                )
+                r.due_key = key_of(r.ready_us, LOADED, order.resident)
+            elif order.kind == DO_TRANSFER:
+                if r.state != HELD or r.gpu_state != LOADING:
+                    continue
+                r.ready_us = begin_us + stage_us(
+                    st.tables, f.transfer_us, f.sigma_ppm, s.seed, _LOAD_TRANSFER, order.function, order.ordinal
+                )
+                r.due_key = key_of(r.ready_us, LOADED, order.resident)
+            else:
+                if r.state != OFFLOADING:
+                    continue
+                r.due_key = key_of(s.now_us + s.offload_us, OFFLOADED, order.resident)
+            push_completion(st, r.due_key)
+    s.command_count = 0
+
+
+# -- the loop ----------------------------------------------------------------------------------------------------------
+
+
+@inner
+def collect_rewards(st: ClusterState, until_us: int) -> None:
+    """Move what fell due by now from ``pending`` to ``rewards``."""
+    s = st.cluster[0]
+    at = 0
+    while at < s.pending_count:
+        p = st.pending[at]
+        if p.inference_start_us <= until_us:
+            st.rewards[p.function] -= p.latency_us * 1e-6
+            s.pending_count -= 1
+            last = st.pending[s.pending_count]
+            p.inference_start_us = last.inference_start_us
+            p.latency_us = last.latency_us
+            p.function = last.function
+        else:
+            at += 1
+
+
+@inner
+def run_until(st: ClusterState, until_us: int, drain: bool) -> int:
+    """Handle every event up to and including a time, or, draining, until every request has finished."""
+    s = st.cluster[0]
+    limit = ((until_us + 1) << TIME_SHIFT) - 1
+    arrivals = len(st.arrival_us)
+    reserve = len(st.residents) + len(st.containers) + 8
+    event_mode = s.event_mode != 0 and s.preloads != 0
+    while True:
+        if drain and s.finished == arrivals:
+            break
+        arrival_key = NO_KEY
+        if s.next_arrival < arrivals:
+            arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
+        completion_key = st.completions[0] if s.completion_count > 0 else NO_KEY
+        timer_key = st.timers[0] if s.timer_count > 0 else NO_KEY
+        key = min(arrival_key, completion_key, timer_key)
+        if key > limit or key == NO_KEY:
+            break
+        if (
+            s.timer_count + _TIMER_MARGIN > len(st.timers)
+            or s.completion_count + reserve > len(st.completions)
+            or (s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting))
+        ):
+            return GROW
+        to_fill = -1
+        to_apply = -1
+        gpu_step = False
+        if arrival_key == key:
+            s.now_us = key >> TIME_SHIFT
+            request = s.next_arrival
+            s.next_arrival += 1
+            function = st.arrival_function[request]
+            on_arrival(st, function, request)
+            if event_mode:
+                to_apply = function
+        else:
+            kind = (key >> ENTITY_BITS) & KIND_MASK
+            entity = key & ENTITY_MASK
+            if key == completion_key:
+                pop(st.completions, s.completion_count)
+                s.completion_count -= 1
+                if kind == FINISH:
+                    s.now_us = key >> TIME_SHIFT
+                    to_fill = on_finish(st, entity)
+                elif kind == CREATED:
+                    s.now_us = key >> TIME_SHIFT
+                    to_fill = on_created(st, entity)
+                else:
+                    r = st.residents[entity]
+                    if r.due_key != key:
+                        continue
+                    r.due_key = NO_KEY
+                    s.now_us = key >> TIME_SHIFT
+                    to_fill = on_loaded(st, entity) if kind == LOADED else on_offloaded(st, entity)
+            else:
+                pop(st.timers, s.timer_count)
+                s.timer_count -= 1
+                if kind == EXPIRY:
+                    c = st.containers[entity]
+                    if key != c.expiry_queued:
+                        continue
+                    c.expiry_queued = NO_KEY
+                    if key != c.expiry_key:
+                        if c.expiry_key != NO_KEY:
+                            c.expiry_queued = c.expiry_key
+                            push(st.timers, s.timer_count, c.expiry_key)
+                            s.timer_count += 1
+                        continue
+                    s.now_us = key >> TIME_SHIFT
+                    on_expiry(st, entity)
+                elif kind == TIMER:
+                    f = st.functions[entity]
+                    if key != f.timer_queued:
+                        continue
+                    f.timer_queued = NO_KEY
+                    if key != f.timer_key:
+                        if f.timer_key != NO_KEY:
+                            f.timer_queued = f.timer_key
+                            push(st.timers, s.timer_count, f.timer_key)
+                            s.timer_count += 1
+                        continue
+                    s.now_us = key >> TIME_SHIFT
+                    f.timer_key = NO_KEY
+                    decide(st, entity)
+                    to_apply = entity
+                    gpu_step = True
+                else:
+                    f = st.functions[entity]
+                    if key != f.prewarm_queued:
+                        continue
+                    f.prewarm_queued = NO_KEY
+                    if key != f.prewarm_key:
+                        if f.prewarm_key != NO_KEY:
+                            f.prewarm_queued = f.prewarm_key
+                            push(st.timers, s.timer_count, f.prewarm_key)
+                            s.timer_count += 1
+                        continue
+                    s.now_us = key >> TIME_SHIFT
+                    f.prewarm_key = NO_KEY
+                    on_prewarm_timer(st, entity)
+        s.events += 1
+        if to_fill >= 0:
+            fill(st, to_fill)
+        if s.lost_count > 0 or s.freed_count > 0:
+            settle(st)
+        if to_apply >= 0:
+            apply_decision(st, to_apply, gpu_step)
+        if s.command_count > 0:
+            carry_out(st, until_us)
+        if s.overflow != 0:
+            return OVERFLOW
+    if not drain and s.now_us < until_us:
+        s.now_us = until_us
+    return DONE
+
+
+@outer
+def begin(st: ClusterState) -> None:
+    """Time 0: in event mode the policy is asked once about every function."""
+    s = st.cluster[0]
+    if s.event_mode != 0 and s.preloads != 0:
+        for function in range(s.functions):
+            decide(st, function)
+
+
+@outer
+def advance(st: ClusterState, until_us: int, drain: bool) -> int:
+    """Run the loop, then collect the rewards that fell due; returns why it stopped."""
+    code = run_until(st, until_us, drain)
+    if code == DONE:
+        collect_rewards(st, st.cluster[0].now_us if drain else until_us)
+    return code
+
+
+@outer
+def apply_priorities(st: ClusterState, decision: NDArray[np.int8], priority: NDArray[np.int64], until_us: int) -> int:
+    """Take new decisions for all functions and act on them at once."""
+    s = st.cluster[0]
+    for function in range(s.functions):
+        f = st.functions[function]
+        f.decision = decision[function, 0]
+        f.gpu_decision = decision[function, 1]
+        if f.decision == OFFLOAD:
+            f.priority = 0
+        elif f.decision == HOLD:
+            f.priority = priority[function, 0]
+        if f.gpu_decision == OFFLOAD:
+            f.gpu_priority = 0
+        elif f.gpu_decision == HOLD:
+            f.gpu_priority = priority[function, 1]
+        refresh_candidate(st, function)
+    if s.preloads != 0:
+        pack_all(st)
+        carry_out(st, until_us)
+        s.lost_count = 0
+        s.freed_count = 0
+    return OVERFLOW if s.overflow != 0 else DONE
+
+
+@outer
+def ask_everything(st: ClusterState, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+    """The kernel's present answer for every function, written into both columns."""
+    for function in range(st.cluster[0].functions):
+        answer, p, _ = ask(st, function)
+        decision[function, 0] = answer
+        decision[function, 1] = answer
+        priority[function, 0] = p
+        priority[function, 1] = p
+
+
+# -- the host ----------------------------------------------------------------------------------------------------------
+
+COUNTERS: Final = ("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms")
+INTEGRALS: Final = ("busy", "idle", "preload", "gpu")
+
+
+class EngineError(RuntimeError):
+    """A pool overflowed: a defect of the engine, never of the input."""
+
+
+class CompiledEngine:
+    """One run of the compiled engine over a world.
+
+    Args:
+        world: what happens; validated here.
+        record: keep a log row for every request.
+    """
+
+    def __init__(self, world: World, record: bool = True) -> None:
+        self.world = world.validate()
+        self.state: ClusterState = new_state(world, record)
+        begin(self.state)
+
+    @property
+    def now_us(self) -> int:
+        """The engine's clock."""
+        return int(self.state.cluster["now_us"][0])
+
+    @property
+    def log(self) -> NDArray[Any]:
+        """The log so far, in the order of the starts (LOG_DTYPE)."""
+        return self.state.log[: int(self.state.cluster["log_count"][0])]
+
+    def advance_until(self, t_us: int) -> None:
+        """Handle every event up to and including ``t_us``."""
+        self._run(t_us, drain=False)
+
+    def drain(self) -> None:
+        """Go on until every request has finished."""
+        self._run(int(NO_KEY >> TIME_SHIFT) - 1, drain=True)
+
+    def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """Decisions and priorities (2^-20) of all functions, (F, 2): container memory and GPU."""
+        self._check(apply_priorities(self.state, decision, priority, self.now_us))
+
+    def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`."""
+        decision = np.zeros((self.world.function_count, 2), np.int8)
+        priority = np.zeros((self.world.function_count, 2), np.int64)
+        ask_everything(self.state, decision, priority)
+        return decision, priority
+
+    def counters(self) -> dict[str, int]:
+        """Running totals (``docs/engine.md``, 9)."""
+        return {name: int(self.state.cluster[name][0]) for name in COUNTERS}
+
+    def integrals(self) -> dict[str, NDArray[np.int64]]:
+        """Memory x time by kind since time 0, in MB us, (N,) each."""
+        nodes, now = self.state.nodes, self.now_us
+        return {name: nodes[f"{name}_mb"] * now - nodes[f"{name}_weighted"] for name in INTEGRALS}
+
+    def _run(self, until_us: int, drain: bool) -> None:
+        while (code := advance(self.state, until_us, drain)) == GROW:
+            self._grow()
+        self._check(code)
+
+    def _grow(self) -> None:
+        """Double whatever is nearly full: heaps of events, the pool of waiting requests."""
+        names = ("timers", "completions", "waiting", "free_waiting")
+        self.state = self.state._replace(**{n: np.concatenate([a := getattr(self.state, n), np.zeros_like(a)]) for n in names})
+
+    @staticmethod
+    def _check(code: int) -> None:
+        if code == OVERFLOW:
+            raise EngineError("a pool of the engine overflowed; please report the scenario and seed")

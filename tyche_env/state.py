@@ -1,0 +1,297 @@
+"""ClusterState: everything the decision core knows, one structured array a table.
+
+The compiled core reads and writes these tables in place, the simulated backend and the real one alike.  Pools have a
+fixed size and hand out the slot freed last; slots never used come after, in ascending order (``docs/engine.md``, 1).
+Times are int64 microseconds, memory int64 MB, links int32 slots with -1 for "none".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.metrics import TOTALS_DTYPE
+from tyche_env.simulator.log import LOG_DTYPE
+from tyche_env.tables import load_tables
+from tyche_env.world import FUNCTION_FIELDS, Kernel, Prewarm, World, WorldError
+
+Records = NDArray[Any]
+
+NO_KEY = np.int64(2**63 - 1)
+"""Event key of "no event"."""
+
+CONTAINER_UNUSED, CONTAINER_CREATING, CONTAINER_IDLE, CONTAINER_BUSY = 0, 1, 2, 3
+RESIDENT_ABSENT, RESIDENT_LOADING, RESIDENT_HELD, RESIDENT_OFFLOADING = 0, 1, 2, 3
+HISTOGRAM_BINS = 240
+"""One-minute bins of idle times and of gaps (Shahrad et al., ATC'20: a range of four hours)."""
+LATENCY_BINS = 4736
+"""Bins of the streaming end-to-end histogram: 128 an octave, so a percentile is off by less than 1 %."""
+MOST_SLOTS = 1 << 17
+"""Entities of one kind that an event key can name."""
+
+CLUSTER_DTYPE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            # settings, copied from World.settings
+            *("seed", "kernel", "event_mode", "window", "load_ppm", "offload_ppm", "prior_gap_us", "prewarm"),
+            *("keep_alive_us", "routing", "isolation", "after_run", "busy_counts", "copies", "displace_percent"),
+            *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads"),
+            # sizes
+            *("functions", "nodes", "gpus", "score_from_us", "record"),
+            # clock and counters
+            *("now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
+            *("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"),
+            # pools: fresh = first slot never used, free = slots on the free list
+            *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
+            # work lists and buffers
+            *("lost_count", "freed_count", "command_count", "log_count", "pending_count", "decision_count"),
+            *("timer_count", "completion_count", "overflow"),
+        )
+    ]
+)
+
+FUNCTION_DTYPE = np.dtype(
+    [
+        # written at every request
+        *[(name, np.int64) for name in ("last_arrival_us", "first_arrival_us", "gap_us", "arrivals", "priority")],
+        *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "hold_mb", "peak_mb", "saved_us")],
+        *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
+        *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
+        *[(name, np.int32) for name in ("residents", "in_flight", "queued", "owned_idle", "wide", "tenant")],
+        *[(name, np.int32) for name in ("home_position", "home_node", "step", "decision", "gpu_decision")],
+        *[(name, np.int32) for name in ("gpu_copies", "loading_copies", "held_copies")],
+        # profile
+        *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
+        # ordinals of draws
+        *[(name, np.int64) for name in ("load_count", "transfer_count", "prewarm_count", "decide_count")],
+        # histogram pre-warming
+        *[(name, np.int64) for name in ("prewarm_key", "prewarm_queued", "prewarm_keep_us", "last_end_us")],
+        *[(name, np.int64) for name in ("idle_total", "idle_oob", "idle_squares", "gap_total", "gap_oob")],
+    ]
+)
+
+NODE_DTYPE = np.dtype(
+    [
+        *[(name, np.int64) for name in ("memory_mb", "free_mb", "busy_mb", "idle_mb", "preload_mb", "gpu_mb")],
+        # memory x time: level x now - weighted is the integral, exact whatever wraps on the way
+        *[(name, np.int64) for name in ("busy_weighted", "idle_weighted", "preload_weighted", "gpu_weighted")],
+        *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
+        *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end", "position")],
+    ]
+)
+
+GPU_DTYPE = np.dtype(
+    [
+        *[(name, np.int64) for name in ("memory_mb", "free_mb")],
+        *[(name, np.int32) for name in ("node", "containers", "model_head", "pad")],
+    ]
+)
+
+CONTAINER_DTYPE = np.dtype(
+    [
+        *[(name, np.int64) for name in ("size_mb", "free_mb", "rank", "expiry_key", "expiry_queued", "keep_us")],
+        *[(name, np.int32) for name in ("state", "node", "gpu", "tenant", "owner", "created_for")],
+        *[(name, np.int32) for name in ("resident_head", "idle_previous", "idle_next", "warm", "warm_previous")],
+        *[(name, np.int32) for name in ("warm_next", "residents", "pad")],
+    ]
+)
+
+RESIDENT_DTYPE = np.dtype(
+    [
+        # due_key: the completion it waits for; the three times are written by the backend
+        *[(name, np.int64) for name in ("due_key", "command_us", "library_end_us", "ready_us", "density")],
+        *[(name, np.int32) for name in ("function", "container", "state", "gpu_state", "category")],
+        *[(name, np.int32) for name in ("category_previous", "category_next", "container_next")],
+        *[(name, np.int32) for name in ("function_previous", "function_next", "model_previous", "model_next")],
+        *[(name, np.int32) for name in ("in_models", "kept", "from_load", "served")],
+    ]
+)
+
+WAITING_DTYPE = np.dtype(
+    [("request", np.int64), ("ordinal", np.int64), ("function", np.int32), ("next", np.int32)]
+)
+
+COMMAND_DTYPE = np.dtype(
+    [
+        *[(name, np.int64) for name in ("request", "ordinal", "delay_us")],
+        *[(name, np.int32) for name in ("kind", "function", "container", "resident", "start_type", "on_gpu")],
+        *[(name, np.int32) for name in ("gpu_before", "kept")],
+    ]
+)
+
+PENDING_DTYPE = np.dtype([("inference_start_us", np.int64), ("latency_us", np.int64), ("function", np.int64)])
+"""Requests whose inference starts later than the engine's clock: their reward falls due then."""
+
+
+class ClusterState(NamedTuple):
+    """The tables; see the dtypes above for their columns.
+
+    Attributes:
+        cluster: (1,) settings, clock, counters.
+        functions, nodes, gpus, containers, residents, waiting: the entities.
+        free_containers, free_residents, free_waiting: stacks of freed slots.
+        windows: (F, W) last arrival times, a ring a function.
+        idle_bins, gap_bins: (F, 240) histograms; (1, 240) where no policy reads them.
+        node_order: (N,) nodes in walk order.
+        candidate_density, candidate_function: (F,) ordered by (home node, function); a density is positive exactly
+            when the pre-loader would load one more copy of that function.
+        wide: (F,) functions whose routing group has more than one node.
+        lost, freed: work lists of one event.
+        commands: what the backend has to do.
+        timers, completions: binary heaps of event keys; the first belongs to the core, the second to the simulator.
+        arrival_us, arrival_function, arrival_duration_us: the requests.
+        own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
+        tables: see ``tables``.
+        log: finished decisions; a ring when the run is long.
+        totals: (F,) streaming sums of scored requests.
+        latency_bins: (4736,) histogram of end-to-end latencies of scored requests.
+        pending, rewards: latencies not yet due, and the sums due since they were last read, (F,) float64 seconds.
+        order: (F,) scratch for sorting.
+    """
+
+    cluster: Records
+    functions: Records
+    nodes: Records
+    gpus: Records
+    containers: Records
+    residents: Records
+    waiting: Records
+    free_containers: NDArray[np.int32]
+    free_residents: NDArray[np.int32]
+    free_waiting: NDArray[np.int32]
+    windows: NDArray[np.int64]
+    idle_bins: NDArray[np.int32]
+    gap_bins: NDArray[np.int32]
+    node_order: NDArray[np.int64]
+    candidate_density: NDArray[np.int64]
+    candidate_function: NDArray[np.int32]
+    wide: NDArray[np.int32]
+    lost: NDArray[np.int32]
+    freed: NDArray[np.int32]
+    commands: Records
+    timers: NDArray[np.int64]
+    completions: NDArray[np.int64]
+    arrival_us: NDArray[np.int64]
+    arrival_function: NDArray[np.int32]
+    arrival_duration_us: NDArray[np.int64]
+    own_arrival_us: NDArray[np.int64]
+    own_first: NDArray[np.int64]
+    tables: NDArray[np.int64]
+    log: Records
+    totals: Records
+    latency_bins: NDArray[np.int64]
+    pending: Records
+    rewards: NDArray[np.float64]
+    order: NDArray[np.int64]
+
+
+def _pool_sizes(world: World) -> tuple[int, int]:
+    """Most containers and residents that the nodes' memory can hold."""
+    smallest = int(world.functions.container_mb.min())
+    containers = int((world.node_memory_mb // smallest).sum())
+    lightest = int(world.functions.hold_mb.min())
+    residents = int((world.node_memory_mb // lightest).sum()) + containers
+    for name, count in (("containers", containers), ("residents", residents), ("functions", world.function_count)):
+        if count >= MOST_SLOTS:
+            raise WorldError(f"{name}: {count} may live at once, the event key can name {MOST_SLOTS - 1}")
+    return containers, residents
+
+
+def new_state(world: World, record: bool = True) -> ClusterState:
+    """Empty tables for a validated world.
+
+    Args:
+        world: the world.
+        record: whether every request gets a log row (112 bytes each), or only the streaming sums.
+    """
+    settings = world.settings
+    functions, nodes, gpus = world.function_count, world.node_count, world.gpu_count
+    containers, residents = _pool_sizes(world)
+
+    cluster = np.zeros(1, CLUSTER_DTYPE)
+    for name in CLUSTER_DTYPE.names or ():
+        if hasattr(settings, name):
+            cluster[name] = int(getattr(settings, name))
+    cluster["functions"], cluster["nodes"], cluster["gpus"] = functions, nodes, gpus
+    cluster["score_from_us"], cluster["record"] = world.score_from_us, int(record)
+
+    rows = np.zeros(functions, FUNCTION_DTYPE)
+    for name in FUNCTION_FIELDS:
+        rows[name] = getattr(world.functions, name)
+    rows["saved_us"] = rows["library_us"] + rows["model_us"]
+    for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head", "wide", "last_end_us"):
+        rows[name] = -1
+    for name in ("timer_key", "timer_queued", "prewarm_key", "prewarm_queued"):
+        rows[name] = NO_KEY
+    rows["group"] = 1
+    order = world.node_order()
+    rows["home_position"], rows["step"] = world.home_position(), world.walk_step()
+    rows["home_node"] = order[rows["home_position"]]
+
+    node_rows = np.zeros(nodes, NODE_DTYPE)
+    node_rows["memory_mb"] = node_rows["free_mb"] = world.node_memory_mb
+    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail"):
+        node_rows[name] = -1
+    node_rows["gpu_first"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="left")
+    node_rows["gpu_end"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="right")
+    node_rows["position"][order] = np.arange(nodes)
+    by_home = np.argsort(rows["home_node"], kind="stable").astype(np.int32)
+    rows["slot"][by_home] = np.arange(functions)
+    homes = rows["home_node"][by_home]
+    node_rows["candidate_first"] = np.searchsorted(homes, np.arange(nodes), side="left")
+    node_rows["candidate_end"] = np.searchsorted(homes, np.arange(nodes), side="right")
+
+    gpu_rows = np.zeros(gpus, GPU_DTYPE)
+    gpu_rows["node"], gpu_rows["model_head"] = world.gpu_node, -1
+    gpu_rows["memory_mb"] = gpu_rows["free_mb"] = world.gpu_memory_mb
+
+    container_rows = np.zeros(containers, CONTAINER_DTYPE)
+    container_rows["expiry_key"] = container_rows["expiry_queued"] = NO_KEY
+    resident_rows = np.zeros(residents, RESIDENT_DTYPE)
+    resident_rows["due_key"] = NO_KEY
+
+    privileged = settings.kernel in (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
+    by_function = np.argsort(world.arrival_function, kind="stable") if privileged else np.zeros(0, np.int64)
+    own_first = np.zeros(functions + 1, np.int64)
+    if privileged:
+        own_first[1:] = np.cumsum(np.bincount(world.arrival_function, minlength=functions))
+
+    return ClusterState(
+        cluster=cluster,
+        functions=rows,
+        nodes=node_rows,
+        gpus=gpu_rows,
+        containers=container_rows,
+        residents=resident_rows,
+        waiting=np.zeros(1024, WAITING_DTYPE),
+        free_containers=np.zeros(containers, np.int32),
+        free_residents=np.zeros(residents, np.int32),
+        free_waiting=np.zeros(1024, np.int32),
+        windows=np.zeros((functions, settings.window), np.int64),
+        idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
+        gap_bins=np.zeros((functions if settings.kernel == Kernel.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
+        node_order=order,
+        candidate_density=np.zeros(functions, np.int64),
+        candidate_function=by_home,
+        wide=np.zeros(functions, np.int32),
+        lost=np.zeros(residents + 1, np.int32),
+        freed=np.zeros(residents + containers + 1, np.int32),
+        commands=np.zeros(4 * (residents + containers) + 64, COMMAND_DTYPE),
+        timers=np.zeros(8 * (functions + containers) + 1024, np.int64),
+        completions=np.zeros(8 * (residents + containers) + 1024, np.int64),
+        arrival_us=np.ascontiguousarray(world.arrival_us, np.int64),
+        arrival_function=np.ascontiguousarray(world.arrival_function, np.int32),
+        arrival_duration_us=np.ascontiguousarray(world.arrival_duration_us, np.int64),
+        own_arrival_us=np.ascontiguousarray(world.arrival_us[by_function], np.int64),
+        own_first=own_first,
+        tables=load_tables().copy(),
+        log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
+        totals=np.zeros(functions, TOTALS_DTYPE),
+        latency_bins=np.zeros(LATENCY_BINS, np.int64),
+        pending=np.zeros(containers + 1, PENDING_DTYPE),
+        rewards=np.zeros(functions, np.float64),
+        order=np.zeros(functions + 1, np.int64),
+    )
