@@ -1,0 +1,49 @@
+# Everything installs itself: a virtual environment, and in it what the target needs.
+#   make run PYTHON=python3.12    another interpreter (3.11 or newer)
+#   make run RUN="--scenario azure-8h --policy none --policy tyche"    another experiment
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= --scenario small
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run  ## replay a trace through Tyche and its rivals; RUN= takes other options
+	$(BIN)/tyche evaluate $(RUN)
+
+test: $(VENV)/.dev  ## run the quick tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.dev  ## run the slow tests
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/.dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.run  ## measure the engines
+	$(BIN)/tyche bench
+
+clean:  ## remove build products and caches, not the virtual environment nor runs
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable ".[report]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/.run

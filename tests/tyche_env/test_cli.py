@@ -1,0 +1,268 @@
+"""The command line: lists everything without importing it, and refuses in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from traces import TraceError
+from tyche_env import cli
+from tyche_env.doctor import examine
+from tyche_env.errors import UserError
+from tyche_env.scenario import Scenario
+
+
+def in_fresh_python(code: str) -> str:
+    """Output of a piece of Python in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def heavy_modules_after(code: str) -> set[str]:
+    """Which of the heavy modules a piece of Python has imported."""
+    heavy = "{'gymnasium', 'numba', 'numpy', 'pandas', 'pyarrow', 'pydantic', 'scipy', 'stable_baselines3', 'torch'}"
+    output = in_fresh_python(f"{code}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))")
+    return set(yaml.safe_load(output.splitlines()[-1]))
+
+
+class Commands:
+    """Entry points that the tests choose."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.folder = folder
+        self.entries: list[EntryPoint] = []
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.setattr(cli, "entry_points", lambda **chosen: EntryPoints(self.entries).select(**chosen))
+
+    def add(self, name: str, body: str, docstring: str = "Say something.") -> None:
+        """Add a command whose function runs ``body``."""
+        module = f"command_module_{name}"
+        (self.folder / f"{module}.py").write_text(
+            f'import click\n\n@click.command()\ndef {name}() -> None:\n    """{docstring}"""\n    {body}\n',
+            encoding="utf-8",
+        )
+        self.entries.append(EntryPoint(name, f"{module}:{name}", "tyche_env.commands"))
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+    return Commands(monkeypatch, tmp_path)
+
+
+class TestHelp:
+    def test_help_imports_no_heavy_module(self) -> None:
+        assert heavy_modules_after("from tyche_env.cli import run\nrun(['--help'])") == set()
+
+    def test_the_package_imports_neither_torch_nor_stable_baselines(self) -> None:
+        assert not heavy_modules_after("import tyche_env") & {"torch", "stable_baselines3"}
+
+    def test_help_lists_each_command_with_the_first_line_of_its_docstring(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.run(["--help"]) == 0
+        listed = capsys.readouterr().out
+        for line in ("scenario  List the shipped scenarios, or show one in full.", "doctor    Say what is installed"):
+            assert line in listed
+
+    def test_help_runs_no_code_of_a_command(self, commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+        commands.add("broken", "pass", docstring="First line.\n\n    More.")
+        module = commands.folder / "command_module_broken.py"
+        module.write_text("raise SystemExit('imported')\n" + module.read_text(encoding="utf-8"), encoding="utf-8")
+        assert cli.run(["--help"]) == 0
+        assert "broken  First line.\n" in capsys.readouterr().out
+
+    def test_help_says_which_commands_are_not_installed(
+        self, commands: Commands, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        commands.entries.append(EntryPoint("ghost", "no_such_module.at_all:ghost", "tyche_env.commands"))
+        assert cli.run(["--help"]) == 0
+        assert "ghost  (not installed)" in capsys.readouterr().out
+
+    def test_no_arguments_print_the_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run([]) == 2
+        assert "Usage: tyche" in capsys.readouterr().out
+
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["--version"]) == 0
+        assert capsys.readouterr().out.startswith("tyche, version ")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["scenaro"], "there is no command 'scenaro'; did you mean 'scenario'?"),
+            (
+                ["scenario", "show", "smal"],
+                "scenario smal: cannot be read (No such file or directory); did you mean small",
+            ),
+            (["scenario", "show", "small", "--jsn"], "--jsn"),
+            (["scenario", "show"], "NAME"),
+            (["profile", "list", "nothing"], "nothing: cannot be read"),
+        ],
+    )
+    def test_a_users_error_is_one_line_and_status_2(
+        self, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.run(arguments) == 2
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("tyche: ")
+        assert message in output.err
+        assert output.err.count("\n") == 1
+
+    @pytest.mark.parametrize("error", [UserError("a.csv, row 3:\nwrong"), TraceError("a.csv, row 3: wrong")])
+    def test_errors_of_every_layer_are_refused_alike(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(cli.tyche, "main", fail)
+        assert cli.run([]) == 2
+        assert capsys.readouterr().err == "tyche: a.csv, row 3: wrong\n"
+
+    def test_a_file_that_cannot_be_written_is_named(
+        self, commands: Commands, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        commands.add("save", f"open({str(commands.folder)!r}, 'w')")
+        assert cli.run(["save"]) == 2
+        assert capsys.readouterr().err == f"tyche: {commands.folder}: Is a directory\n"
+
+    def test_a_missing_extra_is_named(self, commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+        commands.add("learn", "raise ModuleNotFoundError(name='torch')")
+        assert cli.run(["learn"]) == 2
+        assert "pip install 'tyche-env[train]'" in capsys.readouterr().err
+
+    def test_our_own_mistakes_keep_their_traceback(self, commands: Commands) -> None:
+        commands.add("buggy", "raise KeyError('x')")
+        with pytest.raises(KeyError):
+            cli.run(["buggy"])
+        commands.add("typo", "import no_such_module_at_all")
+        with pytest.raises(ModuleNotFoundError):
+            cli.run(["typo"])
+
+    def test_an_entry_point_that_is_no_command_is_a_mistake_of_its_package(self, commands: Commands) -> None:
+        commands.entries.append(EntryPoint("path", "os:path", "tyche_env.commands"))
+        with pytest.raises(TypeError, match="entry point path"):
+            cli.run(["path"])
+
+    def test_ctrl_c_ends_with_130(self, commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+        commands.add("wait", "raise KeyboardInterrupt")
+        assert cli.run(["wait"]) == 130
+        assert "tyche: interrupted" in capsys.readouterr().err
+
+    def test_a_closed_pipe_is_no_error(self) -> None:
+        shell = f"{sys.executable} -c 'from tyche_env.cli import main; main()' profile list --json | head -c 10"
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_command_chooses_its_own_status(self, commands: Commands) -> None:
+        commands.add("differ", "click.get_current_context().exit(1)")
+        assert cli.run(["differ"]) == 1
+
+
+class TestScenario:
+    def test_list(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["scenario", "list"]) == 0
+        listed = capsys.readouterr().out
+        assert all(name in listed for name in Scenario.names())
+
+    def test_list_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["scenario", "list", "--json"]) == 0
+        rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+        assert rows["paper-multi-node"]["nodes"] == 4
+        assert rows["paper-multi-node"]["memory_gb"] == 512
+
+    def test_show_prints_a_scenario_that_can_be_loaded(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        assert cli.run(["scenario", "show", "small"]) == 0
+        shown = capsys.readouterr().out
+        windows = len(Scenario.load("small").windows("test"))
+        assert f"# test: {windows} windows of" in shown
+        path = tmp_path / "copy.yaml"
+        path.write_text(shown, encoding="utf-8")
+        assert Scenario.load(path) == Scenario.load("small")
+
+    def test_show_works_without_the_trace_files(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("TYCHE_TRACES", raising=False)
+        assert cli.run(["scenario", "show", "azure-8h"]) == 0
+        assert "# windows unknown: the environment variable TYCHE_TRACES" in capsys.readouterr().out
+
+    def test_show_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["scenario", "show", "small", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["trace"]["family"] == "synthetic"
+
+
+class TestProfile:
+    def test_list_marks_assumed_values(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["profile", "list", "paper"]) == 0
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if "ResNet50" in line]
+        assert row.split()[:5] == ["ResNet50", "750", "486", "68*", "439"]
+
+    def test_list_of_every_catalogue_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["profile", "list", "--json"]) == 0
+        catalogues = json.loads(capsys.readouterr().out)
+        assert set(catalogues) == {"diffusion", "measured", "paper"}
+        assert catalogues["paper"][0]["source"]
+
+
+class TestDoctor:
+    def test_it_reports_every_topic(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["doctor", "--json"]) == 0
+        findings = json.loads(capsys.readouterr().out)
+        assert {finding["topic"] for finding in findings} == {"machine", "packages", "traces", "docker", "nvml"}
+        assert all(finding["detail"] for finding in findings)
+
+    def test_text_names_each_finding(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["doctor"]) == 0
+        text = capsys.readouterr().out
+        assert all(name in text for name in ("Python", "cores", "numba", "torch", "TYCHE_TRACES"))
+
+    def test_traces_are_looked_for_where_the_variable_points(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "azure2019_day_unique_A.csv.gz").touch()
+        monkeypatch.setenv("TYCHE_TRACES", str(tmp_path))
+        found = {finding.name: finding for finding in examine() if finding.topic == "traces"}
+        assert found["azure2019-day"].found
+        assert not found["azure2019-8h"].found
+        assert "azure2019_8h_memory.csv.gz" in found["azure2019-8h"].detail
+
+    def test_without_docker_it_says_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        (docker,) = [finding for finding in examine() if finding.topic == "docker"]
+        assert not docker.found
+        assert "no docker program" in docker.detail
+
+    @pytest.mark.parametrize(
+        ("script", "found", "detail"),
+        [
+            ("echo 99.1", True, "99.1"),
+            ("echo 'Cannot connect to the Docker daemon' >&2; exit 1", False, "Cannot connect to the Docker daemon"),
+            ("exit 1", False, "the daemon is unreachable"),
+        ],
+    )
+    def test_the_docker_daemon_is_asked(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, found: bool, detail: str
+    ) -> None:
+        program = tmp_path / "docker"
+        program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        (docker,) = [finding for finding in examine() if finding.topic == "docker"]
+        assert (docker.found, docker.detail) == (found, detail)
+
+
+def test_a_subcommand_is_a_click_command() -> None:
+    context = click.Context(cli.tyche)
+    assert isinstance(cli.tyche.get_command(context, "scenario"), click.Group)
