@@ -1,0 +1,388 @@
+"""Evaluation: the same windows and seeds for every policy, pre-warming policy and mode.
+
+A :class:`Plan` says what is run; :func:`evaluate` runs its cells over several processes into a run folder, goes on
+where an earlier run of the same plan stopped, and ends with means, intervals and paired comparisons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from agents.bound import bound
+from agents.policy import BOUND, Policy, load
+from agents.runs import RunFolder, plan_hash, sampled, write_requests
+from agents.statistics import aggregate, compare
+from tyche_env.errors import UserError
+from tyche_env.metrics import METRIC_KEYS, Metrics, summarize
+from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
+
+if TYPE_CHECKING:
+    from tyche_env.simulate import Result
+
+Record = Literal["all", "sample", "none"]
+Engine = Literal["compiled", "reference"]
+Decision = Literal["event"] | float
+
+Progress = Callable[[int, int], None]
+
+
+class EvaluationError(UserError):
+    """A plan that cannot be run; the message names the option and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run: a policy on a window."""
+
+    number: int
+    source: str
+    prewarm: PrewarmName
+    mode: Mode
+    window: int
+    seed: int
+
+    @property
+    def policy(self) -> str:
+        """The policy's name."""
+        return _policy_name(self.source)
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What identifies its row."""
+        return (self.policy, self.prewarm, self.mode, self.window, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an evaluation runs: policies x pre-warming x modes x windows x seeds.
+
+    Attributes:
+        scenario: the scenario; its pre-warming policy and mode are the defaults.
+        policies: names, or paths of Python files (``agents.policy.load``); ``bound`` for the lower bound.
+        prewarm: pre-warming policies; empty: the scenario's.
+        modes: modes; empty: the scenario's.
+        windows: number of windows, the first ones of the split.
+        split: which split.
+        seeds: number of seeds, 0, 1, ...
+        decision: ``event``, or seconds between decisions.  Policies that can only predict follow the scenario's
+            interval in event mode.
+        record: which requests are kept.
+        engine: which engine runs.
+    """
+
+    scenario: Scenario
+    policies: tuple[str, ...]
+    prewarm: tuple[PrewarmName, ...] = ()
+    modes: tuple[Mode, ...] = ()
+    windows: int | None = None
+    split: SplitName = "test"
+    seeds: int = 1
+    decision: Decision = "event"
+    record: Record = "sample"
+    engine: Engine = "compiled"
+
+    def validated(self) -> Plan:
+        """The plan with its defaults filled in.
+
+        Raises:
+            EvaluationError: an option is out of range.
+            PolicyError: a policy cannot be loaded.
+        """
+        names = [_policy_name(source) for source in self.policies]
+        for name in names:
+            if names.count(name) > 1:
+                raise EvaluationError(f"--policy: {name} is given twice")
+        for source in self.policies:
+            if source != BOUND:
+                load(source)
+        if not self.policies:
+            raise EvaluationError("--policy: needs at least one policy")
+        available = len(self.scenario.windows(self.split))
+        windows = min(12, available) if self.windows is None else self.windows
+        if not 1 <= windows <= available:
+            raise EvaluationError(
+                f"--windows: scenario {self.scenario.name} has {available} {self.split} windows, asked for {windows}"
+            )
+        if self.seeds < 1:
+            raise EvaluationError(f"--seeds: needs at least 1, got {self.seeds}")
+        if self.decision != "event" and not self.decision > 0:
+            raise EvaluationError(f"--decision: needs 'event' or seconds above 0, got {self.decision}")
+        return replace(
+            self,
+            windows=windows,
+            prewarm=self.prewarm or (self.scenario.prewarm.policy,),
+            modes=self.modes or (self.scenario.mode,),
+        )
+
+    def cells(self) -> Iterator[Cell]:
+        """All runs; those that are compared with each other come together."""
+        axes = product(range(self.seeds), range(self.windows or 0), self.modes, self.prewarm, self.policies)
+        for number, (seed, window, mode, prewarm, policy) in enumerate(axes):
+            yield Cell(number, policy, prewarm, mode, window, seed)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the results, as JSON: the hash of the scenario, of policy files, and the options."""
+        return {
+            "scenario": self.scenario.name,
+            "scenario_hash": self.scenario.hash(),
+            "policies": {_policy_name(source): _policy_hash(source) for source in self.policies},
+            "prewarm": list(self.prewarm),
+            "modes": list(self.modes),
+            "windows": self.windows,
+            "split": self.split,
+            "seeds": self.seeds,
+            "decision": self.decision,
+            "record": self.record,
+            "engine": self.engine,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an evaluation found.
+
+    Attributes:
+        folder: the run folder.
+        rows: one a run, in the plan's order.
+        aggregates: one a policy, pre-warming policy and mode.
+        comparisons: of each policy with the first.
+    """
+
+    folder: RunFolder
+    rows: list[dict[str, Any]]
+    aggregates: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+
+
+def evaluate(
+    plan: Plan,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run a plan, or what is left of it, and write its run folder (all but the report).
+
+    Args:
+        plan: what to run.
+        out: the run folder.
+        jobs: processes; None: as many as there are cores, at most one a cell.
+        command: the command line, for the manifest.
+        progress: called with (finished, all) at the start and after each run.
+
+    Raises:
+        EvaluationError: the plan or ``jobs`` is wrong, or a process died.
+        RunError: the folder belongs to another plan.
+        KeyboardInterrupt: after the folder has been left consistent.
+    """
+    plan = plan.validated()
+    if jobs is not None and jobs < 1:
+        raise EvaluationError(f"--jobs: needs at least 1, got {jobs}")
+    folder = RunFolder.open(out, plan.identity(), plan.scenario.to_yaml(), command)
+    before = folder.manifest
+    cells = list(plan.cells())
+    done = {_key(row) for row in folder.rows()}
+    left = [cell for cell in cells if cell.key not in done]
+    started = time.perf_counter()
+    status = "interrupted"
+    try:
+        if progress:
+            progress(len(cells) - len(left), len(cells))
+        for count, row in enumerate(_run(plan, folder, left, jobs or os.cpu_count() or 1), start=1):
+            folder.append(row)
+            if progress:
+                progress(len(cells) - len(left) + count, len(cells))
+        if before["status"] != "finished":
+            folder.merge_parts([cell.number for cell in cells])
+        status = "finished"
+    finally:
+        outcome = _conclude(plan, folder, cells)
+        folder.update_manifest(
+            status=status,
+            wall_s=before["wall_s"] + time.perf_counter() - started,
+            cpu_s=sum(row["cpu_s"] for row in outcome.rows),
+        )
+    folder.remove_parts()
+    return outcome
+
+
+def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
+    """Run one cell, write its requests to ``part`` if they are recorded, and return its row."""
+    group = plan.scenario.windows(plan.split)[cell.window].group
+    labels = {
+        "policy": cell.policy,
+        "prewarm": cell.prewarm,
+        "mode": cell.mode,
+        "window": cell.window,
+        "seed": cell.seed,
+    }
+    if cell.policy == BOUND:
+        decision, privileged, metrics, cpu_s = None, True, *_bound_metrics(plan, cell)
+    else:
+        policy = load(cell.source)
+        decision, privileged = _decision(plan, policy), policy.privileged
+        result, decision_us_mean = _simulate(plan, cell, policy)
+        cpu_s = result.cpu_s
+        if plan.record != "none" and result.log is not None:
+            log = result.log if plan.record == "all" else sampled(result.log)
+            write_requests(part, log, result.world.names, labels | {"group": group})
+        metrics = summarize(
+            result.totals,
+            result.end_to_end_percentiles_us,
+            result.counters,
+            result.integrals_mb_us,
+            prices=plan.scenario.prices,
+            invocations=len(result.world.arrival_us),
+            cpu_s=cpu_s,
+            decision_us_mean=decision_us_mean,
+        )
+    return {
+        "scenario": plan.scenario.name,
+        "policy": cell.policy,
+        "prewarm": cell.prewarm,
+        "mode": cell.mode,
+        "backend": "simulated",
+        "decision": decision,
+        "window": cell.window,
+        "seed": cell.seed,
+        **metrics,
+        "group": group,
+        "privileged": privileged,
+        "bound": cell.policy == BOUND,
+        "cpu_s": cpu_s,
+    }
+
+
+def _bound_metrics(plan: Plan, cell: Cell) -> tuple[Metrics, float]:
+    """The two means that the bound bounds and nothing else, and the CPU seconds it took."""
+    started = time.process_time()
+    world = plan.scenario.world(plan.split, cell.window, cell.seed, prewarm=cell.prewarm, mode=cell.mode)
+    found = bound(world)
+    metrics: Metrics = dict.fromkeys(METRIC_KEYS)
+    metrics["requests"] = int((world.arrival_us >= world.score_from_us).sum())
+    for key, value in (
+        ("warming_loading_ms_mean", found.request_mean_us),
+        ("warming_loading_ms_function_mean", found.function_mean_us),
+    ):
+        metrics[key] = None if value is None else value / 1e3
+    return metrics, time.process_time() - started
+
+
+def _decision(plan: Plan, policy: Policy) -> Decision:
+    """``event`` or the seconds between decisions: what can only predict cannot be asked at events."""
+    return plan.scenario.decision_interval_s if policy.kernel is None and plan.decision == "event" else plan.decision
+
+
+def _simulate(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None]:
+    """The result, and the mean time of one answer in us where a policy in Python was asked."""
+    from tyche_env.simulate import simulate
+
+    if policy.kernel is None:
+        return _ask_each_interval(plan, cell, policy)
+    world = plan.scenario.world(
+        plan.split, cell.window, cell.seed, policy.kernel, plan.decision == "event", cell.prewarm, cell.mode
+    )
+    record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
+    return simulate(world, decision=plan.decision, record=record, engine=plan.engine), None
+
+
+def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float]:
+    """Ask a policy once an interval through the environment."""
+    import gymnasium as gym
+
+    decision_s = _decision(plan, policy)
+    scenario = plan.scenario.with_(
+        mode=cell.mode, **{"prewarm.policy": cell.prewarm, "decision_interval_s": decision_s}
+    )
+    env = gym.make("tyche_env:tyche/Preload-v0", scenario=scenario, split=plan.split)
+    try:
+        observation, _ = env.reset(seed=cell.seed, options={"window": cell.window})
+        state: Any = None
+        first, over, asked, spent_s = True, False, 0, 0.0
+        while not over:
+            started = time.perf_counter()
+            action, state = policy.predict(observation, state, first, True)
+            spent_s += time.perf_counter() - started
+            asked += 1
+            observation, _, terminated, truncated, _ = env.step(action)
+            first, over = False, terminated or truncated
+        return cast(Any, env.unwrapped).result(), 1e6 * spent_s / asked
+    finally:
+        env.close()
+
+
+def _run(plan: Plan, folder: RunFolder, cells: list[Cell], jobs: int) -> Iterator[dict[str, Any]]:
+    """The rows of the cells as they finish."""
+    jobs = min(jobs, len(cells))
+    if jobs <= 1:
+        for cell in cells:
+            yield run_cell(plan, cell, folder.part(cell.number))
+        return
+    # Children must not share state with this process, so they are started afresh.
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _die_on_interrupt)
+
+    def submit(cell: Cell) -> Future[dict[str, Any]]:
+        return pool.submit(run_cell, plan, cell, folder.part(cell.number))
+
+    try:
+        # One process compiles the kernels; the others then find them in the cache.
+        yield submit(cells[0]).result()
+        for future in as_completed([submit(cell) for cell in cells[1:]]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise EvaluationError(
+            "a process died (out of memory?); the same command goes on from here, --jobs 1 needs least memory"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _die_on_interrupt() -> None:
+    """Ctrl-C reaches all processes; the children end silently, the parent tidies up."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _conclude(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Outcome:
+    order = {cell.key: cell.number for cell in cells}
+    rows = sorted(folder.rows(), key=lambda row: order[_key(row)])
+    first = _policy_name(plan.policies[0])
+    outcome = Outcome(folder, rows, aggregate(rows), compare(rows, first))
+    folder.write_json(
+        "summary.json",
+        {
+            "plan_hash": plan_hash(plan.identity()),
+            "first": first,
+            "rows": outcome.rows,
+            "aggregates": outcome.aggregates,
+            "comparisons": outcome.comparisons,
+        },
+    )
+    return outcome
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str, int, int]:
+    return (row["policy"], row["prewarm"], row["mode"], row["window"], row["seed"])
+
+
+def _policy_name(source: str) -> str:
+    return Path(source).stem if source.endswith(".py") else source
+
+
+def _policy_hash(source: str) -> str:
+    """A built-in policy is its name; a file is its content."""
+    path = Path(source)
+    if path.suffix == ".py" and path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return "built-in"

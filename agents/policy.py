@@ -1,0 +1,235 @@
+"""Policies: what they must offer, the built-in ones, and how a user's own is loaded.
+
+A policy has ``predict(observation, state, episode_start, deterministic) -> (action, state)``, as in stable-baselines3.
+The built-in heuristics are row kernels as well (``docs/engine.md``, section 8): the engine can call those at each
+event, whereas ``predict`` is called once a decision interval.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.errors import UserError
+from tyche_env.world import Kernel
+
+Observation = dict[str, NDArray[np.float32]]
+Action = NDArray[np.float32]
+
+
+class PolicyError(UserError):
+    """A policy that cannot be found, loaded or asked; the message names it and what would be right."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Any object that can be asked for an action; models of stable-baselines3 are such objects."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """The action for an observation, and the state to pass next time.
+
+        Args:
+            observation: of ``tyche/Preload-v0``, a dictionary of float32 arrays.
+            state: what the last call returned; None at first.
+            episode_start: True at the first call of an episode.
+            deterministic: whether to act without exploration.
+        """
+
+
+class Policy(Predictor, Protocol):
+    """A predictor with what evaluation needs to know about it.
+
+    Attributes:
+        name: as it appears in tables.
+        kernel: its row kernel; None if it can only predict.
+        privileged: whether it knows the future.
+    """
+
+    @property
+    def name(self) -> str:
+        """As it appears in tables."""
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """Its row kernel; None if it can only predict."""
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it knows the future."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPolicy:
+    """A built-in policy: a compiled row kernel."""
+
+    name: str
+    kernel: Kernel
+    privileged: bool
+    summary: str
+
+    def predict(
+        self,
+        observation: Observation,
+        state: None = None,
+        episode_start: object = None,
+        deterministic: bool = True,
+    ) -> tuple[Action, None]:
+        """Apply the kernel to every function's row of the observation.
+
+        Raises:
+            PolicyError: the policy needs to know the future, which no observation shows.
+        """
+        if self.privileged:
+            raise PolicyError(
+                f"policy {self.name}: knows the future, so it cannot predict from an observation; "
+                "run it through `tyche evaluate` or tyche_env.simulate"
+            )
+        return _decide_rows(self.kernel, observation), None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorPolicy:
+    """A user's object with ``predict``, under a name."""
+
+    name: str
+    predictor: Predictor
+
+    @property
+    def kernel(self) -> None:
+        """It has none: it is asked at each decision interval."""
+        return None
+
+    @property
+    def privileged(self) -> bool:
+        """It sees observations only."""
+        return False
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """Ask the user's object.
+
+        Raises:
+            PolicyError: it does not return a pair.
+        """
+        answer = self.predictor.predict(observation, state, episode_start, deterministic)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise PolicyError(
+                f"policy {self.name}: predict must return the pair (action, state), got {type(answer).__name__}"
+            )
+        return answer
+
+
+def _builtin(kernel: Kernel, summary: str, privileged: bool = False, name: str | None = None) -> KernelPolicy:
+    return KernelPolicy(name or kernel.name.lower().replace("_", "-"), kernel, privileged, summary)
+
+
+POLICIES: dict[str, KernelPolicy] = {
+    policy.name: policy
+    for policy in (
+        _builtin(Kernel.NONE, "no pre-loading: what the platform does by itself"),
+        _builtin(Kernel.LRU, "keep what ran until it is evicted; load nothing"),
+        _builtin(Kernel.TYCHE, "load and off-load at quantiles of a Poisson process (window 10, 0.06 / 0.94)"),
+        _builtin(Kernel.HISTOGRAM, "chance of a request from the function's own gaps", name="tyche-histogram"),
+        _builtin(Kernel.CENSORED, "a rate that falls while no request comes"),
+        _builtin(Kernel.RANDOM, "load, leave or off-load by lot"),
+        _builtin(Kernel.ORACLE, "knows every arrival", privileged=True),
+        _builtin(Kernel.MINUTE_ORACLE, "knows the number of arrivals of every minute", privileged=True),
+    )
+}
+"""The built-in policies by name."""
+
+BOUND = "bound"
+"""Name of the lower bound in evaluations; it is no policy (``agents.bound``)."""
+
+
+def load(source: str | Path) -> Policy:
+    """A policy by its name, or from a Python file.
+
+    Args:
+        source: a name of :data:`POLICIES`, or the path of a Python file that defines one of: an object ``policy``,
+            a function ``make_policy()``, a class ``Policy`` that can be built without arguments.
+
+    Raises:
+        PolicyError: there is no such policy, or the file does not define one.
+    """
+    text = str(source)
+    if text in POLICIES:
+        return POLICIES[text]
+    path = Path(source)
+    if path.suffix == ".py":
+        return wrap(_from_file(path), path.stem)
+    if text == BOUND:
+        raise PolicyError("policy bound: is a lower bound, not a policy; only `tyche evaluate` knows it")
+    close = difflib.get_close_matches(text, POLICIES, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(POLICIES)}"
+    raise PolicyError(f"policy {text}: there is no such policy; {hint} Your own is given as a file, my_policy.py")
+
+
+def wrap(predictor: object, name: str) -> Policy:
+    """Give any object with ``predict`` a name, so that it can be evaluated.
+
+    Raises:
+        PolicyError: it has no ``predict``.
+    """
+    if not isinstance(predictor, Predictor):
+        raise PolicyError(f"policy {name}: {type(predictor).__name__} has no method predict(observation, ...)")
+    return PredictorPolicy(name, predictor)
+
+
+def _from_file(path: Path) -> object:
+    if not path.is_file():
+        raise PolicyError(f"policy {path}: there is no such file")
+    spec = importlib.util.spec_from_file_location(f"user_policy_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise PolicyError(f"policy {path}: cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if hasattr(module, "policy"):
+            found: object = module.policy
+            return found
+        for name in ("make_policy", "Policy"):
+            if hasattr(module, name):
+                make: Callable[[], object] = getattr(module, name)
+                return make()
+    except Exception as error:
+        raise PolicyError(f"policy {path}: {type(error).__name__}: {error}{_line_of(error, path)}") from error
+    raise PolicyError(f"policy {path}: defines neither an object `policy`, nor `make_policy()`, nor a class `Policy`")
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """Where in the user's file it went wrong."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError):
+        line = error.lineno
+    return "" if line is None else f" (line {line})"
+
+
+def _decide_rows(kernel: Kernel, observation: Observation) -> Action:
+    """The compiled row kernel applied to all rows at once: (F, 2) float32."""
+    from tyche_env.control.kernels import decide_rows
+
+    action: Action = decide_rows(kernel, observation)
+    return action
