@@ -7,9 +7,11 @@ functions of the data set published with it (CC-BY 4.0).  No request of that dat
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from traces.counts import Counts
 
@@ -34,6 +36,12 @@ _LARGEST_SWING = 0.8
 _PEAK_MIN = 13 * 60
 
 
+def _known_rates(span: tuple[float, float]) -> tuple[float, float]:
+    if not _RATE_PER_MIN[0] <= span[0] < span[1] <= _RATE_PER_MIN[-1]:
+        raise ValueError(f"{span} must be two ascending rates in {_RATE_PER_MIN[0]}..{_RATE_PER_MIN[-1]}")
+    return span
+
+
 class SynthesisConfig(BaseModel):
     """What to make.
 
@@ -53,7 +61,7 @@ class SynthesisConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     first_minute: int = Field(default=0, ge=0)
     timer_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    rate_per_min: tuple[float, float] = (_RATE_PER_MIN[0], _RATE_PER_MIN[-1])
+    rate_per_min: Annotated[tuple[float, float], AfterValidator(_known_rates)] = (_RATE_PER_MIN[0], _RATE_PER_MIN[-1])
 
 
 def synthesize(config: SynthesisConfig) -> Counts:

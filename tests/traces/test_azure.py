@@ -1,0 +1,195 @@
+"""Azure 2019: what is read, and what is refused with its place."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from traces import TraceError, read_azure2019
+
+Writer = Callable[[str, str], Path]
+
+INVOCATIONS = """HashOwner,HashApp,HashFunction,Trigger,1,2,3
+o1,a1,f1,http,0,2,1
+o1,a1,f2,timer,1,1,1
+o2,a2,f3,queue,7,0,0
+"""
+DURATIONS_HEADER = (
+    "HashOwner,HashApp,HashFunction,Average,Count,Minimum,Maximum,percentile_Average_0,percentile_Average_50"
+)
+DURATIONS = f"""{DURATIONS_HEADER}
+o2,a2,f3,250,9,100.0,900.0,100,240
+o1,a1,f1,40,3,1.0,90.0,1,30
+"""
+APP_MEMORY = """HashOwner,HashApp,SampleCount,AverageAllocatedMb,AverageAllocatedMb_pct1,AverageAllocatedMb_pct50
+o1,a1,10,120.5,100,120
+"""
+
+
+@pytest.mark.parametrize("name", ["day.csv", "day.csv.gz", "gzip-without-the-suffix.csv"])
+def test_reads_counts_plain_or_gzip(write: Writer, name: str) -> None:
+    path = write(name, INVOCATIONS)
+    if "without" in name:
+        path.write_bytes(gzip.compress(INVOCATIONS.encode()))
+    counts = read_azure2019(path)
+    assert counts.names == ("f1", "f2", "f3")
+    assert counts.owners == ("o1", "o1", "o2")
+    assert counts.apps == ("a1", "a1", "a2")
+    assert counts.triggers == ("http", "timer", "queue")
+    assert counts.counts.dtype == np.int32
+    assert counts.counts.tolist() == [[0, 2, 1], [1, 1, 1], [7, 0, 0]]
+    assert counts.first_minute == 1
+    assert counts.weights.tolist() == [1, 1, 1]
+    assert np.isnan(counts.duration_ms).all()
+    assert np.isnan(counts.memory_mb).all()
+    assert name in counts.source
+    assert counts.licence == "CC-BY 4.0"
+
+
+def test_joins_durations_by_function_and_memory_by_application(write: Writer) -> None:
+    counts = read_azure2019(write("i.csv", INVOCATIONS), write("d.csv", DURATIONS), write("m.csv", APP_MEMORY))
+    np.testing.assert_array_equal(counts.duration_ms, [40.0, np.nan, 250.0])
+    np.testing.assert_array_equal(counts.memory_mb, [120.5, 120.5, np.nan])
+
+
+def test_memory_by_function_is_joined_by_function(write: Writer) -> None:
+    memory = "HashOwner,HashApp,HashFunction,SampleCount,AverageAllocatedMb\no1,a1,f2,3,64\n"
+    counts = read_azure2019(write("i.csv", INVOCATIONS), memory=write("m.csv", memory))
+    np.testing.assert_array_equal(counts.memory_mb, [np.nan, 64.0, np.nan])
+
+
+def test_reads_a_later_window_with_weights_and_without_owners(write: Writer) -> None:
+    counts = read_azure2019(write("i.csv", "HashFunction,SampleWeight,480,481\nA0,4,1,0\nA1,1,0,2\n"))
+    assert counts.window == "minutes 480..481"
+    assert counts.weights.tolist() == [4, 1]
+    assert counts.owners == ("", "")
+    assert counts.triggers == ("", "")
+
+
+def test_a_function_hash_that_two_applications_share_gets_the_application_in_its_name(write: Writer) -> None:
+    text = "HashOwner,HashApp,HashFunction,Trigger,1\no,a,f,http,1\no,b,f,http,2\no,b,g,http,3\n"
+    assert read_azure2019(write("i.csv", text)).names == ("a/f", "b/f", "g")
+
+
+REFUSED = {
+    "missing column": (INVOCATIONS.replace("HashFunction", "Hash"), "row 1, column Hash: unknown column"),
+    "no function column": ("HashOwner,1\no,1\n", "row 1, column HashFunction: the column is missing"),
+    "no minutes": ("HashFunction\nf\n", "row 1: the header has no minutes"),
+    "minutes not consecutive": (
+        INVOCATIONS.replace(",2,3\n", ",2,4\n"),
+        "row 1, column 4: minute 4 follows 2, expected 3",
+    ),
+    "minute twice": (INVOCATIONS.replace(",2,3\n", ",2,2\n"), "row 1, column 2: the header names this column twice"),
+    "negative count": (INVOCATIONS.replace("1,1,1", "1,-1,1"), "row 3, column 2: -1 is negative"),
+    "fractional count": (
+        INVOCATIONS.replace("7,0,0", "7,0,0.5"),
+        "row 4, column 3: 0.5 is not written as a whole number",
+    ),
+    "count too large": (INVOCATIONS.replace("7,0,0", "7,3000000000,0"), "row 4, column 2: 3000000000 is too large"),
+    "not a number": (INVOCATIONS.replace("7,0,0", "7,zero,0"), "row 4, column 2: 'zero' is not a number"),
+    "not finite": (INVOCATIONS.replace("7,0,0", "7,inf,0"), "row 4, column 2: 'inf' is not a finite number"),
+    "empty cell": (INVOCATIONS.replace("0,2,1", "0,,1"), "row 2, column 2: the cell is empty"),
+    "empty name": (INVOCATIONS.replace("f2", ""), "row 3, column HashFunction: the cell is empty"),
+    "duplicate row": (
+        INVOCATIONS + "o1,a1,f1,http,0,0,0\n",
+        "row 5, column HashOwner + HashApp + HashFunction: repeats the key of row 2",
+    ),
+    "row too short": (INVOCATIONS.replace("7,0,0", "7,0"), "row 4: the row has 6 cells, expected 7"),
+    "blank line": (INVOCATIONS.replace("o2,", "\no2,"), "row 4: the row has 0 cells, expected 7"),
+    "empty file": ("", "the file is empty"),
+    "header only": ("HashFunction,1\n", "the file has a header but no rows"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_bad_counts(write: Writer, case: str) -> None:
+    text, message = REFUSED[case]
+    path = write("i.csv", text)
+    with pytest.raises(TraceError) as caught:
+        read_azure2019(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+REFUSED_DURATIONS = {
+    "missing column": (
+        DURATIONS.replace("Average,Count", "Mean,Count"),
+        "row 1, column Average: the column is missing",
+    ),
+    "negative": (DURATIONS.replace("f3,250", "f3,-1"), "row 2, column Average: -1 is negative"),
+    "not a number": (DURATIONS.replace("f1,40", "f1,fast"), "row 3, column Average: 'fast' is not a number"),
+    "microseconds": (
+        DURATIONS.replace("f3,250", "f3,250000000"),
+        "row 2, column Average: 2.5e+08 ms is longer than a day",
+    ),
+    "falling percentiles": (
+        DURATIONS.replace("100,240", "300,240"),
+        "row 2, column percentile_Average_50: 240 is below percentile_Average_0 (300)",
+    ),
+    "duplicate row": (
+        DURATIONS + "o2,a2,f3,1,9,1,1,1,1\n",
+        "row 4, column HashOwner + HashApp + HashFunction: repeats the key of row 2",
+    ),
+    "seconds": (
+        DURATIONS_HEADER + "\n" + "".join(f"o,a,f{i},{i / 10},1,0,{i},0,1\n" for i in range(60)),
+        "row 3, column Average: 0.1 looks like seconds, as all 60 rows do; expected ms",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_DURATIONS)
+def test_refuses_bad_durations(write: Writer, case: str) -> None:
+    text, message = REFUSED_DURATIONS[case]
+    path = write("d.csv", text)
+    with pytest.raises(TraceError) as caught:
+        read_azure2019(write("i.csv", INVOCATIONS), durations=path)
+    assert str(caught.value).startswith(f"{path}, {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            APP_MEMORY.replace("120.5", "120500000"),
+            "row 2, column AverageAllocatedMb: 1.205e+08 MB is more than a terabyte",
+        ),
+        (APP_MEMORY.replace("100,120", "130,120"), "row 2, column AverageAllocatedMb_pct50: 120 is below"),
+        (APP_MEMORY + "o1,a1,1,1,1,1\n", "row 3, column HashOwner + HashApp: repeats the key of row 2"),
+    ],
+    ids=["bytes", "falling percentiles", "duplicate row"],
+)
+def test_refuses_bad_memory(write: Writer, text: str, message: str) -> None:
+    path = write("m.csv", text)
+    with pytest.raises(TraceError) as caught:
+        read_azure2019(write("i.csv", INVOCATIONS), memory=path)
+    assert str(caught.value).startswith(f"{path}, {message}")
+
+
+def test_refuses_durations_for_counts_without_owners(write: Writer) -> None:
+    with pytest.raises(TraceError, match=r"i\.csv, row 1, column HashOwner: the column is missing"):
+        read_azure2019(write("i.csv", "HashFunction,1\nf,1\n"), durations=write("d.csv", DURATIONS))
+
+
+def test_refuses_a_truncated_gzip(write: Writer) -> None:
+    path = write("i.csv.gz", INVOCATIONS)
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(TraceError, match=r"i\.csv\.gz: the gzip data end too early"):
+        read_azure2019(path)
+
+
+def test_refuses_a_damaged_gzip(write: Writer) -> None:
+    path = write("i.csv.gz", INVOCATIONS)
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 0xFF  # its checksum
+    path.write_bytes(bytes(data))
+    with pytest.raises(TraceError, match=r"i\.csv\.gz: the gzip data are damaged"):
+        read_azure2019(path)
+
+
+def test_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"none\.csv: no such file"):
+        read_azure2019(tmp_path / "none.csv")

@@ -1,0 +1,70 @@
+"""``tyche trace``: files in, files out, one line and exit 2 on bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from traces import read_parquet
+from traces.commands import _COV_CLASSES, _METHODS, _RATE_GROUPS, trace
+from traces.describe import COV_CLASSES, RATE_GROUPS
+from traces.expansion import METHODS
+
+Writer = Callable[[str, str], Path]
+
+COUNTS = "HashOwner,HashApp,HashFunction,Trigger,1,2\no,a,f,timer,1,1\no,a,g,http,4,0\no,a,h,http,0,9\n"
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(trace, [str(argument) for argument in arguments])
+
+
+def test_the_choices_offered_are_those_that_exist() -> None:
+    assert (_METHODS, _COV_CLASSES, _RATE_GROUPS) == (METHODS, COV_CLASSES, RATE_GROUPS)
+
+
+def test_inspect_describes_a_file_for_people_and_for_machines(write: Writer) -> None:
+    path = write("i.csv", COUNTS)
+    shown = _run("inspect", path)
+    assert shown.exit_code == 0
+    assert "CC-BY 4.0" in shown.output
+    about = json.loads(_run("inspect", "--json", path).output)
+    assert (about["functions"], about["requests"], about["timers"], about["minutes"]) == (3, 15, 1, 2.0)
+    assert sum(about["rate_groups"].values()) == 3
+
+
+def test_convert_writes_parquet(write: Writer, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    result = _run("convert", write("i.csv", COUNTS), out, "--method", "equidistant")
+    assert result.exit_code == 0
+    assert "3 functions, 15 requests" in result.output
+    assert read_parquet(out).metadata.expansion == "equidistant"
+    assert _run("inspect", out).exit_code == 0
+
+
+def test_sample_draws(write: Writer, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    assert _run("sample", write("i.csv", COUNTS), out, "-n", 2, "--seed", 3).exit_code == 0
+    assert len(read_parquet(out).names) == 2
+
+
+def test_synthesize_makes_a_trace(tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    assert _run("synthesize", out, "-n", 5, "--minutes", 60).exit_code == 0
+    assert len(read_parquet(out).names) == 5
+
+
+def test_bad_input_is_one_line_and_exit_2(write: Writer, tmp_path: Path) -> None:
+    bad = write("i.csv", COUNTS.replace("4,0", "4,-1"))
+    result = _run("convert", bad, tmp_path / "out.parquet")
+    assert result.exit_code == 2
+    assert (
+        result.output
+        == f"Error: {bad}, row 3, column 2: -1 is negative, expected a whole number of requests, 0 or more\n"
+    )
+    few = _run("sample", write("i.csv", COUNTS), tmp_path / "out.parquet", "-n", 9)
+    assert few.exit_code == 2
+    assert "cannot draw 9 functions of 3" in few.output

@@ -1,0 +1,55 @@
+"""Statistics: rate, regularity, timers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from traces import Counts, Trace, expand, statistics
+from traces.describe import cov_of_gaps
+
+Table = Callable[..., Counts]
+
+
+def _trace(*arrivals_us: list[int]) -> Trace:
+    return Trace.build(
+        names=[f"f{i}" for i in range(len(arrivals_us))],
+        arrival_us=np.array([time for times in arrivals_us for time in times], dtype=np.int64),
+        arrival_function=np.repeat(np.arange(len(arrivals_us)), [len(times) for times in arrivals_us]).astype(np.int32),
+        end_us=600_000_000,
+        source="a test",
+        licence="none",
+        window="all",
+        expansion="none",
+    )
+
+
+def test_classes_follow_the_cov_of_gaps() -> None:
+    regular = [1_000_000 * i for i in range(50)]
+    bursty = sorted([*range(100), 500_000_000])
+    normal = [0, 1_000_000, 2_000_000, 3_000_000, 20_000_000]
+    table = statistics(_trace(regular, normal, bursty, [5, 9], []))
+    assert table["cov_class"].tolist() == ["Predictable", "Normal", "Bursty", "Unknown", "Unknown"]
+    assert table["requests"].tolist() == [50, 5, 101, 2, 0]
+    assert table["cov"].iloc[0] == 0.0
+    assert np.isnan(table["cov"].iloc[3])
+
+
+def test_rate_groups_follow_requests_per_minute() -> None:
+    table = statistics(_trace(list(range(20)), list(range(19)), [1], []))
+    assert table["rate_per_min"].tolist() == [2.0, 1.9, 0.1, 0.0]
+    assert table["rate_group"].tolist() == ["frequent", "medium", "medium", "rare"]
+
+
+def test_counts_are_described_as_their_uniform_expansion(table: Table) -> None:
+    counts = table([[2, 9, 0], [1, 1, 1]], triggers=["http", "timer"])
+    described = statistics(counts)
+    assert described.equals(statistics(expand(counts, "uniform", seed=0)))
+    assert described["timer"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("arrivals", [[], [1], [1, 2], [5, 5, 5]])
+def test_no_cov_without_two_gaps_or_with_all_at_once(arrivals: list[int]) -> None:
+    assert np.isnan(cov_of_gaps(np.array(arrivals, dtype=np.int64)))
