@@ -1,0 +1,27 @@
+"""The compiled engine does what the reference engine does, request by request, to the microsecond."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.tyche_env.simulator.strategies import Run, difference, random_run, worlds
+from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.simulator.reference import ReferenceEngine
+
+RANDOM_WORLDS = 600
+BATCH = 50
+
+
+@pytest.mark.parametrize("first", range(0, RANDOM_WORLDS, BATCH))
+def test_engines_agree_on_random_worlds(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        run = random_run(seed)
+        found = difference(ReferenceEngine(run.world), CompiledEngine(run.world), run)
+        assert found is None, f"random_run({seed}): reference and compiled engine: {found}\n{run}"
+
+
+@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(worlds())
+def test_engines_agree_on_worlds_that_shrink(run: Run) -> None:
+    assert difference(ReferenceEngine(run.world), CompiledEngine(run.world), run) is None
