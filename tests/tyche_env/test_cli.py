@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -261,6 +262,30 @@ class TestDoctor:
         monkeypatch.setenv("PATH", str(tmp_path))
         (docker,) = [finding for finding in examine() if finding.topic == "docker"]
         assert (docker.found, docker.detail) == (found, detail)
+
+    def test_gpus_are_listed_by_name_and_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        driver = SimpleNamespace(
+            NVMLError=OSError,
+            nvmlInit=lambda: None,
+            nvmlShutdown=lambda: None,
+            nvmlSystemGetDriverVersion=lambda: "580.1",
+            nvmlDeviceGetCount=lambda: 2,
+            nvmlDeviceGetHandleByIndex=lambda index: index,
+            nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(total=24_000_000_000 * (handle + 1)),
+            nvmlDeviceGetName=lambda handle: f"GPU model {handle}",
+        )
+        monkeypatch.setitem(sys.modules, "pynvml", driver)
+        found = {finding.name: finding.detail for finding in examine() if finding.topic == "nvml"}
+        assert found == {"driver": "580.1", "GPU 0": "GPU model 0, 24.0 GB", "GPU 1": "GPU model 1, 48.0 GB"}
+
+    def test_without_a_driver_it_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse() -> None:
+            raise OSError("no driver")
+
+        monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=OSError, nvmlInit=refuse))
+        (nvml,) = [finding for finding in examine() if finding.topic == "nvml"]
+        assert not nvml.found
+        assert "no driver" in nvml.detail
 
 
 def test_a_subcommand_is_a_click_command() -> None:
