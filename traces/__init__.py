@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from traces.windows import Split as Split
     from traces.windows import Window as Window
     from traces.windows import plan_windows as plan_windows
+    from traces.windows import split_functions as split_functions
 
 _HOME = {
     "Counts": "counts",
@@ -45,6 +46,7 @@ _HOME = {
     "read_gentd26": "gentd26",
     "read_parquet": "parquet",
     "sample": "sampling",
+    "split_functions": "windows",
     "statistics": "describe",
     "synthesize": "synthesis",
     "write_parquet": "parquet",

@@ -1,7 +1,8 @@
-"""``tyche trace``: look at, convert, sample and make traces."""
+"""``tyche trace``: look at, convert, sample, split and make traces."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _METHODS = ("uniform", "exponential", "equidistant", "timer_phase")
 _COV_CLASSES = ("Predictable", "Normal", "Bursty", "Unknown")
 _RATE_GROUPS = ("frequent", "medium", "rare")
+_FRACTION = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
 _source = click.argument("source", type=click.Path(exists=True, dir_okay=False))
 _target = click.argument("target", type=click.Path(dir_okay=False, writable=True))
@@ -26,7 +28,7 @@ class _Refused(click.ClickException):
 
 @click.group()
 def trace() -> None:
-    """Look at, convert, sample and make traces."""
+    """Look at, convert, sample, split and make traces."""
 
 
 @trace.command()
@@ -67,7 +69,7 @@ def inspect(source: str, as_json: bool) -> None:
 @_seed
 def convert(source: str, target: str, method: str, seed: int) -> None:
     """Write SOURCE as TARGET in our Parquet form; counts are expanded to arrivals."""
-    _write(_load(source), target, method, seed)
+    _write(_expanded(_load(source), method, seed), target)
 
 
 @trace.command()
@@ -90,7 +92,36 @@ def sample(
         drawn = draw(loaded, functions, seed, cov_class, rate_group)
     except TraceError as error:
         _refuse(error)
-    _write(drawn, target, method, seed)
+    _write(_expanded(drawn, method, seed), target)
+
+
+@trace.command()
+@_source
+@click.argument("folder", type=click.Path(file_okay=False, writable=True))
+@click.option("--train", type=_FRACTION, default=0.5, show_default=True, help="Share of the training split.")
+@click.option("--validation", type=_FRACTION, default=0.2, show_default=True, help="Share of the validation split.")
+@click.option("--by-time", is_flag=True, help="Give each split its own share of the time as well.")
+@_method
+@_seed
+def split(source: str, folder: str, train: float, validation: float, by_time: bool, method: str, seed: int) -> None:
+    """Cut SOURCE into train, validation and test files in FOLDER that share no function; test gets the rest."""
+    from pathlib import Path
+
+    from traces.windows import Split, split_functions
+
+    if train + validation >= 1.0:
+        raise _Refused(
+            f"--train {train:g} and --validation {validation:g} leave nothing to test, expected a sum below 1"
+        )
+    loaded = _expanded(_load(source), method, seed)
+    bounds = (0.0, train, train + validation, 1.0)
+    spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
+    splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, functions in split_functions(range(len(loaded.names)), splits, seed).items():
+        start_us, end_us = (round(fraction * loaded.end_us) for fraction in splits[name].time)
+        part = loaded.select(sorted(functions)).between(start_us, end_us)
+        _write(part, str(Path(folder) / f"{name}.parquet"))
 
 
 @trace.command()
@@ -104,7 +135,8 @@ def synthesize(target: str, functions: int, minutes: int, method: str, seed: int
     from traces.synthesis import SynthesisConfig
     from traces.synthesis import synthesize as make
 
-    _write(make(SynthesisConfig(functions=functions, minutes=minutes, seed=seed)), target, method, seed)
+    made = make(SynthesisConfig(functions=functions, minutes=minutes, seed=seed))
+    _write(_expanded(made, method, seed), target)
 
 
 def _load(source: str) -> Counts | Trace:
@@ -142,12 +174,17 @@ def _origin(loaded: Counts | Trace) -> dict[str, str]:
     }
 
 
-def _write(loaded: Counts | Trace, target: str, method: str, seed: int) -> None:
+def _expanded(loaded: Counts | Trace, method: str, seed: int) -> Trace:
     from traces.counts import Counts
     from traces.expansion import METHODS, expand
-    from traces.parquet import write_parquet
 
     if isinstance(loaded, Counts):
-        loaded = expand(loaded, METHODS[_METHODS.index(method)], seed)
+        return expand(loaded, METHODS[_METHODS.index(method)], seed)
+    return loaded
+
+
+def _write(loaded: Trace, target: str) -> None:
+    from traces.parquet import write_parquet
+
     write_parquet(loaded, target)
     click.echo(f"{target}: {len(loaded.names)} functions, {len(loaded.arrival_us)} requests")

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from traces.errors import TraceError
@@ -62,6 +61,29 @@ class Window:
     end_us: int
 
 
+def split_functions(eligible: Sequence[int], splits: Mapping[str, Split], seed: int) -> dict[str, tuple[int, ...]]:
+    """Shuffle the functions once and give each split its span of them.
+
+    Args:
+        eligible: Function indices to use; their order does not matter.
+        splits: Name to span; the spans must not overlap.
+        seed: Seed of the shuffle.
+
+    Returns:
+        The functions of each split, in the order drawn.
+
+    Raises:
+        TraceError: Splits that share functions.
+    """
+    _refuse_shared_functions(splits)
+    shuffled = np.random.default_rng(seed).permutation(np.array(sorted(set(eligible)), dtype=np.int64))
+    parts: dict[str, tuple[int, ...]] = {}
+    for name, split in splits.items():
+        low, high = (round(fraction * len(shuffled)) for fraction in split.functions)
+        parts[name] = tuple(int(i) for i in shuffled[low:high])
+    return parts
+
+
 def plan_windows(
     eligible: Sequence[int],
     end_us: int,
@@ -73,9 +95,9 @@ def plan_windows(
 ) -> dict[str, tuple[Window, ...]]:
     """Cut functions and time into the windows of each split.
 
-    Functions are shuffled once; each split takes its span of them, in groups of ``group_size`` that share no function
-    (a last, smaller group only if it has at least half the size).  Scored times follow each other without overlap
-    inside the split's time; the warm-up before them may reach back over the split's start, but not before the trace's.
+    Each split takes its functions as :func:`split_functions` deals them, in groups of ``group_size`` that share none (a
+    last, smaller group only if it has at least half the size).  Scored times follow each other without overlap inside
+    the split's time; the warm-up before them may reach back over the split's start, but not before the trace's.
     The order visits all groups in turn and new times before old ones, so that the first few windows already cover many
     of both; the whole list covers every pair once.
 
@@ -98,16 +120,12 @@ def plan_windows(
         raise TraceError(
             f"group_size {group_size} and window_us {window_us} must be positive, warm_up_us {warm_up_us} >= 0"
         )
-    _refuse_shared_functions(splits)
-    functions = np.array(sorted(set(eligible)), dtype=np.int64)
-    shuffled = np.random.default_rng(seed).permutation(functions)
+    parts = split_functions(eligible, splits, seed)
     plan: dict[str, tuple[Window, ...]] = {}
     for name, split in splits.items():
-        groups = _groups(shuffled, split, group_size)
+        groups = _groups(parts[name], group_size)
         if not groups:
-            problem = (
-                f"has room for no group of {group_size} functions (nor half of one) among {len(functions)} eligible"
-            )
+            problem = f"has {len(parts[name])} functions, not enough for a group of {group_size} nor half of one"
             raise TraceError(f"split {name!r}: {problem}; widen its functions or lower the group size")
         starts = _scored_starts(split, end_us, window_us, warm_up_us)
         if not starts:
@@ -140,11 +158,9 @@ def _refuse_shared_functions(splits: Mapping[str, Split]) -> None:
             )
 
 
-def _groups(shuffled: NDArray[np.int64], split: Split, group_size: int) -> list[tuple[int, ...]]:
-    low, high = (round(fraction * len(shuffled)) for fraction in split.functions)
-    mine = shuffled[low:high]
-    chunks = [mine[start : start + group_size] for start in range(0, len(mine), group_size)]
-    return [tuple(sorted(int(i) for i in chunk)) for chunk in chunks if 2 * len(chunk) >= group_size]
+def _groups(functions: tuple[int, ...], group_size: int) -> list[tuple[int, ...]]:
+    chunks = [functions[start : start + group_size] for start in range(0, len(functions), group_size)]
+    return [tuple(sorted(chunk)) for chunk in chunks if 2 * len(chunk) >= group_size]
 
 
 def _scored_starts(split: Split, end_us: int, window_us: int, warm_up_us: int) -> list[int]:

@@ -51,6 +51,19 @@ def test_sample_draws(write: Writer, tmp_path: Path) -> None:
     assert len(read_parquet(out).names) == 2
 
 
+def test_split_writes_files_that_share_no_function(tmp_path: Path) -> None:
+    source, folder = tmp_path / "all.parquet", tmp_path / "splits"
+    _run("synthesize", source, "-n", 20, "--minutes", 100)
+    assert _run("split", source, folder, "--by-time").exit_code == 0
+    parts = [read_parquet(folder / f"{name}.parquet") for name in ("train", "validation", "test")]
+    assert [len(part.names) for part in parts] == [10, 4, 6]
+    assert len({name for part in parts for name in part.names}) == 20
+    assert [round(part.end_us / 60e6) for part in parts] == [50, 20, 30]
+    refused = _run("split", source, folder, "--train", 0.8)
+    assert refused.exit_code == 2
+    assert "leave nothing to test" in refused.output
+
+
 def test_synthesize_makes_a_trace(tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     assert _run("synthesize", out, "-n", 5, "--minutes", 60).exit_code == 0

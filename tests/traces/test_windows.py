@@ -108,7 +108,7 @@ def test_only_eligible_functions_are_used() -> None:
             {"splits": {"a": SPLITS["train"], "b": Split(functions=(0.4, 1), time=(0, 1))}},
             "'a' and 'b' share functions",
         ),
-        ({"eligible": range(3)}, "split 'train': has room for no group of 10 functions"),
+        ({"eligible": range(3)}, "split 'train': has 2 functions, not enough for a group of 10"),
         ({"window_us": 20 * HOUR_US}, "split 'train': has no room for a warm-up"),
         ({"group_size": 0}, "group_size 0"),
         ({"warm_up_us": -1}, "warm_up_us -1"),
