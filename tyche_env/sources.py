@@ -69,8 +69,8 @@ class TraceSettings(Part):
 
     Attributes:
         family: the form of the trace.
-        file: the file of the family ``file``, in any form that ``traces.load`` knows; a relative path is looked for in
-            the working directory, then in TYCHE_TRACES.
+        file: the file of the family ``parquet``, in the form of ``traces.write_parquet``; a relative path is looked for
+            in the working directory, then in TYCHE_TRACES.
         synthesis: size of the family ``synthetic``.
         expansion: how counts per minute become arrival times; without effect on traces that have times.
         min_requests: functions with fewer requests in the whole trace are left out.
@@ -82,7 +82,7 @@ class TraceSettings(Part):
         splits: which functions and times belong to which split.
     """
 
-    family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "file"]
+    family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "parquet"]
     file: str | None = None
     synthesis: Synthesis | None = None
     expansion: Literal["uniform", "exponential", "equidistant", "timer_phase"] = "uniform"
@@ -96,7 +96,7 @@ class TraceSettings(Part):
 
     @model_validator(mode="after")
     def _family_has_what_it_needs(self) -> TraceSettings:
-        for key, family in (("file", "file"), ("synthesis", "synthetic")):
+        for key, family in (("file", "parquet"), ("synthesis", "synthetic")):
             if (getattr(self, key) is not None) != (self.family == family):
                 raise ValueError(f"{key} belongs to the family {family} and to no other; the family is {self.family}")
         return self
@@ -160,9 +160,11 @@ def windows_of(settings: TraceSettings) -> dict[str, tuple[Window, ...]]:
 def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
     if settings.synthesis is not None:
         return traces.synthesize(traces.SynthesisConfig(**settings.synthesis.model_dump()))
-    if settings.family == "azure2019-8h":
-        return traces.read_azure2019(*files)
-    return traces.load(*files)
+    if settings.family == "parquet":
+        return traces.read_parquet(*files)
+    if settings.family == "alibaba-gentd26":
+        return traces.read_gentd26(*files)
+    return traces.read_azure2019(*files)
 
 
 @lru_cache(maxsize=16)

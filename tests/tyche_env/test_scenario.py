@@ -51,7 +51,7 @@ def from_file(tmp_path: Path, small: Scenario, **durations: Any) -> Scenario:
     )
     path = tmp_path / "six.parquet"
     traces.write_parquet(trace, path)
-    shape = {"family": "file", "file": str(path), "synthesis": None, "group_size": 2, "max_rate_per_min": None}
+    shape = {"family": "parquet", "file": str(path), "synthesis": None, "group_size": 2, "max_rate_per_min": None}
     third = {
         "train": {"functions": [0, 0.34], "time": [0, 0.5]},
         "validation": {"functions": [0.34, 0.67], "time": [0, 0.5]},
@@ -136,7 +136,7 @@ class TestReading:
         [
             ({"trace.family": "azure2019-day"}, "synthesis belongs to the family synthetic"),
             ({"trace.synthesis": None}, "synthesis belongs to the family synthetic"),
-            ({"trace.file": "x.parquet"}, "file belongs to the family file"),
+            ({"trace.file": "x.parquet"}, "file belongs to the family parquet"),
             ({"trace.splits.test.time": [0.9, 0.1]}, "trace.splits.test.time"),
             ({"trace.group_size": 0}, "trace.group_size"),
         ],
