@@ -161,9 +161,9 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
     if settings.synthesis is not None:
         return traces.synthesize(traces.SynthesisConfig(**settings.synthesis.model_dump()))
     if settings.family == "parquet":
-        return traces.read_parquet(*files)
+        return traces.read_parquet(files[0])
     if settings.family == "alibaba-gentd26":
-        return traces.read_gentd26(*files)
+        return traces.read_gentd26(files[0])
     return traces.read_azure2019(*files)
 
 
