@@ -1,0 +1,284 @@
+"""``tyche evaluate``, ``policy``, ``report`` and ``compare``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from tyche_env.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agents.evaluation import Decision, Outcome, Plan, Progress
+    from agents.runs import RunFolder
+    from tyche_env.scenario import Scenario
+
+_DEFAULT_POLICIES = ("none", "lru", "tyche", "oracle")
+
+
+class _Decision(click.ParamType[Any]):
+    """``event`` or a number of seconds."""
+
+    name = "event|seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decision:
+        if value == "event":
+            return "event"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'event' nor a number of seconds", param, ctx)
+
+
+@click.command()
+@click.option("--scenario", "scenario_name", required=True, metavar="NAME|FILE", help="See tyche scenario list.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME|FILE.py",
+    help="May be repeated; the others are compared with the first.  [default: none, lru, tyche, oracle]",
+)
+@click.option(
+    "--prewarm",
+    multiple=True,
+    type=click.Choice(["openwhisk", "histogram"]),
+    help="Pre-warming policy of the platform; may be repeated.  [default: the scenario's]",
+)
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    type=click.Choice(["paper", "realistic"]),
+    help="Whether a process ends with its run (paper) or survives; may be repeated.  [default: the scenario's]",
+)
+@click.option("--windows", type=click.IntRange(min=1), help="Windows of the split, from the first.  [default: 12]")
+@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Expansions a window.")
+@click.option(
+    "--decision",
+    type=_Decision(),
+    default="event",
+    show_default=True,
+    help="When policies decide: at each event, or every so many seconds.",
+)
+@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="Parquet file instead of the trace.")
+@click.option("--backend", default="simulated", show_default=True, help="Where it runs.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SCENARIO-TIME]")
+@click.option(
+    "--record",
+    type=click.Choice(["all", "sample", "none"]),
+    default="sample",
+    show_default=True,
+    help="Which requests requests.parquet keeps; a sample is one in 16.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--engine", type=click.Choice(["compiled", "reference"]), default="compiled", show_default=True)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def evaluate(
+    scenario_name: str,
+    policies: tuple[str, ...],
+    prewarm: tuple[str, ...],
+    modes: tuple[str, ...],
+    windows: int | None,
+    split: str,
+    seeds: int,
+    decision: Any,
+    trace_file: Path | None,
+    backend: str,
+    out: Path | None,
+    record: str,
+    jobs: int | None,
+    as_json: bool,
+    engine: str,
+    quiet: bool,
+) -> None:
+    """Compare policies on the same windows of a scenario, with 95 % intervals.
+
+    Results go to a run folder: summary.json, requests.parquet, report.html.  The same command with the same --out goes
+    on where it was interrupted.
+
+    \b
+    Examples:
+      tyche evaluate --scenario small
+      tyche evaluate --scenario small --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
+      tyche evaluate --scenario azure-8h --policy none --policy tyche --policy oracle --windows 12 --out runs/azure
+      tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10
+      tyche evaluate --scenario small --policy none --policy tyche --policy bound --json
+    """  # noqa: D301 (click wants the character)
+    from agents.evaluation import Plan
+    from agents.evaluation import evaluate as run
+
+    if backend != "simulated":
+        raise UserError(f"--backend: {backend} cannot be evaluated on; 'simulated' can")
+    scenario = _scenario(scenario_name, trace_file)
+    plan = Plan(
+        scenario=scenario,
+        policies=policies or _DEFAULT_POLICIES,
+        prewarm=cast(Any, prewarm),
+        modes=cast(Any, modes),
+        windows=windows,
+        split=cast(Any, split),
+        seeds=seeds,
+        decision=decision,
+        record=cast(Any, record),
+        engine=cast(Any, engine),
+    ).validated()
+    out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    with _progress(plan, show=not (quiet or as_json)) as progress:
+        try:
+            outcome = run(plan, out, jobs=jobs, command=_command_line(), progress=progress)
+        except KeyboardInterrupt:
+            if out.exists():
+                click.echo(f"\nstopped; finished runs are kept, the same command with --out {out} goes on", err=True)
+            raise click.Abort from None
+    report_path = _report_if_possible(outcome.folder, quiet)
+    if as_json:
+        click.echo(json.dumps(outcome.folder.summary, indent=1))
+    elif not quiet:
+        _show(outcome, report_path)
+
+
+@click.group()
+def policy() -> None:
+    """List the built-in policies."""
+
+
+@policy.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_policies(as_json: bool) -> None:
+    """List the built-in policies; your own is a Python file (docs/policies.md)."""
+    from agents.policy import POLICIES
+
+    if as_json:
+        entries = [
+            {"name": each.name, "privileged": each.privileged, "summary": each.summary} for each in POLICIES.values()
+        ]
+        click.echo(json.dumps(entries, indent=2))
+        return
+    for each in POLICIES.values():
+        mark = "  (privileged: no fair rival)" if each.privileged else ""
+        click.echo(f"{each.name:16} {each.summary}{mark}")
+    click.echo(f"{'bound':16} no policy: a lower limit that none can beat (tyche evaluate only)")
+    click.echo(f"{'FILE.py':16} your own: an object with predict(), see docs/policies.md")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Write report.html and figures/ of the run folder RUN anew."""
+    from agents.report import write_report
+    from agents.runs import RunFolder
+
+    click.echo(str(write_report(RunFolder.read(run))))
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Compare two run folders: paired differences SECOND - FIRST on the windows and seeds that both have.
+
+    Policies of the same name are paired; where each folder has only one policy, those two are.
+
+    \b
+    Example:
+      tyche compare runs/before runs/after
+    """  # noqa: D301 (click wants the character)
+    from agents.comparison import compare_runs
+    from agents.runs import RunFolder
+
+    entries = compare_runs(RunFolder.read(first), RunFolder.read(second))
+    if as_json:
+        click.echo(json.dumps(entries, indent=1))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from agents.tables import interval, ms, percent, relative
+
+    table = Table(box=box.SIMPLE)
+    for heading in ("policy", "pre-warming", "mode", "metric", "difference", "relative", "windows"):
+        table.add_column(heading, justify="left" if heading in ("policy", "pre-warming", "mode", "metric") else "right")
+    for entry in entries:
+        form = percent if entry["metric"].endswith("rate") else ms
+        table.add_row(
+            entry["policy"],
+            entry["prewarm"],
+            entry["mode"],
+            entry["metric"],
+            interval(entry["difference"], form),
+            relative(entry),
+            str(entry["windows"]),
+        )
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 400)
+    console.print("* the 95 % interval of the paired difference is clear of 0", style="dim")
+
+
+def _scenario(name: str, trace_file: Path | None) -> Scenario:
+    from tyche_env.scenario import Scenario
+
+    scenario = Scenario.load(name)
+    if trace_file is None:
+        return scenario
+    return scenario.with_(**{"trace.family": "parquet", "trace.file": str(trace_file), "trace.synthesis": None})
+
+
+def _command_line() -> str:
+    return shlex.join(["tyche", *sys.argv[1:]])
+
+
+@contextmanager
+def _progress(plan: Plan, show: bool) -> Iterator[Progress | None]:
+    """A progress bar on stderr, if that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not show or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"{plan.scenario.name}: runs", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:
+    """The report, unless what draws it is not installed: results must not depend on that."""
+    from agents.report import write_report
+
+    try:
+        return write_report(folder)
+    except ModuleNotFoundError as error:
+        if not quiet:
+            click.echo(f"no report.html: pip install 'tyche-env[report]' brings {error.name}", err=True)
+        return None
+
+
+def _show(outcome: Outcome, report_path: Path | None) -> None:
+    from rich.console import Console
+
+    from agents.tables import show
+
+    console = Console()
+    if not console.is_terminal:
+        # In a pipe a row stays one line, whatever its length.
+        console = Console(width=400)
+    show(console, outcome.folder.summary)
+    console.print(f"Everything: {outcome.folder.path}", soft_wrap=True, highlight=False)
+    if report_path is not None:
+        console.print(f"Report:     {report_path}", soft_wrap=True, highlight=False)
