@@ -33,11 +33,13 @@ def write_report(folder: RunFolder) -> Path:
         ModuleNotFoundError: the extra ``report`` is not installed.
     """
     import jinja2
+    import yaml
 
-    from agents.figures import colours, figures, label, panels, read_requests, save
+    from agents.figures import STAGE_COLOURS, colours, figures, label, panels, read_requests, save
 
     summary, manifest = folder.summary, folder.manifest
     requests = read_requests(folder.requests) if folder.requests.exists() else None
+    scenario_yaml = (folder.path / "scenario.yaml").read_text(encoding="utf-8")
     drawn = []
     for figure in figures(summary, requests):
         save(figure, summary, folder.path / "figures")
@@ -48,8 +50,11 @@ def write_report(folder: RunFolder) -> Path:
     page = template.render(
         manifest=manifest,
         plan=manifest["plan"],
-        scenario_yaml=(folder.path / "scenario.yaml").read_text(encoding="utf-8"),
+        title=yaml.safe_load(scenario_yaml)["title"],
+        scenario_yaml=scenario_yaml,
+        stage_colours=STAGE_COLOURS,
         finding=finding(summary),
+        finding_holds_for=label(conditions(summary["aggregates"])[0]),
         evidence=evidence(summary),
         columns=COLUMNS,
         blocks=[
@@ -85,9 +90,9 @@ def finding(summary: Mapping[str, Any]) -> str:
     difference, name, first = best["difference"], best["policy"], best["first"]
     if not best["clear_of_zero"]:
         return f"No policy differs clearly from {first}: {name} comes to {_change(difference)}."
-    verb = "saves" if difference["mean"] < 0 else "costs"
+    verb = "saves" if difference["mean"] < 0 else "adds"
     return (
-        f"{name} {verb} {100 * abs(best['relative']):.0f} % of the warming and loading time that {first} leaves, "
+        f"Against {first}, {name} {verb} {100 * abs(best['relative']):.0f} % of the warming and loading time, "
         f"averaged over functions: {_change(difference)}."
     )
 

@@ -27,7 +27,7 @@ def percent(value: float) -> str:
 
 def usd(value: float) -> str:
     """An amount of dollars."""
-    return f"{value:.3g}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 COLUMNS = (
@@ -61,7 +61,7 @@ def show(console: Console, summary: Entry) -> None:
     for mode, prewarm in conditions(summary["aggregates"]):
         console.print(_condition_table(summary, mode, prewarm))
         console.print()
-    console.print(evidence(summary), style="dim", highlight=False)
+    console.print(f"{evidence(summary)} * differs from {summary['first']}.", style="dim", highlight=False)
 
 
 def evidence(summary: Entry) -> str:
@@ -72,10 +72,10 @@ def evidence(summary: Entry) -> str:
         text += f", {entry['seeds']} seeds averaged"
     if entry["resampled"] == "none":
         return f"{text}; too few windows for an interval."
-    text += f"; brackets: 95 % bootstrap intervals, resampled by {entry['resampled']}"
+    text += f"; 95 % bootstrap intervals, resampled by {entry['resampled']}"
     if entry["resampled"] == "window":
         text += " (few groups: they hold for these functions only)"
-    return f"{text}; * differs from {summary['first']}."
+    return f"{text}."
 
 
 def against(summary: Entry, policy: str, prewarm: str, mode: str, metric: str = HEADLINE) -> Entry | None:
