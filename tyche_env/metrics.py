@@ -121,6 +121,27 @@ def percentiles_from_log(log: NDArray[Any]) -> tuple[float, float, float]:
     return float(p50), float(p95), float(p99)
 
 
+def percentiles_from_bins(bins: NDArray[np.int64]) -> tuple[float, float, float]:
+    """End-to-end latency at 50, 95 and 99 % from the engine's histogram, in microseconds; NaN if it is empty.
+
+    Args:
+        bins: counts; bin v below 128 is exactly v us, above there are 128 bins an octave, reported at their middle.
+    """
+    total = int(bins.sum())
+    if total == 0:
+        return (np.nan, np.nan, np.nan)
+    cumulative = np.cumsum(bins)
+
+    def value_us(percent: int) -> float:
+        at = int(np.searchsorted(cumulative, total * percent / 100))
+        if at < 128:
+            return float(at)
+        octave = (at >> 7) - 1
+        return float(((128 + (at & 127)) << octave) + (1 << octave) / 2)
+
+    return value_us(50), value_us(95), value_us(99)
+
+
 def summarize(
     totals: NDArray[Any],
     end_to_end_percentiles_us: tuple[float, float, float],

@@ -149,7 +149,7 @@ class ClusterState(NamedTuple):
         totals: (F,) streaming sums of scored requests.
         latency_bins: (4736,) histogram of end-to-end latencies of scored requests.
         pending, rewards: latencies not yet due, and the sums due since they were last read, (F,) float64 seconds.
-        order: (F,) scratch for sorting.
+        order, order_key: scratch for sorting functions by density.
     """
 
     cluster: Records
@@ -186,6 +186,7 @@ class ClusterState(NamedTuple):
     pending: Records
     rewards: NDArray[np.float64]
     order: NDArray[np.int64]
+    order_key: NDArray[np.int64]
 
 
 def _pool_sizes(world: World) -> tuple[int, int]:
@@ -294,4 +295,5 @@ def new_state(world: World, record: bool = True) -> ClusterState:
         pending=np.zeros(containers + 1, PENDING_DTYPE),
         rewards=np.zeros(functions, np.float64),
         order=np.zeros(functions + 1, np.int64),
+        order_key=np.zeros(functions + 1, np.int64),
     )

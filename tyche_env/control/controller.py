@@ -6,7 +6,9 @@ loop, the real backend's task) carries them out and reports back with later even
 
 from __future__ import annotations
 
-from tyche_env.control.arrivals import record_arrival, walk
+import numpy as np
+
+from tyche_env.control.arrivals import record_arrival
 from tyche_env.control.compiled import inner
 from tyche_env.control.kernels import NO_TIMER, ask
 from tyche_env.control.ledger import (
@@ -28,7 +30,6 @@ from tyche_env.control.ledger import (
     command,
     copies,
     demote,
-    density,
     enter_category,
     enter_models,
     enter_warm,
@@ -50,13 +51,26 @@ from tyche_env.control.ledger import (
     set_timer,
 )
 from tyche_env.control.packing import fill, gpu_try, load, next_gpu_victim, offload, place, promote
-from tyche_env.control.queue import NO_KEY
+from tyche_env.control.queue import (
+    ARRIVAL,
+    CREATED,
+    EXPIRY,
+    FINISH,
+    LOAD_FAILED,
+    LOADED,
+    NO_KEY,
+    OFFLOADED,
+    TIMER,
+)
+from tyche_env.control.queue import PREWARM as PREWARM_TIMER
 from tyche_env.control.routing import OVERFLOWED, has_room, route, select
 from tyche_env.prewarm import histogram, keep_alive
 from tyche_env.state import ClusterState
 
 GPU, MEMORY, MET_LOAD, WARM, COLD = 0, 1, 2, 3, 4
 KEEP, RELOAD = 0, 1
+NOTHING, ARRIVED, WAITING, PREWARM = 0, 1, 2, 3
+"""What ``serve`` is asked for."""
 _HISTOGRAM_PREWARM = 1
 
 
@@ -165,18 +179,6 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
 
 
 @inner
-def dispatch(st: ClusterState, function: int, node: int, request: int, ordinal: int) -> None:
-    """Serve a request on a node that can: in the best idle container, or in a new one, after evictions if need be."""
-    container = select(st, function, node)
-    cold = container < 0
-    if cold:
-        need = st.functions[function].container_mb
-        make_room(st, node, need)
-        container = new_container(st, function, node)
-    start(st, function, container, cold, request, ordinal)
-
-
-@inner
 def enqueue(st: ClusterState, function: int, node: int, request: int, ordinal: int) -> None:
     """Let a request wait on a node; the backend keeps the pool of waiting requests large enough."""
     s = st.cluster[0]
@@ -206,24 +208,65 @@ def enqueue(st: ClusterState, function: int, node: int, request: int, ordinal: i
 
 
 @inner
-def drain_queue(st: ClusterState, node: int) -> None:
-    """Serve a node's waiting requests in order, as far as its memory goes."""
+def serve(st: ClusterState, mode: int, node: int, function: int, request: int, ordinal: int) -> None:
+    """Find or make a container on a node.
+
+    Args:
+        st: the state.
+        mode: ARRIVED: for the given request, which the node can serve; WAITING: for the node's waiting requests, in
+            order, as far as its memory goes; PREWARM: for nobody yet.
+        node: the node.
+        function: of the request, or to pre-warm.
+        request: row of the arrival table.
+        ordinal: of the request among the arrivals of its function, or of the pre-warm.
+    """
     s = st.cluster[0]
     n = st.nodes[node]
-    while n.queue_head >= 0:
-        slot = n.queue_head
-        w = st.waiting[slot]
-        if select(st, w.function, node) < 0 and not has_room(st, w.function, node):
+    while True:
+        container = -1
+        if mode == WAITING:
+            if n.queue_head < 0:
+                return
+            w = st.waiting[n.queue_head]
+            function, request, ordinal = w.function, w.request, w.ordinal
+        if mode != PREWARM:
+            container = select(st, function, node)
+        cold = container < 0
+        if cold:
+            if mode == WAITING and not has_room(st, function, node):
+                return
+            make_room(st, node, st.functions[function].container_mb)
+            container = new_container(st, function, node)
+        if mode == PREWARM:
+            c = st.containers[container]
+            c.state = CREATING
+            c.keep_us = st.functions[function].prewarm_keep_us
+            add_busy(st, node, c.size_mb)
+            s.prewarms += 1
+            command(st, DO_CREATE, function, container, -1, ordinal)
             return
-        n.queue_head = w.next
-        if n.queue_head < 0:
-            n.queue_tail = -1
-        n.queue_length -= 1
-        s.queued -= 1
-        st.functions[w.function].queued -= 1
-        st.free_waiting[s.waiting_free] = slot
-        s.waiting_free += 1
-        dispatch(st, w.function, node, w.request, w.ordinal)
+        if mode == WAITING:
+            leave_queue(st, node)
+        start(st, function, container, cold, request, ordinal)
+        if mode == ARRIVED:
+            return
+
+
+@inner
+def leave_queue(st: ClusterState, node: int) -> None:
+    """Take the first waiting request off a node's queue."""
+    s = st.cluster[0]
+    n = st.nodes[node]
+    slot = n.queue_head
+    w = st.waiting[slot]
+    n.queue_head = w.next
+    if n.queue_head < 0:
+        n.queue_tail = -1
+    n.queue_length -= 1
+    s.queued -= 1
+    st.functions[w.function].queued -= 1
+    st.free_waiting[s.waiting_free] = slot
+    s.waiting_free += 1
 
 
 # -- decisions ---------------------------------------------------------------------------------------------------------
@@ -246,70 +289,63 @@ def decide(st: ClusterState, function: int) -> None:
 
 
 @inner
-def apply_decision(st: ClusterState, function: int, gpu_step: bool) -> None:
-    """Act on the decision about f: drop its idle copies, or load what is missing."""
-    row = st.functions[function]
-    if row.decision == OFFLOAD:
-        at = row.resident_head
-        while at >= 0:
-            r = st.residents[at]
-            after = r.function_next
-            if r.state == HELD and st.containers[r.container].state == IDLE:
-                offload(st, at)
-            at = after
-    elif row.decision == HOLD:
-        while copies(st, function) < st.cluster[0].copies:
-            if not place(st, function):
+def drop_idle(st: ClusterState, function: int) -> None:
+    """Off-load every idle held copy of f, newest first."""
+    at = st.functions[function].resident_head
+    while at >= 0:
+        r = st.residents[at]
+        if r.state == HELD and st.containers[r.container].state == IDLE:
+            offload(st, at)
+        at = r.function_next
+
+
+@inner
+def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
+    """What an event leaves to do: re-place what was lost, hand out freed GPU memory, act on the decision about f.
+
+    Args:
+        st: the state.
+        to_apply: the function f, or -1.
+        gpu_step: also try to bring held copies of f onto their GPUs.
+    """
+    s = st.cluster[0]
+    at = 0
+    while True:
+        applying = at >= s.lost_count
+        if applying:
+            for g in range(s.freed_count):
+                promote(st, st.freed[g])
+            s.freed_count = 0
+            if to_apply < 0 or st.functions[to_apply].decision != HOLD:
                 break
-        if gpu_step:
-            at = row.resident_head
-            while at >= 0:
-                gpu_try(st, at)
-                at = st.residents[at].function_next
-
-
-@inner
-def settle(st: ClusterState) -> None:
-    """Re-place what was lost, then hand out the GPU memory that came free."""
-    s = st.cluster[0]
-    if s.preloads == 0:
-        return
-    for at in range(s.lost_count):
-        function = st.lost[at]
-        row = st.functions[function]
-        if row.decision != OFFLOAD and row.priority > 0 and copies(st, function) < s.copies:
-            place(st, function)
+            function = to_apply
+        else:
+            function = np.int64(st.lost[at])
+            at += 1
+        f = st.functions[function]
+        placed = False
+        if f.decision != OFFLOAD and f.priority > 0 and copies(st, function) < s.copies:
+            placed = place(st, function)
+        if applying and not placed:
+            break
     s.lost_count = 0
-    for at in range(s.freed_count):
-        promote(st, st.freed[at])
-    s.freed_count = 0
+    if to_apply < 0:
+        return
+    if st.functions[to_apply].decision == OFFLOAD:
+        drop_idle(st, to_apply)
+    elif st.functions[to_apply].decision == HOLD and gpu_step:
+        at = st.functions[to_apply].resident_head
+        while at >= 0:
+            gpu_try(st, at)
+            at = st.residents[at].function_next
 
 
-# -- handlers: each returns the container to fill afterwards, or -1 ----------------------------------------------------
-
-
-@inner
-def on_arrival(st: ClusterState, function: int, request: int) -> None:
-    """A request of f arrives."""
-    s = st.cluster[0]
-    row = st.functions[function]
-    ordinal = row.arrivals
-    if s.prewarm == _HISTOGRAM_PREWARM:
-        histogram.on_arrival(st, function)
-    row.in_flight += 1
-    record_arrival(st, function)
-    if s.event_mode != 0 and s.preloads != 0:
-        decide(st, function)
-    node = route(st, function, ordinal)
-    if node >= OVERFLOWED:
-        enqueue(st, function, node - OVERFLOWED, request, ordinal)
-    else:
-        dispatch(st, function, node, request, ordinal)
+# -- events ------------------------------------------------------------------------------------------------------------
 
 
 @inner
 def on_finish(st: ClusterState, container: int) -> int:
-    """The run in a container ends."""
+    """The run in a container ends; returns how long the platform keeps the container (0: not at all)."""
     s = st.cluster[0]
     c = st.containers[container]
     function = c.owner
@@ -317,10 +353,9 @@ def on_finish(st: ClusterState, container: int) -> int:
     s.finished += 1
     f.in_flight -= 1
     f.running -= 1
+    keep_us = keep_alive.keep_alive_us(st)
     if s.prewarm == _HISTOGRAM_PREWARM:
         keep_us = histogram.keep_alive_us(st, function)
-    else:
-        keep_us = keep_alive.keep_alive_us(st)
     own = c.resident_head
     if s.after_run == KEEP:
         st.residents[own].kept = 1
@@ -331,46 +366,12 @@ def on_finish(st: ClusterState, container: int) -> int:
             note_freed(st, c.gpu)
     become_idle(st, container)
     refresh_candidate(st, function)
-    rank = c.rank
-    drain_queue(st, c.node)
-    if c.state != IDLE or c.rank != rank:
-        return -1
-    if keep_us == 0:
-        s.expiries += 1
-        remove_container(st, container)
-        return -1
-    set_expiry(st, container, s.now_us + keep_us)
-    if s.preloads == 0:
-        return -1
-    if s.after_run == RELOAD and f.peak_mb <= c.free_mb:
-        load(st, function, container)
-    return container
-
-
-@inner
-def on_created(st: ClusterState, container: int) -> int:
-    """A pre-warmed container is ready."""
-    s = st.cluster[0]
-    c = st.containers[container]
-    become_idle(st, container)
-    rank = c.rank
-    drain_queue(st, c.node)
-    if c.state != IDLE or c.rank != rank:
-        return -1
-    set_expiry(st, container, s.now_us + c.keep_us)
-    return container
-
-
-@inner
-def on_expiry(st: ClusterState, container: int) -> None:
-    """An idle container's keep-alive is over."""
-    st.cluster[0].expiries += 1
-    remove_container(st, container)
+    return keep_us
 
 
 @inner
 def on_loaded(st: ClusterState, resident: int) -> int:
-    """A load, or a transfer to the GPU, is done."""
+    """A load, or a transfer to the GPU, is done; returns the container if memory came free in it, else -1."""
     s = st.cluster[0]
     r = st.residents[resident]
     f = st.functions[r.function]
@@ -392,10 +393,9 @@ def on_loaded(st: ClusterState, resident: int) -> int:
 
 @inner
 def on_load_failed(st: ClusterState, resident: int) -> None:
-    """A load, or a transfer, failed: its memory is free again; the function stays wanted."""
+    """A load, or a transfer, failed: its memory is free again, and the function stays wanted."""
     r = st.residents[resident]
-    container = r.container
-    function = r.function
+    container, function = r.container, r.function
     if r.state == HELD:
         reserve_gpu(st, st.containers[container].gpu, -st.functions[function].gpu_mb)
         r.gpu_state = ABSENT
@@ -406,87 +406,142 @@ def on_load_failed(st: ClusterState, resident: int) -> None:
 
 
 @inner
-def on_offloaded(st: ClusterState, resident: int) -> int:
-    """An off-load is done: the memory goes to whoever is worth most."""
-    r = st.residents[resident]
-    container = r.container
-    released = free_resident(st, resident)
-    if released > 0:
-        note_freed(st, st.containers[container].gpu)
-    return container
+def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
+    """One event: change the state, and leave commands for the backend (``docs/engine.md``, 6).
 
+    Args:
+        st: the state; ``cluster.now_us`` is the time of the event.
+        kind: of ``control.queue``.
+        entity: function (arrival, timers), container (finish, created, expiry) or resident slot (loaded, off-loaded).
+        request: row of the arrival table, for an arrival.
+    """
+    s = st.cluster[0]
+    mode = NOTHING
+    node = -1
+    function = -1
+    ordinal = np.int64(0)
+    idle = -1
+    rank = np.int64(0)
+    keep_us = np.int64(0)
+    to_remove = -1
+    to_fill = -1
+    to_apply = -1
+    gpu_step = False
+    if kind == ARRIVAL:
+        function = entity
+        row = st.functions[function]
+        ordinal = row.arrivals
+        if s.prewarm == _HISTOGRAM_PREWARM:
+            histogram.on_arrival(st, function)
+        row.in_flight += 1
+        record_arrival(st, function)
+        if s.event_mode != 0 and s.preloads != 0:
+            decide(st, function)
+            to_apply = function
+        node = route(st, function, ordinal)
+        mode = ARRIVED
+        if node >= OVERFLOWED:
+            mode = NOTHING
+            enqueue(st, function, node - OVERFLOWED, request, ordinal)
+    elif kind == FINISH:
+        idle = entity
+        keep_us = on_finish(st, entity)
+    elif kind == CREATED:
+        idle = entity
+        keep_us = st.containers[entity].keep_us
+        become_idle(st, entity)
+    elif kind == EXPIRY:
+        s.expiries += 1
+        to_remove = entity
+    elif kind == LOADED:
+        to_fill = on_loaded(st, entity)
+    elif kind == LOAD_FAILED:
+        on_load_failed(st, entity)
+    elif kind == OFFLOADED:
+        to_fill = st.residents[entity].container
+        if free_resident(st, entity) > 0:
+            note_freed(st, st.containers[to_fill].gpu)
+    elif kind == TIMER:
+        decide(st, entity)
+        to_apply = entity
+        gpu_step = True
+    elif kind == PREWARM_TIMER:
+        # not if the function has a container already, nor where requests would have to wait for it
+        row = st.functions[entity]
+        node = row.home_node
+        if row.owned_idle == 0 and st.nodes[node].queue_length == 0 and has_room(st, entity, node):
+            mode = PREWARM
+            function = entity
+            ordinal = row.prewarm_count
+            row.prewarm_count += 1
 
-@inner
-def on_prewarm_timer(st: ClusterState, function: int) -> None:
-    """Create a container for f ahead of its next request, if it has none and its home node can."""
-    row = st.functions[function]
-    node = walk(st, function, 0)
-    if row.owned_idle > 0 or st.nodes[node].queue_length > 0 or not has_room(st, function, node):
-        return
-    make_room(st, node, row.container_mb)
-    container = new_container(st, function, node)
-    c = st.containers[container]
-    c.state = CREATING
-    c.keep_us = row.prewarm_keep_us
-    add_busy(st, node, c.size_mb)
-    st.cluster[0].prewarms += 1
-    command(st, DO_CREATE, function, container, -1, row.prewarm_count)
-    row.prewarm_count += 1
+    if idle >= 0:
+        node = st.containers[idle].node
+        rank = st.containers[idle].rank
+        mode = WAITING
+    if mode != NOTHING:
+        serve(st, mode, node, function, request, ordinal)
+    if idle >= 0 and st.containers[idle].state == IDLE and st.containers[idle].rank == rank:
+        if keep_us == 0:
+            s.expiries += 1
+            to_remove = idle
+        else:
+            set_expiry(st, idle, s.now_us + keep_us)
+            to_fill = idle
+            if kind == FINISH and s.after_run == RELOAD and s.preloads != 0:
+                load(st, st.containers[idle].owner, idle)
+    if to_remove >= 0:
+        remove_container(st, to_remove)
+    if s.preloads != 0:
+        if to_fill >= 0:
+            fill(st, to_fill)
+        place_wanted(st, to_apply, gpu_step)
 
 
 # -- interval mode -----------------------------------------------------------------------------------------------------
 
 
 @inner
-def sift(st: ClusterState, by_gpu: bool, root: int, count: int) -> None:
-    """Heap-sort step over ``order``: the function that comes last sits on top."""
-    at = root
-    while True:
+def comes_before(st: ClusterState, a: int, b: int) -> bool:
+    """Whether a is served before b: the greater key first, the lower index among equals."""
+    return st.order_key[a] > st.order_key[b] or (st.order_key[a] == st.order_key[b] and a < b)
+
+
+@inner
+def sort_order(st: ClusterState, count: int) -> None:
+    """Heap-sort the first ``count`` functions of ``order`` in place; ``order_key`` holds each function's density."""
+    end = count
+    root = count // 2
+    while end > 1:
+        if root > 0:
+            root -= 1
+        else:
+            end -= 1
+            held = st.order[0]
+            st.order[0] = st.order[end]
+            st.order[end] = held
+        at = root
         child = 2 * at + 1
-        if child >= count:
-            return
-        if child + 1 < count and comes_before(st, by_gpu, st.order[child], st.order[child + 1]):
-            child += 1
-        if not comes_before(st, by_gpu, st.order[at], st.order[child]):
-            return
-        held = st.order[at]
-        st.order[at] = st.order[child]
-        st.order[child] = held
-        at = child
-
-
-@inner
-def comes_before(st: ClusterState, by_gpu: bool, a: int, b: int) -> bool:
-    """Whether a is served before b: the greater density first, the lower index among equals."""
-    if by_gpu:
-        worth_a = gpu_density(st, a)
-        worth_b = gpu_density(st, b)
-    else:
-        worth_a = st.candidate_density[st.functions[a].slot]
-        worth_b = st.candidate_density[st.functions[b].slot]
-    return worth_a > worth_b or (worth_a == worth_b and a < b)
-
-
-@inner
-def sort_order(st: ClusterState, by_gpu: bool, count: int) -> None:
-    """Sort the first ``count`` functions of ``order`` in place."""
-    for root in range(count // 2 - 1, -1, -1):
-        sift(st, by_gpu, root, count)
-    for end in range(count - 1, 0, -1):
-        held = st.order[0]
-        st.order[0] = st.order[end]
-        st.order[end] = held
-        sift(st, by_gpu, 0, end)
+        while child < end:
+            if child + 1 < end and comes_before(st, st.order[child], st.order[child + 1]):
+                child += 1
+            if not comes_before(st, st.order[at], st.order[child]):
+                break
+            held = st.order[at]
+            st.order[at] = st.order[child]
+            st.order[child] = held
+            at = child
+            child = 2 * at + 1
 
 
 @inner
 def pack_all(st: ClusterState) -> None:
-    """All decisions are new: off-load, place by density, bring models onto GPUs (``docs/engine.md``, priorities set)."""
+    """All decisions are new: off-load, place by density, bring models onto GPUs (``docs/engine.md``, 6)."""
     s = st.cluster[0]
     for function in range(s.functions):
         row = st.functions[function]
         if row.decision == OFFLOAD:
-            apply_decision(st, function, False)
+            drop_idle(st, function)
         elif row.gpu_decision == OFFLOAD:
             at = row.resident_head
             while at >= 0:
@@ -496,10 +551,11 @@ def pack_all(st: ClusterState) -> None:
                 at = r.function_next
     count = 0
     for function in range(s.functions):
-        if st.candidate_density[st.functions[function].slot] > 0:
+        st.order_key[function] = st.candidate_density[st.functions[function].slot]
+        if st.order_key[function] > 0:
             st.order[count] = function
             count += 1
-    sort_order(st, False, count)
+    sort_order(st, count)
     for at in range(count):
         function = st.order[at]
         while copies(st, function) < s.copies:
@@ -510,10 +566,11 @@ def pack_all(st: ClusterState) -> None:
     count = 0
     for function in range(s.functions):
         row = st.functions[function]
-        if row.gpu_decision == HOLD and row.residents > 0 and gpu_density(st, function) > 0:
+        st.order_key[function] = gpu_density(st, function)
+        if row.gpu_decision == HOLD and row.residents > 0 and st.order_key[function] > 0:
             st.order[count] = function
             count += 1
-    sort_order(st, True, count)
+    sort_order(st, count)
     for at in range(count):
         resident = st.functions[st.order[at]].resident_head
         while resident >= 0:

@@ -1,7 +1,7 @@
 """Row kernels: what a policy wants for one function, from that function's row alone (``docs/engine.md``, 8).
 
-:func:`ask` is the one place where a policy kernel is chosen; the controller calls it for one function at its own events,
-interval mode calls it for all functions.  The rules themselves are small functions of plain integers, so that
+:func:`ask` is the one place where a policy kernel is chosen; the controller calls it for one function at its own
+events, interval mode calls it for all functions.  The rules themselves are small functions of plain integers, so that
 ``predict`` can apply the same ones to the rows of an observation.
 """
 
@@ -129,7 +129,7 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         if choice == 1:
             return LEAVE, 0, 10 * _SECOND_US
         return HOLD, np.int64(u >> np.uint64(44)), 10 * _SECOND_US
-    if kernel == _ORACLE or kernel == _MINUTE_ORACLE:
+    if kernel in (_ORACLE, _MINUTE_ORACLE):
         gap_us = foreseen_gap_us(st, function, s.now_us, kernel == _ORACLE)
         if gap_us < 0:
             return OFFLOAD, 0, NO_TIMER

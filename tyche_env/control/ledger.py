@@ -8,7 +8,7 @@ from __future__ import annotations
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import EXPIRY, NO_KEY, PREWARM, TIMER, key_of, push
 from tyche_env.state import ClusterState
-from tyche_env.tables import ONE_Q20, PROBABILITY, PROBABILITY_FINE, TAIL
+from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
 
 UNUSED, CREATING, IDLE, BUSY = 0, 1, 2, 3
 ABSENT, LOADING, HELD, OFFLOADING = 0, 1, 2, 3
@@ -61,6 +61,37 @@ def set_prewarm(st: ClusterState, function: int, time_us: int) -> None:
         push_timer(st, row.prewarm_key)
 
 
+@inner
+def timer_is_due(st: ClusterState, kind: int, entity: int, key: int) -> bool:
+    """Whether a key of the core's own, popped from the heap, is the one its entity waits for.
+
+    A key that was put off meanwhile is queued again at its present time; one that was cancelled is forgotten.
+    """
+    if kind == EXPIRY:
+        c = st.containers[entity]
+        if key != c.expiry_queued:
+            return False
+        wanted = c.expiry_key
+        c.expiry_queued = NO_KEY if wanted == key else wanted
+    elif kind == TIMER:
+        f = st.functions[entity]
+        if key != f.timer_queued:
+            return False
+        wanted = f.timer_key
+        f.timer_queued = NO_KEY if wanted == key else wanted
+    else:
+        f = st.functions[entity]
+        if key != f.prewarm_queued:
+            return False
+        wanted = f.prewarm_key
+        f.prewarm_queued = NO_KEY if wanted == key else wanted
+    if wanted == key:
+        return True
+    if wanted != NO_KEY:
+        push_timer(st, wanted)
+    return False
+
+
 # -- densities ---------------------------------------------------------------------------------------------------------
 
 
@@ -75,7 +106,7 @@ def probability_within_minute(st: ClusterState, gap_us: int) -> int:
 
 @inner
 def density(st: ClusterState, function: int, copy: int) -> int:
-    """Worth of the ``copy``-th copy (from 1) per MB: priority x latency saved / memory (paper, packing; DESIGN, copies)."""
+    """Worth per MB of the ``copy``-th copy, from 1: priority x latency saved / memory (paper, packing)."""
     row = st.functions[function]
     p = row.priority
     if copy > 1:

@@ -127,8 +127,7 @@ def promote(st: ClusterState, gpu: int) -> None:
 def next_gpu_victim(st: ClusterState, gpu: int, above_density: int, above_slot: int, limit: int) -> int:
     """The model held on a GPU, in an idle container, next in order of (density, slot) after the given one.
 
-    Args:
-        limit: only densities that this one displaces; negative: all.
+    Only densities that ``limit`` displaces count; if it is negative, all do.
     """
     h = st.cluster[0].displace_percent
     best = -1
@@ -160,23 +159,33 @@ def gpu_try(st: ClusterState, resident: int) -> None:
     if worth <= 0:
         return
     g = st.gpus[c.gpu]
-    if g.free_mb >= f.gpu_mb:
-        transfer(st, resident)
-        return
-    if s.displace_percent < 0:
+    if g.free_mb < f.gpu_mb and s.displace_percent < 0:
         return
     free = g.free_mb
     cost = 0
-    victim = next_gpu_victim(st, c.gpu, -1, -1, worth)
-    while victim >= 0 and free < f.gpu_mb:
-        other = st.residents[victim].function
-        free += st.functions[other].gpu_mb
-        cost += gpu_density(st, other) * st.functions[other].gpu_mb
-        victim = next_gpu_victim(st, c.gpu, gpu_density(st, other), victim, worth)
-    if free < f.gpu_mb or cost >= worth * f.gpu_mb:
-        return
-    while g.free_mb < f.gpu_mb:
-        demote(st, next_gpu_victim(st, c.gpu, -1, -1, worth))
+    last_density = -1
+    last_slot = -1
+    pricing = True  # first add up who would have to go, then let them go
+    while True:
+        if pricing and free >= f.gpu_mb:
+            if cost >= worth * f.gpu_mb:
+                return
+            pricing = False
+            last_density = -1
+            last_slot = -1
+        if not pricing and g.free_mb >= f.gpu_mb:
+            break
+        victim = next_gpu_victim(st, c.gpu, last_density, last_slot, worth)
+        if victim < 0:
+            return
+        if pricing:
+            other = st.residents[victim].function
+            last_density = gpu_density(st, other)
+            last_slot = victim
+            free += st.functions[other].gpu_mb
+            cost += last_density * st.functions[other].gpu_mb
+        else:
+            demote(st, victim)
     transfer(st, resident)
 
 
@@ -248,8 +257,12 @@ def least_marked(st: ClusterState, container: int) -> int:
 
 
 @inner
-def displace(st: ClusterState, function: int, container: int, worth: int) -> None:
-    """Kill what f displaces in a container, load f, and give released GPU memory to others."""
+def kill_victims(st: ClusterState, function: int, container: int, worth: int) -> int:
+    """Kill what f displaces in a container, in ascending order of (density, slot).
+
+    Returns:
+        The GPU memory that this released, in MB.
+    """
     mark_victims(st, function, container, worth)
     released = 0
     while True:
@@ -265,15 +278,30 @@ def displace(st: ClusterState, function: int, container: int, worth: int) -> Non
                     victim_density = taken
             at = r.container_next
         if victim < 0:
-            break
+            return released
         other = st.residents[victim].function
         released += free_resident(st, victim)
         command(st, DO_KILL, other, container, victim, 0)
         if st.containers[container].owner == other:
             enter_warm(st, container)
-    load(st, function, container)
-    if released > 0:
-        promote(st, st.containers[container].gpu)
+
+
+@inner
+def displaceable_container(st: ClusterState, function: int, node: int, worth: int) -> int:
+    """The idle container of a node where f displaces the least worth, the youngest among equals, or -1."""
+    hold_mb = st.functions[function].hold_mb
+    best = -1
+    best_cost = 0
+    at = st.nodes[node].idle_tail
+    while at >= 0:
+        c = st.containers[at]
+        if c.residents > 0 and may_host(st, at, function, True):
+            cost = mark_victims(st, function, at, worth)
+            if cost >= 0 and cost < worth * hold_mb and (best < 0 or cost < best_cost):
+                best = at
+                best_cost = cost
+        at = c.idle_previous
+    return best
 
 
 @inner
@@ -283,34 +311,30 @@ def place(st: ClusterState, function: int) -> bool:
     Returns:
         Whether a load began.
     """
-    s = st.cluster[0]
     f = st.functions[function]
     worth = density(st, function, copies(st, function) + 1)
     if worth <= 0:
         return False
-    for step in range(f.group):
+    container = -1
+    step = 0
+    while container < 0 and step < f.group:
         container = fitting_container(st, function, walk(st, function, step))
-        if container >= 0:
-            load(st, function, container)
-            return True
-    if s.displace_percent < 0:
-        return False
-    for step in range(f.group):
-        best = -1
-        best_cost = 0
-        at = st.nodes[walk(st, function, step)].idle_tail
-        while at >= 0:
-            c = st.containers[at]
-            if c.residents > 0 and may_host(st, at, function, True):
-                cost = mark_victims(st, function, at, worth)
-                if cost >= 0 and cost < worth * f.hold_mb and (best < 0 or cost < best_cost):
-                    best = at
-                    best_cost = cost
-            at = c.idle_previous
-        if best >= 0:
-            displace(st, function, best, worth)
-            return True
-    return False
+        step += 1
+    released = 0
+    if container < 0:
+        if st.cluster[0].displace_percent < 0:
+            return False
+        step = 0
+        while container < 0 and step < f.group:
+            container = displaceable_container(st, function, walk(st, function, step), worth)
+            step += 1
+        if container < 0:
+            return False
+        released = kill_victims(st, function, container, worth)
+    load(st, function, container)
+    if released > 0:
+        promote(st, st.containers[container].gpu)
+    return True
 
 
 @inner
@@ -333,14 +357,15 @@ def fill(st: ClusterState, container: int) -> None:
         for at in range(st.cluster[0].wide_count):
             function = st.wide[at]
             worth = st.candidate_density[st.functions[function].slot]
-            if worth > best_density or (worth == best_density and best >= 0 and function < best):
-                if (
-                    st.functions[function].peak_mb <= c.free_mb
-                    and in_group(st, function, c.node)
-                    and may_host(st, container, function, False)
-                ):
-                    best = function
-                    best_density = worth
+            denser = worth > best_density or (worth == best_density and best >= 0 and function < best)
+            if (
+                denser
+                and st.functions[function].peak_mb <= c.free_mb
+                and in_group(st, function, c.node)
+                and may_host(st, container, function, False)
+            ):
+                best = function
+                best_density = worth
         if best < 0:
             return
         load(st, best, container)

@@ -1,7 +1,8 @@
 """Event keys and the heaps that order them.
 
-A key is ``time << 21 | kind << 17 | entity``: 42 bits of microseconds, 4 of kind, 17 of entity.  Comparing keys compares
-(time, kind, entity), which is the tie rule, and a key is its own version stamp: an entity remembers the key it waits
+A key is ``time << 21 | kind << 17 | entity``: 42 bits of microseconds, 4 of kind, 17 of entity.  Comparing keys
+compares (time, kind, entity), which is the tie rule, and a key is its own version stamp: an entity remembers the key it
+waits
 for, and a popped key that differs is stale.
 
 *Deferred* setting keeps re-set timers cheap: a later time is only stored; the earlier key in the heap, when popped,
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner
 
-ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, OFFLOADED, TIMER, PREWARM = 0, 2, 3, 5, 7, 9, 10, 11
+ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, LOAD_FAILED, OFFLOADED, TIMER, PREWARM = 0, 2, 3, 5, 7, 8, 9, 10, 11
 NO_KEY = np.int64(2**63 - 1)
 ENTITY_BITS, TIME_SHIFT, ENTITY_MASK, KIND_MASK = 17, 21, (1 << 17) - 1, 15
 

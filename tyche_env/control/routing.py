@@ -41,7 +41,7 @@ def last_on_node(st: ClusterState, resident: int, node: int) -> int:
 
 @inner
 def select(st: ClusterState, function: int, node: int) -> int:
-    """The idle container of a node that serves f best: on the GPU, in memory, loading, own warm; -1 if there is none."""
+    """The idle container of a node that serves f best: on the GPU, in memory, loading, own warm; or -1."""
     row = st.functions[function]
     container = first_on_node(st, row.gpu_head, node)
     if container < 0:

@@ -1,7 +1,7 @@
 """Histogram pre-warming (Shahrad et al., USENIX ATC'20): unload after a run, pre-warm before the next is likely.
 
-Each function has 240 one-minute bins of idle time, from the end of a run to the next arrival.  Functions that are mostly
-beyond the range keep the standard keep-alive here; the original forecasts them by ARIMA.
+Each function has 240 one-minute bins of idle time, from the end of a run to the next arrival.  Functions that are
+mostly beyond the range keep the standard keep-alive here; the original forecasts them by ARIMA.
 """
 
 from __future__ import annotations

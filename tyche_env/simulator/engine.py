@@ -12,23 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner, outer
-from tyche_env.control.controller import (
-    GPU,
-    MEMORY,
-    MET_LOAD,
-    WARM,
-    apply_decision,
-    decide,
-    on_arrival,
-    on_created,
-    on_expiry,
-    on_finish,
-    on_loaded,
-    on_offloaded,
-    on_prewarm_timer,
-    pack_all,
-    settle,
-)
+from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, decide, handle, pack_all
 from tyche_env.control.draws import stage_us
 from tyche_env.control.kernels import ask
 from tyche_env.control.ledger import (
@@ -44,28 +28,25 @@ from tyche_env.control.ledger import (
     OFFLOAD,
     OFFLOADING,
     refresh_candidate,
+    timer_is_due,
 )
-from tyche_env.control.packing import fill
 from tyche_env.control.queue import (
     CREATED,
     ENTITY_BITS,
     ENTITY_MASK,
-    EXPIRY,
     FINISH,
     KIND_MASK,
     LOADED,
     NO_KEY,
     OFFLOADED,
-    PREWARM,
     TIME_SHIFT,
-    TIMER,
     key_of,
     pop,
     push,
 )
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState, new_state
-from tyche_env.world import World
+from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, World
 
 DONE, GROW, OVERFLOW = 0, 1, 2
 """Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
@@ -191,7 +172,7 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
 
 @inner
 def carry_out(st: ClusterState, until_us: int) -> None:
-    """Carry out the commands of one handler.  A load, transfer or off-load whose resident is gone by now never began."""
+    """Carry out the commands of one handler; a load, transfer or off-load whose resident is gone again never began."""
     s = st.cluster[0]
     for at in range(s.command_count):
         order = st.commands[at]
@@ -262,7 +243,6 @@ def run_until(st: ClusterState, until_us: int, drain: bool) -> int:
     limit = ((until_us + 1) << TIME_SHIFT) - 1
     arrivals = len(st.arrival_us)
     reserve = len(st.residents) + len(st.containers) + 8
-    event_mode = s.event_mode != 0 and s.preloads != 0
     while True:
         if drain and s.finished == arrivals:
             break
@@ -280,89 +260,28 @@ def run_until(st: ClusterState, until_us: int, drain: bool) -> int:
             or (s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting))
         ):
             return GROW
-        to_fill = -1
-        to_apply = -1
-        gpu_step = False
+        kind = (key >> ENTITY_BITS) & KIND_MASK
+        entity = key & ENTITY_MASK
+        request = s.next_arrival
         if arrival_key == key:
-            s.now_us = key >> TIME_SHIFT
-            request = s.next_arrival
+            entity = np.int64(st.arrival_function[request])
             s.next_arrival += 1
-            function = st.arrival_function[request]
-            on_arrival(st, function, request)
-            if event_mode:
-                to_apply = function
+        elif key == completion_key:
+            pop(st.completions, s.completion_count)
+            s.completion_count -= 1
+            if kind >= LOADED:
+                r = st.residents[entity]
+                if r.due_key != key:
+                    continue
+                r.due_key = NO_KEY
         else:
-            kind = (key >> ENTITY_BITS) & KIND_MASK
-            entity = key & ENTITY_MASK
-            if key == completion_key:
-                pop(st.completions, s.completion_count)
-                s.completion_count -= 1
-                if kind == FINISH:
-                    s.now_us = key >> TIME_SHIFT
-                    to_fill = on_finish(st, entity)
-                elif kind == CREATED:
-                    s.now_us = key >> TIME_SHIFT
-                    to_fill = on_created(st, entity)
-                else:
-                    r = st.residents[entity]
-                    if r.due_key != key:
-                        continue
-                    r.due_key = NO_KEY
-                    s.now_us = key >> TIME_SHIFT
-                    to_fill = on_loaded(st, entity) if kind == LOADED else on_offloaded(st, entity)
-            else:
-                pop(st.timers, s.timer_count)
-                s.timer_count -= 1
-                if kind == EXPIRY:
-                    c = st.containers[entity]
-                    if key != c.expiry_queued:
-                        continue
-                    c.expiry_queued = NO_KEY
-                    if key != c.expiry_key:
-                        if c.expiry_key != NO_KEY:
-                            c.expiry_queued = c.expiry_key
-                            push(st.timers, s.timer_count, c.expiry_key)
-                            s.timer_count += 1
-                        continue
-                    s.now_us = key >> TIME_SHIFT
-                    on_expiry(st, entity)
-                elif kind == TIMER:
-                    f = st.functions[entity]
-                    if key != f.timer_queued:
-                        continue
-                    f.timer_queued = NO_KEY
-                    if key != f.timer_key:
-                        if f.timer_key != NO_KEY:
-                            f.timer_queued = f.timer_key
-                            push(st.timers, s.timer_count, f.timer_key)
-                            s.timer_count += 1
-                        continue
-                    s.now_us = key >> TIME_SHIFT
-                    f.timer_key = NO_KEY
-                    decide(st, entity)
-                    to_apply = entity
-                    gpu_step = True
-                else:
-                    f = st.functions[entity]
-                    if key != f.prewarm_queued:
-                        continue
-                    f.prewarm_queued = NO_KEY
-                    if key != f.prewarm_key:
-                        if f.prewarm_key != NO_KEY:
-                            f.prewarm_queued = f.prewarm_key
-                            push(st.timers, s.timer_count, f.prewarm_key)
-                            s.timer_count += 1
-                        continue
-                    s.now_us = key >> TIME_SHIFT
-                    f.prewarm_key = NO_KEY
-                    on_prewarm_timer(st, entity)
+            pop(st.timers, s.timer_count)
+            s.timer_count -= 1
+            if not timer_is_due(st, kind, entity, key):
+                continue
+        s.now_us = key >> TIME_SHIFT
         s.events += 1
-        if to_fill >= 0:
-            fill(st, to_fill)
-        if s.lost_count > 0 or s.freed_count > 0:
-            settle(st)
-        if to_apply >= 0:
-            apply_decision(st, to_apply, gpu_step)
+        handle(st, kind, entity, request)
         if s.command_count > 0:
             carry_out(st, until_us)
         if s.overflow != 0:
@@ -495,9 +414,30 @@ class CompiledEngine:
     def _grow(self) -> None:
         """Double whatever is nearly full: heaps of events, the pool of waiting requests."""
         names = ("timers", "completions", "waiting", "free_waiting")
-        self.state = self.state._replace(**{n: np.concatenate([a := getattr(self.state, n), np.zeros_like(a)]) for n in names})
+        tables = {name: getattr(self.state, name) for name in names}
+        self.state = self.state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
 
     @staticmethod
     def _check(code: int) -> None:
         if code == OVERFLOW:
             raise EngineError("a pool of the engine overflowed; please report the scenario and seed")
+
+
+def compile_all() -> None:
+    """Load every kernel that Python calls from the cache, or compile it, by running a world of two requests."""
+    row = dict.fromkeys(FUNCTION_FIELDS, 1)
+    world = World(
+        functions=FunctionTable.from_rows([row]),
+        node_memory_mb=np.array([1]),
+        gpu_node=np.zeros(1, np.int64),
+        gpu_memory_mb=np.array([1]),
+        arrival_us=np.array([0, 1]),
+        arrival_function=np.zeros(2, np.int32),
+        arrival_duration_us=np.zeros(0, np.int64),
+        score_from_us=0,
+        end_us=2,
+        settings=Settings(kernel=Kernel.LRU, event_mode=False),
+    )
+    engine = CompiledEngine(world)
+    engine.set_priorities(*engine.ask_all())
+    engine.drain()
