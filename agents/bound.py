@@ -20,10 +20,12 @@ write cost(i) = (n - a) + warming + library + model + transfer.
 5. *Left by an earlier run* j in c.  c was busy with j at least (scheduling + shortest inference of f) before n; so
    x + (n - a) >= that, and cost(i) >= scheduling + shortest inference - x.
 6. Hence cost(i) >= W - x with W = min(the right-hand sides of 3 to 5 at x = 0); 5 only if f was requested before.
-   Only the part of x inside the block of time of a is counted; what reaches back further is taken as free.
-7. In each block, minimising the sum of (W - x) under one budget of memory x time is a fractional knapsack, solved by
-   taking the smallest sizes first.  Blocks share nothing, so their optima add up; each block length gives a valid
-   bound, and the largest is taken.
+   So only charges within [a - W, a) matter.
+7. Cut time into blocks and count of each charge only what lies in the block of its arrival; the rest is taken as free.
+   Memory x time that can matter in a block is total memory x length of the union of its [a - W, a).  Minimising the sum
+   of (W - x) under that budget is a fractional knapsack, solved by taking the smallest sizes first.  Blocks share
+   nothing, so their optima add up.  Every way to cut is valid, so the largest of several bounds is taken: blocks of
+   several lengths, and cuts where the union has gaps.
 
 Noise is covered: 3 uses the request's own draws, 4 and 5 the smallest factor that any draw gives.
 """
@@ -33,12 +35,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tyche_env.draws import Concern, draw_u64, noisy_us
 from tyche_env.world import IntArray, World
 
-BLOCKS_US = tuple(1_000_000 << exponent for exponent in range(0, 13, 2))
-"""Block lengths tried: 1 s to about 68 min."""
+Floats = NDArray[np.float64]
+
+BLOCKS_US = tuple(250_000 << exponent for exponent in range(0, 15, 2))
+"""Block lengths tried: 0.25 s to about 68 min."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,14 @@ def bound(world: World) -> Bound:
     called = int((requests > 0).sum())
     total_mb = int(world.node_memory_mb.sum())
 
-    def best(weight: np.ndarray) -> float:
-        return max(_blocks_us(arrival_us, worth_us, size_mb, weight, total_mb, block) for block in BLOCKS_US)
+    # Nothing can be loaded before time 0.
+    too_late_us = np.maximum(0, worth_us - arrival_us)
+    worth_us = worth_us - too_late_us
+    cuts = [arrival_us // block_us * block_us for block_us in BLOCKS_US] + [_component_starts_us(arrival_us, worth_us)]
+
+    def best(weight: Floats) -> float:
+        bounds = [_knapsacks_us(arrival_us, worth_us, size_mb, weight, total_mb, start_us) for start_us in cuts]
+        return float(np.sum(too_late_us * weight)) + max(bounds)
 
     return Bound(best(np.full(count, 1.0 / count)), best(1.0 / (requests[function] * called)))
 
@@ -120,13 +131,23 @@ def _smallest_container_mb(world: World) -> IntArray:
     return smallest
 
 
-def _blocks_us(
+def _component_starts_us(arrival_us: IntArray, worth_us: IntArray) -> IntArray:
+    """(R,) start of the connected part of the union of [a - W, a) that each request belongs to."""
+    earliest_us = np.minimum.accumulate((arrival_us - worth_us)[::-1])[::-1]
+    before_us = np.concatenate(([-1], arrival_us[:-1]))
+    begins = earliest_us > before_us
+    begins[0] = True
+    starts: IntArray = earliest_us[np.flatnonzero(begins)][np.cumsum(begins) - 1]
+    return starts
+
+
+def _knapsacks_us(
     arrival_us: IntArray,
     worth_us: IntArray,
     size_mb: IntArray,
-    weight: np.ndarray,
+    weight: Floats,
     total_mb: int,
-    block_us: int,
+    start_us: IntArray,
 ) -> float:
     """The least weighted sum of delays when each block of time has its own budget.
 
@@ -136,19 +157,19 @@ def _blocks_us(
         size_mb: (R,) memory that a charge occupies.
         weight: (R,) weight of each request in the sum.
         total_mb: memory of all nodes.
-        block_us: length of a block.
+        start_us: (R,) start of the block that each request lies in, ascending.
     """
-    block = arrival_us // block_us
-    into_us = arrival_us - block * block_us
-    value_us = np.minimum(worth_us, into_us)
+    value_us = np.minimum(worth_us, arrival_us - start_us)
+    earliest_us = np.minimum.accumulate((arrival_us - value_us)[::-1])[::-1]
+    before_us = np.concatenate(([-1], arrival_us[:-1]))
+    # What the union of the block gains between one arrival and the next.
+    gained_us = np.maximum(0, arrival_us - np.maximum(before_us, earliest_us))
+    first = np.flatnonzero(np.diff(start_us, prepend=-1 - abs(int(start_us[0]))))
+    block = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(start_us))))
+    budget = np.add.reduceat(gained_us, first).astype(np.float64) * total_mb
     order = np.lexsort((size_mb / weight, block))
-    block, into_us, value_us = block[order], into_us[order], value_us[order]
-    size_mb, weight = size_mb[order], weight[order]
-    need = (value_us * size_mb).astype(np.float64)
-    first = np.flatnonzero(np.diff(block, prepend=-1))
-    of_block = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(block))))
+    need = (value_us * size_mb).astype(np.float64)[order]
     before = np.cumsum(need) - need
-    used = before - before[first][of_block]
-    budget = np.maximum.reduceat(into_us, first)[of_block].astype(np.float64) * total_mb
-    unpaid = np.clip((used + need - budget) / np.maximum(need, 1.0), 0.0, 1.0)
-    return float(np.sum(unpaid * value_us * weight))
+    used = before - before[first][block]
+    unpaid = np.clip((used + need - budget[block]) / np.maximum(need, 1.0), 0.0, 1.0)
+    return float(np.sum(unpaid * (value_us * weight)[order]))

@@ -1,0 +1,57 @@
+"""A scenario so small that the plain-Python engine runs a window of it in a fraction of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.evaluation import Plan, evaluate
+from agents.runs import RunFolder
+from tyche_env.scenario import Scenario
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Scenario:
+    return Scenario.load("small").with_(
+        **{
+            "name": "tiny",
+            "title": "Tiny <trace>",
+            "trace.synthesis": {"functions": 200, "minutes": 120, "seed": 3},
+            "trace.group_size": 6,
+            "trace.window_min": 15,
+            "trace.warm_up_min": 15,
+            "trace.min_requests": 4,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def plan_of(tiny: Scenario) -> Callable[..., Plan]:
+    def make(*policies: str, **changes: Any) -> Plan:
+        options: dict[str, Any] = {"windows": 2, "engine": "reference", "record": "all"} | changes
+        return Plan(tiny, policies or ("none", "tyche"), **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(plan_of: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of three policies and the bound under two conditions; not to be changed."""
+    plan = plan_of("none", "tyche", "oracle", "bound", windows=6, modes=("paper", "realistic"))
+    return evaluate(plan, tmp_path_factory.mktemp("runs") / "finished", jobs=1, command="tyche evaluate").folder
+
+
+@pytest.fixture
+def my_policy(tmp_path: Path) -> Path:
+    """A user's policy that leaves everything as it is."""
+    path = tmp_path / "lazy.py"
+    path.write_text(
+        "import numpy as np\n\n\nclass Policy:\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        "        return np.zeros((len(observation['functions']), 2), dtype=np.float32), state\n",
+        encoding="utf-8",
+    )
+    return path
