@@ -17,6 +17,8 @@ from tyche_env.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
+
     from agents.evaluation import Decision, Outcome, Plan, Progress
     from agents.runs import RunFolder
     from tyche_env.scenario import Scenario
@@ -203,7 +205,6 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
         click.echo(json.dumps(entries, indent=1))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from agents.tables import interval, ms, percent, relative
@@ -222,8 +223,8 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
             relative(entry),
             str(entry["windows"]),
         )
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 400)
+    console = _console()
+    console.print(table)
     console.print("* the 95 % interval of the paired difference is clear of 0", style="dim")
 
 
@@ -270,15 +271,18 @@ def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:
 
 
 def _show(outcome: Outcome, report_path: Path | None) -> None:
-    from rich.console import Console
-
     from agents.tables import show
 
-    console = Console()
-    if not console.is_terminal:
-        # In a pipe a row stays one line, whatever its length.
-        console = Console(width=400)
+    console = _console()
     show(console, outcome.folder.summary)
     console.print(f"Everything: {outcome.folder.path}", soft_wrap=True, highlight=False)
     if report_path is not None:
         console.print(f"Report:     {report_path}", soft_wrap=True, highlight=False)
+
+
+def _console() -> Console:
+    """The terminal; in a pipe a row stays one line, whatever its length."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=400)

@@ -41,6 +41,16 @@ COLUMNS = (
 )
 """Metric, heading, format, and whether the interval is shown."""
 
+_DROPPED_FIRST = (
+    "cost_usd",
+    "end_to_end_ms_p99",
+    "cold_rate",
+    "warming_loading_ms_mean",
+    "end_to_end_ms_mean",
+    "preload_rate",
+)
+"""Which columns a narrow terminal does without, in this order."""
+
 
 def interval(entry: Entry | None, form: Any) -> str:
     """``mean [low, high]``, or a dash."""
@@ -58,10 +68,19 @@ def conditions(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 def show(console: Console, summary: Entry) -> None:
     """Print one table a mode and pre-warming policy, and what the intervals rest on."""
+    dropped: tuple[str, ...] = ()
     for mode, prewarm in conditions(summary["aggregates"]):
-        console.print(_condition_table(summary, mode, prewarm))
+        for count in range(len(_DROPPED_FIRST) + 1):
+            dropped = max(dropped, _DROPPED_FIRST[:count], key=len)
+            table = _condition_table(summary, mode, prewarm, dropped)
+            if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+                break
+        console.print(table)
         console.print()
-    console.print(f"{evidence(summary)} * differs from {summary['first']}.", style="dim", highlight=False)
+    note = f"{evidence(summary)} * differs from {summary['first']}."
+    if dropped:
+        note += f" Not shown for want of width: {', '.join(dropped)}."
+    console.print(note, style="dim", highlight=False)
 
 
 def evidence(summary: Entry) -> str:
@@ -87,7 +106,7 @@ def against(summary: Entry, policy: str, prewarm: str, mode: str, metric: str = 
     return None
 
 
-def _condition_table(summary: Entry, mode: str, prewarm: str) -> Table:
+def _condition_table(summary: Entry, mode: str, prewarm: str, dropped: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -95,14 +114,15 @@ def _condition_table(summary: Entry, mode: str, prewarm: str) -> Table:
     shared = any(entry["policy"] == "oracle" for entry in entries) and len(entries) > 2
     table = Table(title=f"{prewarm} pre-warming, {mode} mode", title_justify="left", title_style="bold", box=box.SIMPLE)
     table.add_column("policy", no_wrap=True, vertical="bottom")
-    for _, heading, _, _ in COLUMNS:
+    columns = [column for column in COLUMNS if column[0] not in dropped]
+    for _, heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(f"per function,\nagainst {summary['first']}", justify="right", no_wrap=True)
     if shared:
         table.add_column("of the gap\nto the oracle", justify="right", no_wrap=True)
     for entry in entries:
         cells = []
-        for metric, _, form, with_interval in COLUMNS:
+        for metric, _, form, with_interval in columns:
             value = entry[metric]
             cells.append("-" if value is None else interval(value, form) if with_interval else form(value["mean"]))
         difference = against(summary, entry["policy"], prewarm, mode)

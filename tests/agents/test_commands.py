@@ -1,0 +1,165 @@
+"""``tyche evaluate``, ``policy``, ``report`` and ``compare`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.runs import RunFolder
+from tyche_env.cli import run
+from tyche_env.scenario import Scenario
+
+
+@pytest.fixture
+def scenario_file(tiny: Scenario, tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(tiny.to_yaml(), encoding="utf-8")
+    return str(path)
+
+
+def evaluate(scenario: str, out: Path, *options: str) -> int:
+    arguments = ["--scenario", scenario, "--out", str(out), "--jobs", "1", "--engine", "reference", *options]
+    return run(["evaluate", *arguments])
+
+
+def test_evaluate_prints_a_table_and_leaves_a_run_folder(
+    scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert evaluate(scenario_file, out, "--windows", "4") == 0
+    printed = capsys.readouterr().out
+    for expected in ("none", "lru", "tyche", "oracle", "openwhisk pre-warming, realistic mode", "of the gap"):
+        assert expected in printed
+    assert {"manifest.json", "scenario.yaml", "summary.json", "requests.parquet", "report.html"} <= {
+        path.name for path in out.iterdir()
+    }
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_narrow_terminal_shows_fewer_columns_but_none_cut(finished: RunFolder, width: int) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from agents.tables import show
+
+    file = StringIO()
+    show(Console(file=file, width=width), finished.summary)
+    printed = file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in printed
+    assert "per function" in printed
+    assert ("cost" in printed.partition("Means over")[0]) == (width >= 200)
+
+
+def test_json_is_all_that_is_printed(scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--policy", "none", "--policy", "bound", "--windows", "1", "--json")
+    assert evaluate(scenario_file, tmp_path / "run", *options) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert {"rows", "aggregates", "comparisons"} <= set(summary)
+    assert [row["bound"] for row in summary["rows"]] == [False, True]
+
+
+def test_quiet_prints_nothing(scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(scenario_file, tmp_path / "run", "--policy", "none", "--windows", "1", "--quiet") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "tyhce"], "did you mean tyche"),
+        (["--windows", "0"], "--windows"),
+        (["--windows", "999"], "test windows, asked for 999"),
+        (["--decision", "soon"], "'soon' is neither 'event' nor a number of seconds"),
+        (["--decision", "-3"], "--decision"),
+        (["--mode", "pape"], "--mode"),
+        (["--backend", "openwhisk"], "--backend: openwhisk"),
+        (["--trace", "nowhere.parquet"], "nowhere.parquet"),
+        (["--policy", "nowhere.py"], "there is no such file"),
+    ],
+)
+def test_a_user_s_error_is_one_line_and_status_2(
+    scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert evaluate(scenario_file, tmp_path / "run", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
+    scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import agents.evaluation
+
+    original = agents.evaluation.run_cell
+    calls: list[int] = []
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(agents.evaluation, "run_cell", interrupted)
+    assert evaluate(scenario_file, tmp_path / "run", "--policy", "none", "--windows", "2") == 130
+    assert "the same command with --out" in capsys.readouterr().err
+    assert len(RunFolder.read(tmp_path / "run").summary["rows"]) == 1
+
+
+def test_policy_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["policy", "list"]) == 0
+    text = capsys.readouterr().out
+    for expected in ("tyche-histogram", "minute-oracle", "privileged", "bound", "FILE.py"):
+        assert expected in text
+    assert run(["policy", "list", "--json"]) == 0
+    assert {entry["name"] for entry in json.loads(capsys.readouterr().out)} >= {"none", "tyche", "oracle"}
+
+
+def test_report_is_written_anew(finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished.path, copy)
+    assert run(["report", str(copy)]) == 0
+    assert capsys.readouterr().out.strip() == str(copy / "report.html")
+    assert run(["report", str(tmp_path / "nothing")]) == 2
+
+
+def test_two_runs_are_compared_window_by_window(
+    scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, policy, windows in (("first", "none", "4"), ("second", "tyche", "5")):
+        assert evaluate(scenario_file, tmp_path / name, "--policy", policy, "--windows", windows, "--quiet") == 0
+    assert run(["compare", str(tmp_path / "first"), str(tmp_path / "second"), "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert {(entry["policy"], entry["first"], entry["windows"]) for entry in entries} == {("tyche", "none", 4)}
+    assert run(["compare", str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+    assert "warming_loading_ms_function_mean" in capsys.readouterr().out
+
+
+def test_a_run_compared_with_itself_does_not_differ(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", str(finished.path), str(finished.path), "--json"]) == 0
+    for entry in json.loads(capsys.readouterr().out):
+        assert entry["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+        assert not entry["clear_of_zero"]
+
+
+def test_runs_of_different_scenarios_are_not_compared(
+    finished: RunFolder, tiny: Scenario, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(tiny.with_(name="other").to_yaml(), encoding="utf-8")
+    assert evaluate(str(path), tmp_path / "run", "--policy", "none", "--windows", "1", "--quiet") == 0
+    assert run(["compare", str(finished.path), str(tmp_path / "run")]) == 2
+    assert "its scenario is other" in capsys.readouterr().err
+
+
+def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", "--help"]) == 0
+    assert (
+        "tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10" in capsys.readouterr().out
+    )

@@ -1,0 +1,231 @@
+"""Evaluation: paired runs, resumed and interrupted without a trace, the same over one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agents.evaluation import EvaluationError, Plan, evaluate
+from agents.policy import PolicyError
+from agents.runs import RunError, RunFolder
+from tyche_env.metrics import METRIC_KEYS
+from tyche_env.simulate import simulate
+
+MakePlan = Callable[..., Plan]
+Row = dict[str, Any]
+
+DESIGN_KEYS = ("scenario", "policy", "prewarm", "mode", "backend", "decision", "window", "seed", *METRIC_KEYS)
+CLOCKED = ("cpu_s", "invocations_per_cpu_s")
+
+
+def timeless(rows: list[Row]) -> list[Row]:
+    """Rows without what the clock says."""
+    return [{key: value for key, value in row.items() if key not in CLOCKED} for row in rows]
+
+
+def stop_after(count: int) -> Callable[[int, int], None]:
+    """Progress that is interrupted once so many runs are finished."""
+
+    def progress(done: int, _: int) -> None:
+        if done == count:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_row_begins_with_the_documented_keys(finished: RunFolder) -> None:
+    for row in finished.summary["rows"]:
+        assert tuple(row)[: len(DESIGN_KEYS)] == DESIGN_KEYS
+
+
+def test_there_is_a_row_for_each_policy_condition_and_window(finished: RunFolder) -> None:
+    rows = finished.summary["rows"]
+    keys = {(row["policy"], row["prewarm"], row["mode"], row["window"], row["seed"]) for row in rows}
+    assert len(keys) == len(rows) == 4 * 2 * 6
+    assert finished.manifest["status"] == "finished"
+
+
+def test_every_policy_meets_the_same_requests(finished: RunFolder) -> None:
+    by_window: dict[tuple[int, int], set[int]] = {}
+    for row in finished.summary["rows"]:
+        by_window.setdefault((row["window"], row["seed"]), set()).add(row["requests"])
+    assert all(len(counts) == 1 for counts in by_window.values())
+
+
+def test_the_bound_has_a_row_that_says_so_and_lies_below_all(finished: RunFolder) -> None:
+    rows = finished.summary["rows"]
+    for bound in (row for row in rows if row["bound"]):
+        assert bound["policy"] == "bound"
+        assert bound["preload_rate"] is None
+        for row in rows:
+            if (row["mode"], row["window"]) == (bound["mode"], bound["window"]) and not row["bound"]:
+                delay_ms = row["warming_loading_ms_mean"] + row["queue_ms_mean"]
+                assert bound["warming_loading_ms_mean"] <= delay_ms + 1e-9
+
+
+def test_policies_are_compared_with_the_first(finished: RunFolder) -> None:
+    comparisons = finished.summary["comparisons"]
+    assert {entry["first"] for entry in comparisons} == {"none"}
+    assert {entry["policy"] for entry in comparisons} == {"tyche", "oracle", "bound"}
+
+
+def test_an_interrupted_run_is_consistent_and_goes_on_where_it_stopped(plan_of: MakePlan, tmp_path: Path) -> None:
+    plan = plan_of("none", "tyche")
+    whole = evaluate(plan, tmp_path / "whole", jobs=1)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(plan, tmp_path / "cut", jobs=1, progress=stop_after(3))
+    folder = RunFolder.read(tmp_path / "cut")
+    assert folder.manifest["status"] == "interrupted"
+    assert len(folder.summary["rows"]) == 3
+    assert not folder.requests.exists()
+
+    seen: list[tuple[int, int]] = []
+    resumed = evaluate(plan, tmp_path / "cut", jobs=1, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(3, 4), (4, 4)]
+    assert timeless(resumed.rows) == timeless(whole.rows)
+    assert resumed.folder.requests.read_bytes() == whole.folder.requests.read_bytes()
+    assert not (folder.path / "parts").exists()
+
+
+def test_a_finished_run_is_not_run_again(plan_of: MakePlan, tmp_path: Path) -> None:
+    plan = plan_of("none")
+    first = evaluate(plan, tmp_path / "run", jobs=1)
+    requests = first.folder.requests.read_bytes()
+    again = evaluate(plan, tmp_path / "run", jobs=1)
+    assert again.rows == first.rows
+    assert again.folder.requests.read_bytes() == requests
+
+
+def test_a_torn_last_line_is_run_again(plan_of: MakePlan, tmp_path: Path) -> None:
+    plan = plan_of("none")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(plan, tmp_path / "run", jobs=1, progress=stop_after(1))
+    with (tmp_path / "run" / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"policy": "no')
+    assert len(evaluate(plan, tmp_path / "run", jobs=1).rows) == 2
+
+
+def test_another_plan_in_the_same_folder_is_refused(plan_of: MakePlan, tmp_path: Path, my_policy: Path) -> None:
+    plan = plan_of("none")
+    evaluate(plan, tmp_path / "run", jobs=1)
+    with pytest.raises(RunError, match=r"holds a run of another plan \(policies, windows differ\)"):
+        evaluate(plan_of("none", "lru", windows=1), tmp_path / "run", jobs=1)
+    changed = Plan(plan.scenario.with_(**{"prewarm.keep_alive_s": 5}), ("none",), windows=2, engine="reference")
+    with pytest.raises(RunError, match="scenario_hash, record differ"):
+        evaluate(changed, tmp_path / "run", jobs=1)
+
+
+def test_a_folder_of_something_else_is_refused(plan_of: MakePlan, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match="is there, but is no run folder"):
+        evaluate(plan_of("none"), tmp_path, jobs=1)
+
+
+def test_several_processes_find_the_same_as_one(plan_of: MakePlan, tmp_path: Path) -> None:
+    plan = plan_of("none", "tyche")
+    one = evaluate(plan, tmp_path / "one", jobs=1)
+    two = evaluate(plan, tmp_path / "two", jobs=2)
+    assert timeless(one.rows) == timeless(two.rows)
+    assert one.folder.requests.read_bytes() == two.folder.requests.read_bytes()
+
+
+def test_expansion_seeds_change_requests_but_are_no_samples(plan_of: MakePlan, tmp_path: Path) -> None:
+    outcome = evaluate(plan_of("none", seeds=2), tmp_path / "run", jobs=1)
+    assert len(outcome.rows) == 4
+    assert (outcome.aggregates[0]["windows"], outcome.aggregates[0]["seeds"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("policies", "changes", "message"),
+    [
+        (("none", "none"), {}, "--policy: none is given twice"),
+        (("none",), {"windows": 1000}, r"--windows: scenario tiny has \d+ test windows, asked for 1000"),
+        (("none",), {"seeds": 0}, "--seeds: needs at least 1"),
+        (("none",), {"decision": -1.0}, "--decision: needs 'event' or seconds above 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_refused(
+    plan_of: MakePlan, policies: tuple[str, ...], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        plan_of(*policies, **changes).validated()
+
+
+def test_an_unknown_policy_is_refused_before_anything_runs(plan_of: MakePlan, tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="did you mean tyche"):
+        evaluate(plan_of("tyhce"), tmp_path / "run", jobs=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_interval_mode_is_named_in_the_row(plan_of: MakePlan, tmp_path: Path) -> None:
+    outcome = evaluate(plan_of("tyche", decision=60.0, windows=1), tmp_path / "run", jobs=1)
+    assert outcome.rows[0]["decision"] == 60.0
+
+
+def test_a_policy_in_python_is_asked_each_interval(
+    plan_of: MakePlan, my_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Environment:
+        """Three steps, and a result as if nothing had been decided."""
+
+        def __init__(self, scenario: Any, split: str) -> None:
+            self.scenario, self.split, self.steps, self.unwrapped = scenario, split, 0, self
+
+        def reset(self, seed: int, options: dict[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:
+            self.world = self.scenario.world(self.split, options["window"], seed)
+            return {"functions": np.zeros((6, 2), dtype=np.float32)}, {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            assert action.shape == (6, 2)
+            self.steps += 1
+            return {"functions": np.zeros((6, 2), dtype=np.float32)}, 0.0, False, self.steps == 3, {}
+
+        def result(self) -> Any:
+            assert self.steps == 3
+            return simulate(self.world, engine="reference")
+
+        def close(self) -> None:
+            self.closed = True
+
+    made: list[Environment] = []
+
+    def make(name: str, scenario: Any, split: str) -> Environment:
+        assert name == "tyche_env:tyche/Preload-v0"
+        made.append(Environment(scenario, split))
+        return made[-1]
+
+    monkeypatch.setattr(gym, "make", make)
+    outcome = evaluate(plan_of(str(my_policy), windows=1, modes=("paper",)), tmp_path / "run", jobs=1)
+    (row,) = outcome.rows
+    assert (row["policy"], row["decision"], row["mode"]) == ("lazy", 10.0, "paper")
+    assert row["decision_us_mean"] > 0
+    assert made[0].closed
+    assert (made[0].scenario.mode, made[0].scenario.decision_interval_s) == ("paper", 10.0)
+
+
+def test_a_process_that_dies_is_reported_with_what_to_do(
+    plan_of: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    import agents.evaluation
+
+    class Pool:
+        def __init__(self, *_: Any) -> None: ...
+        def submit(self, *_: Any) -> Any:
+            def result() -> None:
+                raise BrokenProcessPool
+
+            return SimpleNamespace(result=result)
+
+        def shutdown(self, **_: Any) -> None: ...
+
+    monkeypatch.setattr(agents.evaluation, "ProcessPoolExecutor", Pool)
+    with pytest.raises(EvaluationError, match=r"a process died .* the same command goes on"):
+        evaluate(plan_of("none"), tmp_path / "run", jobs=2)
