@@ -1,0 +1,35 @@
+"""tyche-env: opportunistic pre-loading of ML functions in serverless clusters, as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from tyche_env.env import PreloadEnv as PreloadEnv
+    from tyche_env.scenario import Scenario as Scenario
+    from tyche_env.simulate import Result as Result
+    from tyche_env.simulate import simulate as simulate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "PreloadEnv": "tyche_env.env",
+    "Scenario": "tyche_env.scenario",
+    "Result": "tyche_env.simulate",
+    "simulate": "tyche_env.simulate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The names above are loaded when they are first used, so that the command line starts at once.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+if "tyche/Preload-v0" not in gymnasium.registry:
+    gymnasium.register(id="tyche/Preload-v0", entry_point="tyche_env.env:PreloadEnv")

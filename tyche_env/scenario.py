@@ -241,6 +241,15 @@ class Scenario(Part):
             raise ScenarioError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
         return _validated(content, str(path))
 
+    @classmethod
+    def from_mapping(cls, content: Mapping[str, Any]) -> Scenario:
+        """Build a scenario from a mapping in the form of its YAML file.
+
+        Raises:
+            ScenarioError: names the field and what would be right.
+        """
+        return _validated(content, "scenario")
+
     def with_(self, **changes: Any) -> Scenario:
         """The scenario with some values changed.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tyche_env.metrics import TOTALS_DTYPE
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import load_tables
-from tyche_env.world import FUNCTION_FIELDS, Kernel, Prewarm, World, WorldError
+from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, World, WorldError
 
 Records = NDArray[Any]
 
@@ -26,6 +26,8 @@ CONTAINER_UNUSED, CONTAINER_CREATING, CONTAINER_IDLE, CONTAINER_BUSY = 0, 1, 2, 
 RESIDENT_ABSENT, RESIDENT_LOADING, RESIDENT_HELD, RESIDENT_OFFLOADING = 0, 1, 2, 3
 HISTOGRAM_BINS = 240
 """One-minute bins of idle times and of gaps (Shahrad et al., ATC'20: a range of four hours)."""
+GAPS = 32
+"""Last gaps of a function that its features look at."""
 LATENCY_BINS = 4736
 """Bins of the streaming end-to-end histogram: 128 an octave, so a percentile is off by less than 1 %."""
 MOST_SLOTS = 1 << 17
@@ -40,7 +42,7 @@ CLUSTER_DTYPE = np.dtype(
             *("keep_alive_us", "routing", "isolation", "after_run", "busy_counts", "copies", "displace_percent"),
             *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads"),
             # sizes
-            *("functions", "nodes", "gpus", "score_from_us", "record"),
+            *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
             # clock and counters
             *("now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
             *("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"),
@@ -62,7 +64,9 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
         *[(name, np.int32) for name in ("residents", "in_flight", "queued", "owned_idle", "wide", "tenant")],
         *[(name, np.int32) for name in ("home_position", "home_node", "step", "decision", "gpu_decision")],
-        *[(name, np.int32) for name in ("gpu_copies", "loading_copies", "held_copies")],
+        *[(name, np.int32) for name in ("gpu_copies", "loading_copies", "held_copies", "gap_count", "gap_next")],
+        # features of observations, kept only where somebody observes
+        *[(name, np.float64) for name in ("rate_1min", "rate_10min", "rate_60min")],
         # profile
         *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
         # ordinals of draws
@@ -134,6 +138,7 @@ class ClusterState(NamedTuple):
         functions, nodes, gpus, containers, residents, waiting: the entities.
         free_containers, free_residents, free_waiting: stacks of freed slots.
         windows: (F, W) last arrival times, a ring a function.
+        gaps: (F, 32) last gaps between arrivals, a ring a function; (1, 32) where nobody observes.
         idle_bins, gap_bins: (F, 240) histograms; (1, 240) where no policy reads them.
         node_order: (N,) nodes in walk order.
         candidate_density, candidate_function: (F,) ordered by (home node, function); a density is positive exactly
@@ -163,6 +168,7 @@ class ClusterState(NamedTuple):
     free_residents: NDArray[np.int32]
     free_waiting: NDArray[np.int32]
     windows: NDArray[np.int64]
+    gaps: NDArray[np.int64]
     idle_bins: NDArray[np.int32]
     gap_bins: NDArray[np.int32]
     node_order: NDArray[np.int64]
@@ -201,12 +207,13 @@ def _pool_sizes(world: World) -> tuple[int, int]:
     return containers, residents
 
 
-def new_state(world: World, record: bool = True) -> ClusterState:
+def new_state(world: World, record: bool = True, features: bool = False) -> ClusterState:
     """Empty tables for a validated world.
 
     Args:
         world: the world.
-        record: whether every request gets a log row (112 bytes each), or only the streaming sums.
+        record: whether every request gets a log row (96 bytes each), or only the streaming sums.
+        features: whether to keep what only observations need.
     """
     settings = world.settings
     functions, nodes, gpus = world.function_count, world.node_count, world.gpu_count
@@ -216,8 +223,11 @@ def new_state(world: World, record: bool = True) -> ClusterState:
     for name in CLUSTER_DTYPE.names or ():
         if hasattr(settings, name):
             cluster[name] = int(getattr(settings, name))
+    cluster["busy_counts"] &= settings.after_run == AfterRun.KEEP
     cluster["functions"], cluster["nodes"], cluster["gpus"] = functions, nodes, gpus
     cluster["score_from_us"], cluster["record"] = world.score_from_us, int(record)
+    cluster["features"], cluster["clock_us"] = int(features), world.clock_us
+    cluster["demand_mb"] = int(world.functions.hold_mb.sum())
 
     rows = np.zeros(functions, FUNCTION_DTYPE)
     for name in FUNCTION_FIELDS:
@@ -254,6 +264,7 @@ def new_state(world: World, record: bool = True) -> ClusterState:
     resident_rows = np.zeros(residents, RESIDENT_DTYPE)
     resident_rows["due_key"] = NO_KEY
 
+    by_bins = settings.kernel == Kernel.HISTOGRAM
     privileged = settings.kernel in (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
     by_function = np.argsort(world.arrival_function, kind="stable") if privileged else np.zeros(0, np.int64)
     own_first = np.zeros(functions + 1, np.int64)
@@ -273,14 +284,15 @@ def new_state(world: World, record: bool = True) -> ClusterState:
         free_waiting=np.zeros(1024, np.int32),
         windows=np.zeros((functions, settings.window), np.int64),
         idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
-        gap_bins=np.zeros((functions if settings.kernel == Kernel.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
+        gaps=np.zeros((functions if features else 1, GAPS), np.int64),
+        gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),
         candidate_function=by_home,
         wide=np.zeros(functions, np.int32),
         lost=np.zeros(residents + 1, np.int32),
         freed=np.zeros(residents + containers + 1, np.int32),
-        commands=np.zeros(4 * (residents + containers) + 64, COMMAND_DTYPE),
+        commands=np.zeros(6 * (residents + containers) + 64, COMMAND_DTYPE),
         timers=np.zeros(8 * (functions + containers) + 1024, np.int64),
         completions=np.zeros(8 * (residents + containers) + 1024, np.int64),
         arrival_us=np.ascontiguousarray(world.arrival_us, np.int64),
@@ -292,7 +304,8 @@ def new_state(world: World, record: bool = True) -> ClusterState:
         log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
         totals=np.zeros(functions, TOTALS_DTYPE),
         latency_bins=np.zeros(LATENCY_BINS, np.int64),
-        pending=np.zeros(containers + 1, PENDING_DTYPE),
+        # those of the last advance that fall due in this one, and those of this one that fall due later
+        pending=np.zeros(2 * containers + 2, PENDING_DTYPE),
         rewards=np.zeros(functions, np.float64),
         order=np.zeros(functions + 1, np.int64),
         order_key=np.zeros(functions + 1, np.int64),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.draws import Concern, draw_u64
+from tyche_env.errors import UserError
 
 IntArray = NDArray[np.int64]
 
@@ -23,7 +24,7 @@ NEVER_US = np.int64(1) << np.int64(42)
 """A time no event reaches: event keys hold 42 bits of microseconds (50 days)."""
 
 
-class WorldError(ValueError):
+class WorldError(UserError):
     """A world that no engine can run; the message names the table, row and field."""
 
 
@@ -226,7 +227,7 @@ class World:
         end_us: end of the window; no request arrives at or after it.
         settings: see :class:`Settings`.
         names: (F,) names of the functions, for tables and logs.
-        groups: (F,) name of the function group each belongs to (resampling unit of the statistics).
+        clock_us: time of the trace's day at time 0.
     """
 
     functions: FunctionTable
@@ -240,6 +241,7 @@ class World:
     end_us: int
     settings: Settings = field(default_factory=Settings)
     names: tuple[str, ...] = ()
+    clock_us: int = 0
 
     @property
     def function_count(self) -> int:

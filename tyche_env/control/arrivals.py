@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from tyche_env.control.compiled import inner
-from tyche_env.state import ClusterState
+from tyche_env.state import GAPS, ClusterState
 from tyche_env.world import Kernel
 
 BINS = 240
@@ -17,13 +19,15 @@ def record_arrival(st: ClusterState, function: int) -> None:
     """Take one arrival of f at the present time into its history, and set the size of its routing group."""
     s = st.cluster[0]
     row = st.functions[function]
-    if row.arrivals > 0 and s.kernel == _HISTOGRAM:
+    if row.arrivals > 0 and (s.kernel == _HISTOGRAM or s.features != 0):
         gap_bin = (s.now_us - row.last_arrival_us) // BIN_US
         if gap_bin < BINS:
             st.gap_bins[function, gap_bin] += 1
             row.gap_total += 1
         else:
             row.gap_oob += 1
+    if s.features != 0:
+        record_features(st, function)
     row.arrivals += 1
     window = s.window
     st.windows[function, row.window_next] = s.now_us
@@ -42,6 +46,24 @@ def record_arrival(st: ClusterState, function: int) -> None:
         row.gap_us = max(1, (s.now_us - row.first_arrival_us) // row.window_count)
     if s.routing == _RING and s.nodes > 1:
         set_group(st, function)
+
+
+@inner
+def record_features(st: ClusterState, function: int) -> None:
+    """What only observations look at: last gaps, and rates that forget exponentially; before the window is updated."""
+    row = st.functions[function]
+    if row.arrivals > 0:
+        gap_us = st.cluster[0].now_us - row.last_arrival_us
+        st.gaps[function, row.gap_next] = gap_us
+        row.gap_next = (row.gap_next + 1) % GAPS
+        row.gap_count = min(GAPS, row.gap_count + 1)
+        gap_s = gap_us * 1e-6
+        row.rate_1min *= math.exp(-gap_s / 60.0)
+        row.rate_10min *= math.exp(-gap_s / 600.0)
+        row.rate_60min *= math.exp(-gap_s / 3600.0)
+    row.rate_1min += 1.0 / 60.0
+    row.rate_10min += 1.0 / 600.0
+    row.rate_60min += 1.0 / 3600.0
 
 
 @inner

@@ -8,9 +8,10 @@ events, interval mode calls it for all functions.  The rules themselves are smal
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tyche_env.control.arrivals import BIN_US, BINS
-from tyche_env.control.compiled import inner
+from tyche_env.control.compiled import inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, probability_within_minute
 from tyche_env.draws import Concern
@@ -30,12 +31,13 @@ _ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
 
 
 @inner
-def tyche(st: ClusterState, count: int, gap_us: int, age_us: int) -> tuple[int, int, int]:
+def tyche(
+    tables: NDArray[np.int64], load_ppm: int, offload_ppm: int, count: int, gap_us: int, age_us: int
+) -> tuple[int, int, int]:
     """Tyche's rule (paper, Proactive Pre-Loader): open between T_load and T_offload after the last request."""
-    s = st.cluster[0]
-    load_us = 0 if count == 1 else gap_us * s.load_ppm // 1_000_000
-    offload_us = gap_us * s.offload_ppm // 1_000_000
-    p = probability_within_minute(st, gap_us)
+    load_us = 0 if count == 1 else gap_us * load_ppm // 1_000_000
+    offload_us = gap_us * offload_ppm // 1_000_000
+    p = probability_within_minute(tables, gap_us)
     if age_us < load_us:
         return LEAVE, p, load_us - age_us
     if age_us < offload_us:
@@ -44,10 +46,10 @@ def tyche(st: ClusterState, count: int, gap_us: int, age_us: int) -> tuple[int, 
 
 
 @inner
-def censored(st: ClusterState, count: int, since_first_us: int, age_us: int) -> tuple[int, int, int]:
+def censored(tables: NDArray[np.int64], count: int, since_first_us: int, age_us: int) -> tuple[int, int, int]:
     """Rate over the whole time since the window began, silence included; never off-loads by itself."""
     gap_us = max(since_first_us, _MINUTE_US) if count == 1 else max(1, since_first_us // count)
-    return HOLD, probability_within_minute(st, gap_us), max(10 * _SECOND_US, age_us // 2)
+    return HOLD, probability_within_minute(tables, gap_us), max(10 * _SECOND_US, age_us // 2)
 
 
 @inner
@@ -56,7 +58,7 @@ def histogram(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
     row = st.functions[function]
     age_us = now_us - row.last_arrival_us
     if row.gap_total + row.gap_oob < 4:
-        return censored(st, row.window_count, now_us - row.first_arrival_us, age_us)
+        return censored(st.tables, row.window_count, now_us - row.first_arrival_us, age_us)
     age_bin = age_us // BIN_US
     if age_bin >= BINS:
         return OFFLOAD, 0, NO_TIMER
@@ -111,11 +113,13 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
     if kernel == _TYCHE:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
-        return tyche(st, row.window_count, row.gap_us, s.now_us - row.last_arrival_us)
+        age_us = s.now_us - row.last_arrival_us
+        return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, row.gap_us, age_us)
     if kernel == _CENSORED:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
-        return censored(st, row.window_count, s.now_us - row.first_arrival_us, s.now_us - row.last_arrival_us)
+        since_first_us = s.now_us - row.first_arrival_us
+        return censored(st.tables, row.window_count, since_first_us, s.now_us - row.last_arrival_us)
     if kernel == _HISTOGRAM:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
@@ -133,5 +137,42 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         gap_us = foreseen_gap_us(st, function, s.now_us, kernel == _ORACLE)
         if gap_us < 0:
             return OFFLOAD, 0, NO_TIMER
-        return HOLD, probability_within_minute(st, max(1, gap_us)), max(_SECOND_US, gap_us // 2)
+        return HOLD, probability_within_minute(st.tables, max(1, gap_us)), max(_SECOND_US, gap_us // 2)
     return LEAVE, 0, NO_TIMER
+
+
+@outer
+def decide_rows(
+    kernel: int,
+    tables: NDArray[np.int64],
+    load_ppm: int,
+    offload_ppm: int,
+    count: NDArray[np.int64],
+    gap_us: NDArray[np.int64],
+    since_first_us: NDArray[np.int64],
+    age_us: NDArray[np.int64],
+    decision: NDArray[np.int8],
+    priority: NDArray[np.int64],
+) -> None:
+    """Apply a row kernel that needs no more than the window to every row; the last two arrays, (F,), take the answer.
+
+    Args:
+        kernel: TYCHE or CENSORED; any other leaves every function as it is.
+        tables: see ``tyche_env.tables``.
+        load_ppm: -ln(1 - P_load) in 1e-6.
+        offload_ppm: -ln(1 - P_offload) in 1e-6.
+        count: arrivals in the window, (F,).
+        gap_us: mean gap, (F,).
+        since_first_us: time since the first arrival of the window, (F,).
+        age_us: time since the last arrival, (F,).
+        decision: receives LEAVE, HOLD or OFFLOAD.
+        priority: receives priorities in 2^-20.
+    """
+    for f in range(len(count)):
+        answer, p = LEAVE, 0
+        if count[f] > 0 and kernel == _TYCHE:
+            answer, p, _ = tyche(tables, load_ppm, offload_ppm, count[f], gap_us[f], age_us[f])
+        elif count[f] > 0 and kernel == _CENSORED:
+            answer, p, _ = censored(tables, count[f], since_first_us[f], age_us[f])
+        decision[f] = answer
+        priority[f] = p

@@ -5,6 +5,9 @@ Nothing here decides; the rules that call these moves live in ``packing``, ``rou
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import EXPIRY, NO_KEY, PREWARM, TIMER, key_of, push
 from tyche_env.state import ClusterState
@@ -96,12 +99,12 @@ def timer_is_due(st: ClusterState, kind: int, entity: int, key: int) -> bool:
 
 
 @inner
-def probability_within_minute(st: ClusterState, gap_us: int) -> int:
+def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
     """P(an arrival within 60 s) at a mean gap >= 1 us, in 2^-20 (``docs/engine.md``, P60)."""
     x = (60_000_000 << 16) // gap_us
     if x < 4096:
-        return st.tables[PROBABILITY_FINE, x]
-    return st.tables[PROBABILITY, min(4095, x >> 8)]
+        return tables[PROBABILITY_FINE, x]
+    return tables[PROBABILITY, min(4095, x >> 8)]
 
 
 @inner

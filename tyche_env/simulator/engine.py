@@ -45,6 +45,7 @@ from tyche_env.control.queue import (
     push,
 )
 from tyche_env.draws import Concern
+from tyche_env.observe import observe
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, World
 
@@ -361,11 +362,12 @@ class CompiledEngine:
     Args:
         world: what happens; validated here.
         record: keep a log row for every request.
+        features: keep what only observations need.
     """
 
-    def __init__(self, world: World, record: bool = True) -> None:
+    def __init__(self, world: World, record: bool = True, features: bool = False) -> None:
         self.world = world.validate()
-        self.state: ClusterState = new_state(world, record)
+        self.state: ClusterState = new_state(world, record, features)
         begin(self.state)
 
     @property
@@ -438,6 +440,8 @@ def compile_all() -> None:
         end_us=2,
         settings=Settings(kernel=Kernel.LRU, event_mode=False),
     )
-    engine = CompiledEngine(world)
+    engine = CompiledEngine(world, features=True)
     engine.set_priorities(*engine.ask_all())
+    functions, nodes, gpus, cluster = (np.zeros((1, 64), np.float32) for _ in range(4))
+    observe(engine.state, functions, nodes, gpus, cluster)
     engine.drain()

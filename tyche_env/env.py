@@ -1,0 +1,288 @@
+"""``tyche/Preload-v0``: the cluster as a Gymnasium environment.
+
+At each decision interval the agent says for every function whether to off-load it, leave it, or hold it, and how much
+it is worth in container memory and on a GPU.  The decision core turns that into loads; the reward is minus the seconds
+that requests then wait for their inference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.backend import Backend, make_backend
+from tyche_env.errors import UserError
+from tyche_env.metrics import percentiles_from_log, totals_from_log
+from tyche_env.observe import observe
+from tyche_env.reward import charges_rent, reward_terms
+from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
+from tyche_env.simulate import Result
+from tyche_env.spaces import DEAD_ZONE, Observation, action_space, highs, observation_space
+from tyche_env.tables import ONE_Q20
+from tyche_env.world import Decision, Kernel, World
+
+
+class PreloadEnvError(UserError):
+    """A wrong argument of the environment; the message names it and what would be right."""
+
+
+def decisions_of(action: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """What an action means to the decision core.
+
+    Args:
+        action: (F, 2) in [-1, 1]: container memory, GPU.
+
+    Returns:
+        Decisions (``world.Decision``) and priorities in 2^-20, (F, 2) each.
+    """
+    a = np.asarray(action, np.float64)
+    decision = np.where(a > DEAD_ZONE, Decision.HOLD, np.where(a < -DEAD_ZONE, Decision.OFFLOAD, Decision.LEAVE))
+    priority = np.clip((a - DEAD_ZONE) / (1.0 - DEAD_ZONE), 0.0, 1.0) * ONE_Q20
+    return decision.astype(np.int8), priority.astype(np.int64)
+
+
+class PreloadEnv(gym.Env[Observation, NDArray[np.float32]]):
+    """Opportunistic pre-loading as a Gymnasium environment.
+
+    Observation: flat float32 tables in physical units (``tyche_env.spaces``), padded to ``max_functions`` rows.
+    Action: Box(-1, 1, (max_functions, 2)): container memory and GPU; below -0.05 off-load, within +-0.05 leave, above
+    hold with priority (a - 0.05) / 0.95, read as P(requested while held).
+    Reward: minus the seconds from arrival to the start of inference, when inference starts, plus rents if the scenario
+    charges any; ``info["reward_terms"]`` and ``info["function_rewards"]`` (max_functions,) take it apart.
+    The end of the window is truncation; what is unfinished then is drained and charged to the last step.
+    ``info["warm_up"]`` is true in steps that evaluation does not score.
+
+    Args:
+        scenario: a shipped name, the path of a YAML file, a mapping in the form of one, or a Scenario.
+        backend: entry-point name of the backend; ``simulated`` is built in.
+        split: windows to draw from: train, validation or test.
+        prewarm: the platform's container policy, if not the scenario's.
+        mode: paper or realistic, if not the scenario's.
+        decision_interval_s: seconds between decisions, if not the scenario's.
+        max_functions: rows of the function table; by default the largest window of the split.
+        render_mode: ``ansi`` or ``rgb_array``.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's own form
+
+    def __init__(
+        self,
+        scenario: str | Mapping[str, Any] | Scenario = "small",
+        *,
+        backend: str = "simulated",
+        split: SplitName = "train",
+        prewarm: PrewarmName | None = None,
+        mode: Mode | None = None,
+        decision_interval_s: float | None = None,
+        max_functions: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.scenario = as_scenario(scenario)
+        if mode is not None:
+            self.scenario = self.scenario.with_(mode=mode)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise PreloadEnvError(f"render_mode {render_mode!r}: there are ansi and rgb_array")
+        self.render_mode = render_mode
+        self.split: SplitName = split
+        self.prewarm: PrewarmName | None = prewarm
+        interval_s = self.scenario.decision_interval_s if decision_interval_s is None else decision_interval_s
+        self._interval_us = round(interval_s * 1_000_000)
+        if self._interval_us <= 0:
+            raise PreloadEnvError(f"decision_interval_s: needs a positive number of seconds, got {interval_s}")
+        self._windows = self.scenario.windows(split)
+        largest = max(len(window.functions) for window in self._windows)
+        self.max_functions = largest if max_functions is None else max_functions
+        if self.max_functions < largest:
+            raise PreloadEnvError(f"max_functions: the largest {split} window has {largest}, got {max_functions}")
+        nodes = sum(group.count for group in self.scenario.cluster.nodes)
+        self._gpus = sum(group.count * group.gpus for group in self.scenario.cluster.nodes)
+        self.observation_space = observation_space(self.max_functions, nodes, self._gpus)
+        self.action_space = action_space(self.max_functions)
+        self._highs = {name: highs(name) for name in ("functions", "nodes", "gpus", "cluster")}
+        self._rows = {"functions": self.max_functions, "nodes": nodes, "gpus": max(1, self._gpus), "cluster": 1}
+        self._rent = charges_rent(self.scenario.reward)
+        self.backend: Backend = make_backend(backend)
+        self._world: World | None = None
+        self._masks: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def world(self) -> World:
+        """The world of the present episode.
+
+        Raises:
+            PreloadEnvError: there has been no reset.
+        """
+        if self._world is None:
+            raise PreloadEnvError("environment: call reset first")
+        return self._world
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: seeds the draw of windows; it also is the seed of this episode's world, as in ``tyche evaluate``.
+            options: ``window``: index of the window, else one is drawn.
+
+        Raises:
+            PreloadEnvError: an unknown option or a window that is not there.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        window = options.pop("window", None)
+        if options:
+            raise PreloadEnvError(f"reset options: unknown {', '.join(map(repr, options))}; there is 'window'")
+        if window is None:
+            window = int(self.np_random.integers(len(self._windows)))
+        if not 0 <= window < len(self._windows):
+            raise PreloadEnvError(
+                f"reset options: split {self.split} has windows 0 to {len(self._windows) - 1}, there is no {window}"
+            )
+        world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        self._world = self.scenario.world(
+            self.split, window, world_seed, Kernel.LRU, event_mode=False, prewarm=self.prewarm
+        )
+        self.backend.capabilities.require(self._world)
+        self.backend.reset(self._world)
+        self.window, self.world_seed = window, world_seed
+        self._now_us = 0
+        self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
+        self._scored_from: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
+        self._at_end: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
+        if self._rent:
+            self._before = self.backend.counters(), self.backend.integrals()
+        self._note_score_start()
+        present = {"functions": self._world.function_count, "nodes": self._world.node_count, "gpus": self._gpus}
+        self._masks = {
+            f"{name}_mask": (np.arange(self._rows[name]) < count).astype(np.float32) for name, count in present.items()
+        }
+        return self._observe(), self._info(np.zeros(self._world.function_count), None)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Apply one action and let one decision interval pass.
+
+        Raises:
+            PreloadEnvError: an action of the wrong shape, or one that is not finite.
+        """
+        world = self.world
+        action = np.asarray(action)
+        if action.shape != (self.max_functions, 2):
+            raise PreloadEnvError(f"action: needs shape ({self.max_functions}, 2), got {action.shape}")
+        if not np.isfinite(action).all():
+            raise PreloadEnvError("action: holds a value that is not finite")
+        if self._at_end is not None:
+            raise PreloadEnvError("environment: the window is over, call reset")
+        self.backend.set_priorities(*decisions_of(action[: world.function_count]))
+        waited_s = self._advance(min(self._now_us + self._interval_us, world.end_us))
+        truncated = self._now_us >= world.end_us
+        if truncated:
+            self._at_end = self.backend.counters(), self.backend.integrals()
+            waited_s = waited_s + self.backend.drain().waited_s
+        terms = self._terms(waited_s)
+        return self._observe(), sum(terms.values()), False, truncated, self._info(waited_s, terms)
+
+    def result(self) -> Result:
+        """What the episode measured over its scored window, once it is over (see ``tyche_env.simulate``).
+
+        Raises:
+            PreloadEnvError: the window is not over.
+        """
+        if self._at_end is None or self._scored_from is None:
+            raise PreloadEnvError("environment: result() needs a finished window")
+        log = self.backend.log()
+        log = log[log["arrival_us"] >= self.world.score_from_us].copy()
+        (counters, integrals), (counters_end, integrals_end) = self._scored_from, self._at_end
+        return Result(
+            world=self.world,
+            log=log,
+            totals=totals_from_log(log, self.world.function_count),
+            end_to_end_percentiles_us=percentiles_from_log(log),
+            counters={name: counters_end[name] - value for name, value in counters.items()},
+            integrals_mb_us={name: integrals_end[name] - value for name, value in integrals.items()},
+            cpu_s=time.process_time() - self._cpu_s,
+            wall_s=time.perf_counter() - self._wall_s,
+        )
+
+    def render(self) -> Any:
+        """The cluster now: text for ``ansi``, an (H, W, 3) uint8 picture for ``rgb_array``."""
+        from tyche_env.render import ansi, rgb_array
+
+        if self.render_mode is None:
+            gym.logger.warn("render() needs a render_mode: pass render_mode='ansi' or 'rgb_array' to gym.make")
+            return None
+        draw = ansi if self.render_mode == "ansi" else rgb_array
+        return draw(self.backend.state, self.world.names)
+
+    def close(self) -> None:
+        """Give the backend back."""
+        self.backend.close()
+
+    def _advance(self, to_us: int) -> NDArray[np.float64]:
+        """Let time pass, stopping where scoring begins; returns the seconds waited, by function."""
+        score_from_us = self.world.score_from_us
+        waited_s: NDArray[np.float64] = np.zeros(self.world.function_count)
+        if self._now_us < score_from_us < to_us:
+            waited_s = self.backend.advance_until_us(score_from_us).waited_s
+            self._now_us = score_from_us
+            self._note_score_start()
+        waited_s = waited_s + self.backend.advance_until_us(to_us).waited_s
+        self._now_us = to_us
+        self._note_score_start()
+        return waited_s
+
+    def _note_score_start(self) -> None:
+        if self._now_us == self.world.score_from_us and self._scored_from is None:
+            self._scored_from = self.backend.counters(), self.backend.integrals()
+
+    def _terms(self, waited_s: NDArray[np.float64]) -> dict[str, float]:
+        if not self._rent:
+            return {"latency": -float(waited_s.sum())}
+        counters, integrals = self.backend.counters(), self.backend.integrals()
+        old_counters, old_integrals = self._before
+        self._before = counters, integrals
+        return reward_terms(
+            self.scenario.reward,
+            waited_s,
+            {name: value - old_integrals[name] for name, value in integrals.items()},
+            counters["load_us"] - old_counters["load_us"],
+        )
+
+    def _observe(self) -> Observation:
+        tables = {name: np.zeros((rows, len(self._highs[name])), np.float32) for name, rows in self._rows.items()}
+        observe(self.backend.state, tables["functions"], tables["nodes"], tables["gpus"], tables["cluster"])
+        observation = {}
+        for name, values in tables.items():
+            np.minimum(values, self._highs[name], out=values)
+            observation[name] = values.reshape(-1)
+        for name, mask in self._masks.items():
+            observation[name] = mask.copy()
+        return observation
+
+    def _info(self, waited_s: NDArray[np.float64], terms: dict[str, float] | None) -> dict[str, Any]:
+        rewards = np.zeros(self.max_functions)
+        rewards[: len(waited_s)] -= waited_s
+        return {
+            "window": self.window,
+            "world_seed": self.world_seed,
+            "time_s": self._now_us / 1e6,
+            "warm_up": self._now_us <= self.world.score_from_us,
+            "function_rewards": rewards,
+            "reward_terms": dict(terms) if terms is not None else {"latency": 0.0},
+        }
+
+
+def as_scenario(scenario: str | Mapping[str, Any] | Scenario) -> Scenario:
+    """A Scenario from a name, a path, a mapping, or itself."""
+    if isinstance(scenario, Scenario):
+        return scenario
+    if isinstance(scenario, Mapping):
+        return Scenario.from_mapping(scenario)
+    return Scenario.load(scenario)

@@ -1,0 +1,169 @@
+"""Writing an observation: one compiled pass over the state, straight into the caller's arrays (columns: ``spaces``)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import inner, outer
+from tyche_env.control.kernels import histogram
+from tyche_env.control.ledger import HOLD, probability_within_minute
+from tyche_env.state import GAPS, ClusterState
+
+_NONE_S = 50 * 86_400.0
+_ONE = 2.0**-20
+
+
+@inner
+def write_function(st: ClusterState, function: int, out: NDArray[np.float32]) -> None:
+    """One row of ``functions``, in the order of ``spaces.FUNCTION_COLUMNS``."""
+    now_us = st.cluster[0].now_us
+    f = st.functions[function]
+    n = f.window_count
+    out[0] = f.arrivals
+    out[1] = n
+    for k in range(2, 19):
+        out[k] = 0.0
+    out[2] = _NONE_S
+    out[3] = _NONE_S
+    if n > 0:
+        age_us = now_us - f.last_arrival_us
+        age_s = age_us * 1e-6
+        since_first_us = now_us - f.first_arrival_us
+        censored_gap_us = max(since_first_us, 60_000_000) if n == 1 else max(1, since_first_us // n)
+        out[2] = age_s
+        out[3] = since_first_us * 1e-6
+        out[4] = f.gap_us * 1e-6
+        out[5] = 1e6 / f.gap_us
+        out[6] = 1e6 / censored_gap_us
+        out[7] = f.rate_1min * math.exp(-age_s / 60.0)
+        out[8] = f.rate_10min * math.exp(-age_s / 600.0)
+        out[9] = f.rate_60min * math.exp(-age_s / 3600.0)
+        out[16] = probability_within_minute(st.tables, f.gap_us) * _ONE
+        out[17] = probability_within_minute(st.tables, censored_gap_us) * _ONE
+        answer, p, _ = histogram(st, function, now_us)
+        out[18] = p * _ONE if answer == HOLD else 0.0
+        write_gaps(st, function, age_us, out)
+    out[19] = f.in_flight
+    out[20] = f.queued
+    out[21] = f.running
+    out[22] = f.owned_idle
+    out[23] = f.loading_copies
+    out[24] = f.held_copies
+    out[25] = f.gpu_copies
+    out[26] = f.decision
+    out[27] = f.priority * _ONE
+    out[28] = f.hold_mb
+    out[29] = f.peak_mb
+    out[30] = f.gpu_mb
+    out[31] = f.saved_us * 1e-6
+    out[32] = f.transfer_us * 1e-6
+    out[33] = f.init_us * 1e-6
+    out[34] = f.inference_us * 1e-6
+    out[35] = f.group
+
+
+@inner
+def write_gaps(st: ClusterState, function: int, age_us: int, out: NDArray[np.float32]) -> None:
+    """Statistics of the function's own last gaps: recent ones, variation, hazard and survival at the present age."""
+    f = st.functions[function]
+    count = f.gap_count
+    if count == 0:
+        out[15] = 1.0
+        return
+    total = 0.0
+    squares = 0.0
+    longer = 0
+    soon = 0
+    later = 0
+    for k in range(count):
+        gap_us = st.gaps[function, k]
+        gap_s = gap_us * 1e-6
+        total += gap_s
+        squares += gap_s * gap_s
+        longer += gap_us > age_us
+        soon += gap_us > age_us + 10_000_000
+        later += gap_us > age_us + 60_000_000
+    recent = 0.0
+    take = min(3, count)
+    for k in range(1, take + 1):
+        recent += st.gaps[function, (f.gap_next - k + GAPS) % GAPS] * 1e-6
+    out[10] = st.gaps[function, (f.gap_next + GAPS - 1) % GAPS] * 1e-6
+    out[11] = recent / take
+    mean = total / count
+    if mean > 0.0:
+        out[12] = min(100.0, math.sqrt(max(0.0, squares / count - mean * mean)) / mean)
+    if longer > 0:
+        out[13] = (longer - soon) / longer
+        out[14] = (longer - later) / longer
+    out[15] = longer / count
+
+
+@outer
+def observe(
+    st: ClusterState,
+    functions: NDArray[np.float32],
+    nodes: NDArray[np.float32],
+    gpus: NDArray[np.float32],
+    cluster: NDArray[np.float32],
+) -> None:
+    """Write the observation of the present moment; rows beyond the world's own stay as they are.
+
+    Args:
+        st: the state, made with ``features``.
+        functions: at least (F, 36).
+        nodes: at least (N, 6).
+        gpus: at least (G, 4).
+        cluster: (1, 14).
+    """
+    s = st.cluster[0]
+    in_flight = 0
+    loading = 0
+    price = 0
+    for function in range(s.functions):
+        write_function(st, function, functions[function])
+        in_flight += st.functions[function].in_flight
+        loading += st.functions[function].loading_copies
+        price = max(price, st.candidate_density[function])
+    memory_mb = 0
+    busy_mb = 0
+    idle_mb = 0
+    preload_mb = 0
+    for node in range(s.nodes):
+        n = st.nodes[node]
+        nodes[node, 0] = n.memory_mb
+        nodes[node, 1] = n.free_mb
+        nodes[node, 2] = n.busy_mb
+        nodes[node, 3] = n.idle_mb
+        nodes[node, 4] = n.preload_mb
+        nodes[node, 5] = n.queue_length
+        memory_mb += n.memory_mb
+        busy_mb += n.busy_mb
+        idle_mb += n.idle_mb
+        preload_mb += n.preload_mb
+    gpu_memory_mb = 0
+    gpu_free_mb = 0
+    for gpu in range(s.gpus):
+        g = st.gpus[gpu]
+        gpus[gpu, 0] = g.memory_mb
+        gpus[gpu, 1] = g.free_mb
+        gpus[gpu, 2] = g.containers
+        gpus[gpu, 3] = g.node
+        gpu_memory_mb += g.memory_mb
+        gpu_free_mb += g.free_mb
+    cluster[0, 0] = s.now_us * 1e-6
+    cluster[0, 1] = ((s.now_us + s.clock_us) % 86_400_000_000) * 1e-6
+    cluster[0, 2] = memory_mb
+    cluster[0, 3] = busy_mb
+    cluster[0, 4] = idle_mb
+    cluster[0, 5] = preload_mb
+    cluster[0, 6] = s.demand_mb
+    cluster[0, 7] = min(1e6, idle_mb / s.demand_mb)
+    cluster[0, 8] = gpu_memory_mb
+    cluster[0, 9] = gpu_free_mb
+    cluster[0, 10] = in_flight
+    cluster[0, 11] = s.queued
+    cluster[0, 12] = loading
+    cluster[0, 13] = min(1e6, price * _ONE * 1e-6)

@@ -1,0 +1,90 @@
+"""The simulated backend: the compiled engine behind the Backend protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.backend import BackendError, Capabilities, Events
+from tyche_env.simulator import warm_up
+from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.state import ClusterState
+from tyche_env.world import World
+
+
+class SimulatedBackend:
+    """Simulated time, every capability, no side effect outside the process."""
+
+    def __init__(self) -> None:
+        warm_up()
+        self._engine: CompiledEngine | None = None
+        self._seen = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All of them."""
+        return Capabilities(
+            name="simulated", create_containers=True, remove_containers=True, gpus=True, real_time=False
+        )
+
+    @property
+    def engine(self) -> CompiledEngine:
+        """The engine of the present run.
+
+        Raises:
+            BackendError: there has been no reset.
+        """
+        if self._engine is None:
+            raise BackendError("backend simulated: call reset first")
+        return self._engine
+
+    @property
+    def state(self) -> ClusterState:
+        """The engine's tables."""
+        return self.engine.state
+
+    def reset(self, world: World) -> None:
+        """Begin at time 0 of a world."""
+        self._engine = CompiledEngine(world, features=True)
+        self._seen = 0
+
+    def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """See :class:`~tyche_env.backend.Backend`."""
+        self.engine.set_priorities(decision, priority)
+
+    def advance_until_us(self, t_us: int) -> Events:
+        """See :class:`~tyche_env.backend.Backend`."""
+        self.engine.advance_until(t_us)
+        return self._events()
+
+    def drain(self) -> Events:
+        """See :class:`~tyche_env.backend.Backend`."""
+        self.engine.drain()
+        return self._events()
+
+    def log(self) -> NDArray[Any]:
+        """See :class:`~tyche_env.backend.Backend`."""
+        return self.engine.log
+
+    def counters(self) -> dict[str, int]:
+        """See :class:`~tyche_env.backend.Backend`."""
+        return self.engine.counters()
+
+    def integrals(self) -> dict[str, NDArray[np.int64]]:
+        """See :class:`~tyche_env.backend.Backend`."""
+        return self.engine.integrals()
+
+    def close(self) -> None:
+        """Forget the run."""
+        self._engine = None
+
+    def _events(self) -> Events:
+        engine = self.engine
+        rewards = engine.state.rewards
+        waited_s = -rewards
+        rewards[:] = 0.0
+        log = engine.log
+        requests, self._seen = log[self._seen :], len(log)
+        return Events(now_us=engine.now_us, waited_s=waited_s, requests=requests)
