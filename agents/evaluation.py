@@ -303,10 +303,15 @@ def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, 
     import gymnasium as gym
 
     decision_s = _decision(plan, policy)
-    scenario = plan.scenario.with_(
-        mode=cell.mode, **{"prewarm.policy": cell.prewarm, "decision_interval_s": decision_s}
+    env = gym.make(
+        "tyche_env:tyche/Preload-v0",
+        disable_env_checker=True,
+        scenario=plan.scenario,
+        split=plan.split,
+        prewarm=cell.prewarm,
+        mode=cell.mode,
+        decision_interval_s=decision_s,
     )
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=scenario, split=plan.split)
     try:
         observation, _ = env.reset(seed=cell.seed, options={"window": cell.window})
         state: Any = None

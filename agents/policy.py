@@ -17,8 +17,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
-from tyche_env.world import Kernel
+from tyche_env.world import Decision, Kernel
 
 Observation = dict[str, NDArray[np.float32]]
 Action = NDArray[np.float32]
@@ -83,11 +84,13 @@ class KernelPolicy:
     def predict(
         self,
         observation: Observation,
-        state: None = None,
+        state: int | None = None,
         episode_start: object = None,
         deterministic: bool = True,
-    ) -> tuple[Action, None]:
+    ) -> tuple[Action, int]:
         """Apply the kernel to every function's row of the observation.
+
+        ``none`` and ``lru`` leave everything as it is; the environment's platform keeps processes as with a pre-loader.
 
         Raises:
             PolicyError: the policy needs to know the future, which no observation shows.
@@ -97,7 +100,17 @@ class KernelPolicy:
                 f"policy {self.name}: knows the future, so it cannot predict from an observation; "
                 "run it through `tyche evaluate` or tyche_env.simulate"
             )
-        return _decide_rows(self.kernel, observation), None
+        from tyche_env.heuristic import actions_of, predict_rows
+        from tyche_env.spaces import table
+
+        calls = 0 if state is None else int(state)
+        if self.kernel == Kernel.RANDOM:
+            action = actions_of(*_by_lot(len(table(observation, "functions")), calls))
+        else:
+            action = predict_rows(self.kernel, observation)
+        # Vector environments put a dimension in front.
+        leading = observation["functions"].shape[:-1]
+        return action.reshape(*leading, -1, 2), calls + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +240,9 @@ def _line_of(error: BaseException, path: Path) -> str:
     return "" if line is None else f" (line {line})"
 
 
-def _decide_rows(kernel: Kernel, observation: Observation) -> Action:
-    """The compiled row kernel applied to all rows at once: (F, 2) float32."""
-    from tyche_env.control.kernels import decide_rows
-
-    action: Action = decide_rows(kernel, observation)
-    return action
+def _by_lot(count: int, calls: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Decisions and priorities of the random policy; another draw at each call of an episode."""
+    draws = [draw_u64(0, Concern.POLICY, row, calls) for row in range(count)]
+    kinds = (Decision.OFFLOAD, Decision.LEAVE, Decision.HOLD)
+    decision = np.array([kinds[u % 3] for u in draws], dtype=np.int8)
+    return decision, np.array([u >> 44 for u in draws], dtype=np.int64)

@@ -49,9 +49,9 @@ def my_policy(tmp_path: Path) -> Path:
     """A user's policy that leaves everything as it is."""
     path = tmp_path / "lazy.py"
     path.write_text(
-        "import numpy as np\n\n\nclass Policy:\n"
+        "import numpy as np\n\nfrom tyche_env.spaces import table\n\n\nclass Policy:\n"
         "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
-        "        return np.zeros((len(observation['functions']), 2), dtype=np.float32), state\n",
+        "        return np.zeros((len(table(observation, 'functions')), 2), dtype=np.float32), state\n",
         encoding="utf-8",
     )
     return path

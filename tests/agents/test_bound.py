@@ -90,7 +90,8 @@ def test_no_policy_beats_it_on_random_worlds(first_seed: int) -> None:
         for _ in snapshots(engine, run):
             pass
         log = engine.log
-        delay_us = sum(log[f"{stage}_us"] for stage in ("queue", "warming", "library", "model", "transfer"))
+        stages = ("queue", "warming", "library", "model", "transfer")
+        delay_us = np.sum([log[f"{stage}_us"] for stage in stages], axis=0)
         requests = np.bincount(log["function"])
         by_function = np.bincount(log["function"], weights=delay_us)
         found = bound(run.world)

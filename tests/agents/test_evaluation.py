@@ -7,15 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pytest
 
 from agents.evaluation import EvaluationError, Plan, evaluate
 from agents.policy import PolicyError
 from agents.runs import RunError, RunFolder
 from tyche_env.metrics import METRIC_KEYS
-from tyche_env.simulate import simulate
 
 MakePlan = Callable[..., Plan]
 Row = dict[str, Any]
@@ -168,45 +165,27 @@ def test_interval_mode_is_named_in_the_row(plan_of: MakePlan, tmp_path: Path) ->
     assert outcome.rows[0]["decision"] == 60.0
 
 
-def test_a_policy_in_python_is_asked_each_interval(
-    plan_of: MakePlan, my_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Environment:
-        """Three steps, and a result as if nothing had been decided."""
+def test_a_policy_in_python_is_asked_each_interval(plan_of: MakePlan, my_policy: Path, tmp_path: Path) -> None:
+    plan = plan_of("lru", str(my_policy), windows=1, modes=("paper",))
+    lru, lazy = evaluate(plan, tmp_path / "run", jobs=1).rows
+    assert (lazy["policy"], lazy["mode"], lazy["decision"], lru["decision"]) == ("lazy", "paper", 10.0, "event")
+    assert lazy["decision_us_mean"] > 0
+    assert lru["decision_us_mean"] is None
+    # Leaving everything as it is is what lru does, so both engines and both ways to run them must agree.
+    untimed = [key for key in METRIC_KEYS if key not in ("decision_us_mean", "invocations_per_cpu_s")]
+    assert {key: lazy[key] for key in untimed} == {key: lru[key] for key in untimed}
 
-        def __init__(self, scenario: Any, split: str) -> None:
-            self.scenario, self.split, self.steps, self.unwrapped = scenario, split, 0, self
 
-        def reset(self, seed: int, options: dict[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:
-            self.world = self.scenario.world(self.split, options["window"], seed)
-            return {"functions": np.zeros((6, 2), dtype=np.float32)}, {}
-
-        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-            assert action.shape == (6, 2)
-            self.steps += 1
-            return {"functions": np.zeros((6, 2), dtype=np.float32)}, 0.0, False, self.steps == 3, {}
-
-        def result(self) -> Any:
-            assert self.steps == 3
-            return simulate(self.world, engine="reference")
-
-        def close(self) -> None:
-            self.closed = True
-
-    made: list[Environment] = []
-
-    def make(name: str, scenario: Any, split: str) -> Environment:
-        assert name == "tyche_env:tyche/Preload-v0"
-        made.append(Environment(scenario, split))
-        return made[-1]
-
-    monkeypatch.setattr(gym, "make", make)
-    outcome = evaluate(plan_of(str(my_policy), windows=1, modes=("paper",)), tmp_path / "run", jobs=1)
-    (row,) = outcome.rows
-    assert (row["policy"], row["decision"], row["mode"]) == ("lazy", 10.0, "paper")
-    assert row["decision_us_mean"] > 0
-    assert made[0].closed
-    assert (made[0].scenario.mode, made[0].scenario.decision_interval_s) == ("paper", 10.0)
+def test_a_built_in_policy_predicts_what_its_kernel_decides(plan_of: MakePlan, tmp_path: Path) -> None:
+    path = tmp_path / "asked.py"
+    path.write_text("import agents\n\npolicy = agents.wrap(agents.load('tyche'), 'asked')\n", encoding="utf-8")
+    plan = plan_of("tyche", str(path), windows=2, decision=30.0, engine="compiled")
+    rows = evaluate(plan, tmp_path / "run", jobs=1).rows
+    for kernel, asked in ((rows[0], rows[1]), (rows[2], rows[3])):
+        assert asked["policy"] == "asked"
+        # Observations are float32 seconds, so a decision at the edge of a window may differ.
+        assert asked["warming_loading_ms_mean"] == pytest.approx(kernel["warming_loading_ms_mean"], rel=0.05)
+        assert asked["loads"] == pytest.approx(kernel["loads"], abs=3)
 
 
 def test_a_process_that_dies_is_reported_with_what_to_do(
