@@ -1,204 +1,403 @@
-"""The differential test has teeth: each rule, broken on purpose in the reference engine, is caught by its worlds."""
+"""Worlds small enough to be worked out by hand, one a rule, on both engines.
+
+Times in these examples are seconds.  Unless an example says otherwise a function needs 1 s to create its container of
+1000 MB, 2 s for its libraries, 3 s for its model, 4 s for an inference (a cold start then takes 10 s, a warm one 9 s)
+and reserves 400 MB; a container is kept for 600 s; the process survives a run.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from math import exp
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.tyche_env.simulator.strategies import Run, difference, random_run
-from tests.tyche_env.simulator.test_differential import RANDOM_WORLDS
+from tests.tyche_env.simulator.strategies import Engine
 from tyche_env.simulator.engine import CompiledEngine
-from tyche_env.simulator.reference import (
-    Category,
-    Container,
-    ContainerState,
-    Function,
-    Gpu,
-    Kind,
-    Load,
-    Node,
-    ReferenceEngine,
-    Resident,
+from tyche_env.simulator.reference import ReferenceEngine
+from tyche_env.world import (
+    AfterRun,
+    Decision,
+    FunctionTable,
+    Isolation,
+    Kernel,
+    Prewarm,
+    Routing,
+    Settings,
+    StartType,
+    World,
 )
-from tyche_env.world import Decision
+
+SECOND = 1_000_000
+ONE = 1 << 20
+LEAVE, HOLD, OFFLOAD = Decision
+GPU, MEMORY, LOADING, WARM, COLD = StartType
+Row = dict[str, Any]
+MakeEngine = Callable[[World], Engine]
 
 
-class WorstFit(ReferenceEngine):
-    """A function goes where most memory is free."""
-
-    def best_fit(self, fitting: list[Container]) -> Container:
-        return max(fitting, key=lambda c: (c.free_mb, c.rank))
-
-
-class FitIgnoresRank(ReferenceEngine):
-    """Among equal fits, the container that has been idle for longest wins."""
-
-    def best_fit(self, fitting: list[Container]) -> Container:
-        return min(fitting, key=lambda c: (c.free_mb, c.rank))
+@pytest.fixture(params=["reference", "compiled"])
+def make(request: pytest.FixtureRequest) -> MakeEngine:
+    if request.param == "compiled":
+        return CompiledEngine
+    return lambda world: ReferenceEngine(world, check=True)
 
 
-class OldestWarm(ReferenceEngine):
-    """A request takes the entry that is oldest, not newest, in every category."""
-
-    def select(self, f: Function, node: Node) -> Container | None:
-        for category in Category:
-            found = self.entries(f, node, category)
-            if found:
-                return min(found, key=lambda entry: entry[0])[1]
-        return None
+def function(**changes: float) -> dict[str, int]:
+    """A row of the function table; times in seconds, under names without unit."""
+    row = {"container_mb": 1000, "hold_mb": 400, "init": 1, "library": 2, "model": 3, "inference": 4} | changes
+    row.setdefault("peak_mb", row["hold_mb"])
+    times = ("init", "library", "model", "transfer", "inference", "gpu_inference")
+    plain = {name: int(row.get(name, 0)) for name in ("tenant", "container_mb", "hold_mb", "peak_mb", "gpu_mb")}
+    return {**plain, **{f"{name}_us": round(row.get(name, 0) * SECOND) for name in times}, "sigma_ppm": 0}
 
 
-class NewestLoad(ReferenceEngine):
-    """Of several loads in progress, a request takes the one that began last."""
-
-    def select(self, f: Function, node: Node) -> Container | None:
-        best = super().select(f, node)
-        if best is not None and best.entries[f.index][0] == Category.LOADING:
-            return max(self.entries(f, node, Category.LOADING), key=lambda entry: entry[0])[1]
-        return best
-
-
-class FreeClearing(ReferenceEngine):
-    """Clearing other processes out of a container costs nothing."""
-
-    def clear_us(self) -> int:
-        return 0
-
-
-class NoHysteresis(ReferenceEngine):
-    """Any greater density displaces, however little greater."""
-
-    def displaces(self, a: int, b: int) -> bool:
-        return self.settings.displace_percent >= 0 and a > b
-
-
-class NoReplacing(ReferenceEngine):
-    """Who is cleared out by a start is not placed again."""
-
-    def start(self, request: int, c: Container) -> None:
-        lost = len(self._lost)
-        super().start(request, c)
-        del self._lost[lost:]
+def a_world(
+    functions: list[dict[str, int]],
+    arrivals: list[tuple[float, int]],
+    nodes: tuple[int, ...] = (10_000,),
+    gpu_mb: int = 0,
+    end: float = 1000,
+    **settings: Any,
+) -> World:
+    """A world; ``arrivals`` are (second, function), ``gpu_mb`` is the memory of one GPU on node 0."""
+    return World(
+        functions=FunctionTable.from_rows(functions),
+        node_memory_mb=np.array(nodes),
+        gpu_node=np.zeros(int(gpu_mb > 0), dtype=np.int64),
+        gpu_memory_mb=np.full(int(gpu_mb > 0), gpu_mb),
+        arrival_us=np.array([round(time * SECOND) for time, _ in arrivals], dtype=np.int64),
+        arrival_function=np.array([f for _, f in arrivals], dtype=np.int32),
+        arrival_duration_us=np.zeros(0, dtype=np.int64),
+        score_from_us=0,
+        end_us=round(end * SECOND),
+        settings=Settings(**({"after_run_platform": AfterRun.KEEP, "keep_alive_us": 600 * SECOND} | settings)),
+    )
 
 
-class NewestEvicted(ReferenceEngine):
-    """The container that became idle last is evicted first."""
-
-    def eviction_victim(self, node: Node) -> Container:
-        return node.idle()[-1]
+def interval(**settings: Any) -> dict[str, Any]:
+    """Settings under which decisions come from the test alone."""
+    return {"kernel": Kernel.LRU, "event_mode": False} | settings
 
 
-class NoPeak(ReferenceEngine):
-    """A load needs no more memory than what it loads."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        for f in self.functions:
-            f.peak_mb = f.hold_mb
+def advance(engine: Engine, second: float) -> None:
+    engine.advance_until(round(second * SECOND))
 
 
-class WindowStaysOpen(ReferenceEngine):
-    """Tyche does not wait for T_load after a request."""
-
-    def kernel(self, f: Function) -> tuple[int, int, int | None]:
-        decision, priority, again_us = super().kernel(f)
-        return Decision.HOLD if decision == Decision.LEAVE and again_us is not None else decision, priority, again_us
-
-
-class LoadRenews(ReferenceEngine):
-    """A load counts as a use of its container, and renews the keep-alive."""
-
-    def on_loaded(self, r: Resident) -> None:
-        super().on_loaded(r)
-        if r.container.state == ContainerState.IDLE:
-            self._schedule(self.now + self.settings.keep_alive_us, Kind.EXPIRY, r.container.slot)
+def decide(engine: Engine, memory: list[tuple[int, int]], gpu: list[tuple[int, int]] | None = None) -> None:
+    """Set (decision, priority) of every function, for memory and for the GPU."""
+    rows = list(zip(memory, gpu or [(LEAVE, 0)] * len(memory), strict=True))
+    engine.set_priorities(
+        np.array([[m[0], g[0]] for m, g in rows], dtype=np.int8),
+        np.array([[m[1], g[1]] for m, g in rows], dtype=np.int64),
+    )
 
 
-class KeepAliveFromStart(ReferenceEngine):
-    """The keep-alive runs from the start of the last request, not from its finish."""
-
-    def start(self, request: int, c: Container) -> None:
-        super().start(request, c)
-        c.keep_us = self.now
-
-    def on_finish(self, c: Container) -> None:
-        super().on_finish(c)
-        if c.state == ContainerState.IDLE:
-            expiry = max(self.now, c.keep_us + self.settings.keep_alive_us)
-            self._schedule(expiry, Kind.EXPIRY, c.slot)
+def rows(engine: Engine, *names: str) -> list[tuple[Any, ...]]:
+    """Columns of the log in the order of arrival, ``NAME_us`` under NAME and in seconds."""
+    log: NDArray[np.void] = np.sort(engine.log, order="request")
+    columns = [(log[f"{name}_us"] / SECOND if f"{name}_us" in (log.dtype.names or ()) else log[name]) for name in names]
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-class NoPromotion(ReferenceEngine):
-    """Nobody moves up when GPU memory comes free."""
-
-    def promote(self, g: Gpu) -> None:
-        return
+def mb_seconds(engine: Engine, kind: str) -> float:
+    return float(engine.integrals()[kind].sum()) / SECOND
 
 
-class NoDemotion(ReferenceEngine):
-    """A run never takes the GPU memory of an idle model."""
-
-    def gpu_of_the_run(self, own: Resident) -> tuple[bool, bool]:
-        g = own.container.gpu
-        if own.gpu == Load.ABSENT and g is not None and g.free_mb < own.function.gpu_mb:
-            return False, False
-        return super().gpu_of_the_run(own)
+def counts(engine: Engine, *names: str) -> tuple[float, ...]:
+    found = engine.counters()
+    return tuple(found[name] / (SECOND if name == "load_us" else 1) for name in names)
 
 
-class HomeOnly(ReferenceEngine):
-    """The group of a function is its home node, however busy it is."""
-
-    def group_size(self, f: Function) -> int:
-        return 1
-
-
-class LoadsCancelled(ReferenceEngine):
-    """An off-load decision also stops loads in progress."""
-
-    def apply(self, f: Function, gpu_step: bool) -> None:
-        super().apply(f, gpu_step)
-        if f.decision == Decision.OFFLOAD and self.settings.preloads:
-            for r in list(f.residents):
-                if r.state == Load.LOADING:
-                    self.free(r)
+def test_stages_of_cold_warm_and_kept_starts(make: MakeEngine) -> None:
+    # 0: cold, ends at 0.5 + 1 + 2 + 3 + 4 = 10.5.  20: the process is there: 0.5 + 4.  625 > 24.5 + 600: cold again.
+    world = a_world([function()], [(0, 0), (20, 0), (625, 0)], scheduling_us=SECOND // 2)
+    engine = make(world)
+    advance(engine, 1000)
+    stages = ("start_type", "kept", "scheduling", "warming", "library", "model", "inference", "end")
+    assert rows(engine, *stages) == [
+        (COLD, 0, 0.5, 1, 2, 3, 4, 10.5),
+        (MEMORY, 1, 0.5, 0, 0, 0, 4, 24.5),
+        (COLD, 0, 0.5, 1, 2, 3, 4, 635.5),
+    ]
+    assert counts(engine, "created", "expiries", "evictions") == (2, 1, 0)
 
 
-class SecondCopyWorthAsMuch(ReferenceEngine):
-    """Every copy of a function has the worth of the first."""
-
-    def density(self, f: Function, k: int) -> int:
-        return super().density(f, 1)
-
-
-MUTANTS = [
-    WorstFit,
-    FitIgnoresRank,
-    OldestWarm,
-    NewestLoad,
-    FreeClearing,
-    NoHysteresis,
-    NoReplacing,
-    NewestEvicted,
-    NoPeak,
-    WindowStaysOpen,
-    LoadRenews,
-    KeepAliveFromStart,
-    NoPromotion,
-    NoDemotion,
-    HomeOnly,
-    LoadsCancelled,
-    SecondCopyWorthAsMuch,
-]
+@pytest.mark.parametrize(
+    ("fate", "start", "end"), [(AfterRun.KEEP, MEMORY, 24), (AfterRun.RELOAD, MEMORY, 24), (AfterRun.DISCARD, WARM, 29)]
+)
+def test_the_fate_of_a_process_after_its_run(make: MakeEngine, fate: AfterRun, start: StartType, end: float) -> None:
+    # 0 to 10: cold.  RELOAD loads from 10 to 15, so the request at 20 finds it, but not left over by a run.
+    engine = make(a_world([function()], [(0, 0), (20, 0)], **interval(after_run_preloader=fate)))
+    advance(engine, 20)
+    assert rows(engine, "start_type", "kept", "end")[1] == (start, int(fate == AfterRun.KEEP), end)
+    assert counts(engine, "loads") == (fate == AfterRun.RELOAD,)
 
 
-@cache
-def world(seed: int) -> Run:
-    return random_run(seed)
+def test_tyches_timers(make: MakeEngine) -> None:
+    # Window factors of 0.5 and 2 mean gaps; processes are discarded, so only loads bring them.
+    # 0: one arrival: HOLD at once, for 2 x 600 s.  10: finish; the container is filled, 10 to 15.
+    # 100: memory start, ends at 104.  Two arrivals: mean gap 100 / 2 = 50: closed until 125, nothing is loaded at 104.
+    # 125: HOLD, load 125 to 130.  200: off-load, which takes half a second.
+    world = a_world(
+        [function()],
+        [(0, 0), (100, 0)],
+        kernel=Kernel.TYCHE,
+        load_ppm=500_000,
+        offload_ppm=2_000_000,
+        after_run_preloader=AfterRun.DISCARD,
+        offload_us=SECOND // 2,
+    )
+    engine = make(world)
+    for second, held in ((10, 0), (100, 90), (124, 90), (200, 165), (300, 165.5)):
+        advance(engine, second)
+        assert mb_seconds(engine, "preload") == 400 * held
+    assert rows(engine, "start_type", "kept", "end") == [(COLD, 0, 10), (MEMORY, 0, 104)]
+    assert counts(engine, "loads", "load_us", "wasted_loads") == (2, 10, 1)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_a_broken_rule_is_caught(mutant: type[ReferenceEngine]) -> None:
-    runs = map(world, range(RANDOM_WORLDS))
-    assert any(difference(mutant(run.world), CompiledEngine(run.world), run) for run in runs)
+def test_who_is_cleared_out_by_a_start_is_placed_again(make: MakeEngine) -> None:
+    # 0 to 10: two containers for A.  20: B is placed; both have 600 MB free, the later rank (1) wins; loaded at 25.
+    # 30: A takes the container whose entry is newer (1 again), clears B out, which costs 0.5; B loads in 0, 30 to 35.
+    # 33: B meets its load: it clears A out (0.5), libraries were there at 32, the model is at 35.
+    # 34.5: A ends; a running copy does not count here, so B is loaded beside A once more, 34.5 to 39.5.
+    arrivals: list[tuple[float, int]] = [(0, 0), (0, 0), (30, 0), (33, 1)]
+    engine = make(a_world([function(), function()], arrivals, **interval(clear_us=SECOND // 2)))
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (HOLD, ONE)])
+    advance(engine, 34)
+    assert rows(engine, "container", "start_type", "scheduling", "library", "model", "end")[2:] == [
+        (1, MEMORY, 0.5, 0, 0, 34.5),
+        (0, LOADING, 0.5, 0, 1.5, 39),
+    ]
+    assert counts(engine, "loads", "load_us", "wasted_loads") == (2, 5 + 3, 1)
+    advance(engine, 50)
+    assert counts(engine, "loads", "load_us", "wasted_loads") == (3, 5 + 3 + 5, 1)
+
+
+def test_histogram_pre_warms_before_the_usual_idle_time_ends(make: MakeEngine) -> None:
+    # Requests every 600 s.  The first ends at 10, the others, warm, after 9 s: idle times 590 and 591, ten of them in
+    # bin 9 when request 10 ends at 6009.  From then on: unload; 5th percentile: pre-warm after 9 x 60 x 0.9 = 486 s,
+    # 99th: keep until (9 + 1) x 60 x 1.1 = 660 s, that is for 174 s.
+    # 6495: pre-warm, created at 6496, used at 6600, unloaded at 6609.  7095: pre-warm, 7096 to 7270 unused.
+    world = a_world(
+        [function()],
+        [(600 * i, 0) for i in range(12)],
+        end=8000,
+        prewarm=Prewarm.HISTOGRAM,
+        after_run_platform=AfterRun.DISCARD,
+    )
+    engine = make(world)
+    advance(engine, 8000)
+    assert rows(engine, "start_type", "end") == [(COLD, 10), *((WARM, 600 * i + 9) for i in range(1, 12))]
+    assert counts(engine, "prewarms", "created", "expiries") == (2, 3, 3)
+    assert mb_seconds(engine, "idle") == 1000 * (590 + 9 * 591 + (6600 - 6496) + 174)
+    assert mb_seconds(engine, "busy") == 1000 * (10 + 11 * 9 + 2 * 1)
+
+
+def test_displacement_needs_a_clearly_greater_density(make: MakeEngine) -> None:
+    # 0 to 10: the only container, of A, empty afterwards.  20: B loads, 20 to 25.  30: C, 5 % denser, stays out.
+    # 40: C, 20 % denser, displaces B and loads, 40 to 45.  43: C is requested: model until 45, ends at 49.
+    # 60: B finds no container of its own and no room: C's is evicted; cold.
+    functions = [function(), function(hold_mb=600), function(hold_mb=600)]
+    settings = interval(displace_percent=10, after_run_preloader=AfterRun.DISCARD)
+    engine = make(a_world(functions, [(0, 0), (43, 2), (60, 1)], nodes=(1000,), **settings))
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (HOLD, 500_000), (LEAVE, 0)])
+    advance(engine, 30)
+    decide(engine, [(LEAVE, 0), (LEAVE, 0), (HOLD, 525_000)])
+    assert counts(engine, "loads", "wasted_loads") == (1, 0)
+    advance(engine, 40)
+    decide(engine, [(LEAVE, 0), (LEAVE, 0), (HOLD, 600_000)])
+    assert counts(engine, "loads", "wasted_loads") == (2, 1)
+    advance(engine, 60)
+    assert rows(engine, "start_type", "model", "end")[1:] == [(LOADING, 2, 49), (COLD, 3, 70)]
+    assert counts(engine, "evictions") == (1,)
+
+
+def test_models_lose_and_regain_the_gpu(make: MakeEngine) -> None:
+    # One GPU of 500 MB; A's model takes 400, B's 300; a transfer takes 1 s, an inference there 0.5 s.
+    #  0: A, cold, on the GPU: 1 + 2 + 3 + 1 + 0.5.       10: B, cold: A's idle model is demoted.
+    # 12: A, in memory; B runs on the GPU, so A runs on the CPU.
+    # 20: A is wanted on the GPU; B's priority there is 0: B is demoted, A is transferred, 20 to 21.
+    # 20.4: A takes the transfer over: 0.6 + 0.5.        30: B's run demotes A again: 1 + 0.5.
+    # 40: B is off-loaded; A is promoted, 40 to 41.      50: A, on the GPU: 0.5.
+    sizes = {"transfer": 1, "gpu_inference": 0.5}
+    arrivals: list[tuple[float, int]] = [(0, 0), (10, 1), (12, 0), (20.4, 0), (30, 1), (50, 0)]
+    functions = [function(gpu_mb=400, **sizes), function(gpu_mb=300, **sizes)]
+    engine = make(a_world(functions, arrivals, gpu_mb=500, **interval(displace_percent=10)))
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (LEAVE, 0)], [(HOLD, ONE), (LEAVE, 0)])
+    advance(engine, 40)
+    decide(engine, [(LEAVE, 0), (OFFLOAD, 0)])
+    advance(engine, 60)
+    assert rows(engine, "start_type", "on_gpu", "transfer", "inference", "end") == [
+        (COLD, 1, 1, 0.5, 7.5),
+        (COLD, 1, 1, 0.5, 17.5),
+        (MEMORY, 0, 0, 4, 16),
+        (MEMORY, 1, 0.6, 0.5, 21.5),
+        (MEMORY, 1, 1, 0.5, 31.5),
+        (GPU, 1, 0, 0.5, 50.5),
+    ]
+    assert counts(engine, "transfers", "loads") == (2, 0)
+    assert mb_seconds(engine, "gpu") == 400 * 10 + 300 * 10 + 400 * 10 + 300 * 10 + 400 * 20
+
+
+@pytest.mark.parametrize(("routing", "last"), [(Routing.HASH, "home"), (Routing.RING, "other")])
+def test_the_ring_prefers_the_emptier_node_that_holds_the_function(
+    make: MakeEngine, routing: Routing, last: str
+) -> None:
+    # Two nodes with room for two containers.  0 to 46: three cold starts, two at home, the third on the other node.
+    # 50: group: 4 x 40 s x 1000 MB / 50 s = 3200 MB, both nodes; both hold it and are idle: home.
+    # 51: 5 x 40 x 1000 / 51 = 3921 < 4000: both nodes; home has 1000 MB left, the other 2000.
+    arrivals: list[tuple[float, int]] = [(0, 0), (0, 0), (0, 0), (50, 0), (51, 0)]
+    world = a_world([function(inference=40)], arrivals, nodes=(2000, 2000), routing=routing)
+    engine = make(world)
+    advance(engine, 60)
+    home = int(world.node_order()[world.home_position()[0]])
+    expected = {"home": home, "other": 1 - home}
+    assert rows(engine, "node") == [(expected[name],) for name in ("home", "home", "other", "home", last)]
+
+
+def test_hash_routing_walks_from_home_by_a_coprime_step(make: MakeEngine) -> None:
+    # Five nodes for one container each, six requests at once: the walk visits each node, the sixth request waits.
+    world = a_world([function()], [(0, 0)] * 6, nodes=(1000,) * 5)
+    engine = make(world)
+    advance(engine, 100)
+    home, step = int(world.home_position()[0]), int(world.walk_step()[0])
+    nodes = [node for (node,) in rows(engine, "node")]
+    assert nodes[:5] == [(home + i * step) % 5 for i in range(5)]
+    assert rows(engine, "queue", "start_type", "end")[5] == (10, MEMORY, 14)
+
+
+def test_requests_wait_in_line_for_memory(make: MakeEngine) -> None:
+    # Room for one container.  A: 0 to 10.  A again: waits from 1 to 10, warm, ends at 19.
+    # B, third in line: waits from 2 to 19, A's container is evicted, cold, ends at 29.
+    # A, fourth, would have fitted at 19 had B not been before it: cold, 29 to 39.
+    arrivals: list[tuple[float, int]] = [(0, 0), (1, 0), (2, 1), (3, 0)]
+    world = a_world([function(), function()], arrivals, nodes=(1500,), after_run_platform=AfterRun.DISCARD)
+    engine = make(world)
+    engine.drain()
+    assert rows(engine, "queue", "start_type", "end") == [
+        (0, COLD, 10),
+        (9, WARM, 19),
+        (17, COLD, 29),
+        (26, COLD, 39),
+    ]
+    assert counts(engine, "evictions", "created") == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("isolation", "start_of_b", "start_of_c"),
+    [(Isolation.NONE, MEMORY, MEMORY), (Isolation.TENANT, MEMORY, COLD), (Isolation.STRICT, COLD, MEMORY)],
+)
+@pytest.mark.parametrize("requested", [1, 2])
+def test_isolation_decides_who_may_share_a_container(
+    make: MakeEngine, isolation: Isolation, start_of_b: StartType, start_of_c: StartType, requested: int
+) -> None:
+    # 0 to 10: a container of A, empty afterwards, with room for B and C; C has the greater density.
+    # 20: both are wanted.  TENANT: C belongs to another tenant.  STRICT: C came first, B may not join.  40: a request.
+    functions = [function(), function(), function(tenant=1)]
+    settings = interval(isolation=isolation, after_run_preloader=AfterRun.DISCARD)
+    engine = make(a_world(functions, [(0, 0), (40, requested)], **settings))
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (HOLD, ONE // 2), (HOLD, ONE)])
+    advance(engine, 40)
+    assert rows(engine, "start_type")[1] == (start_of_b if requested == 1 else start_of_c,)
+
+
+@pytest.mark.parametrize(
+    ("copies", "spread", "starts"),
+    [(1, True, [MEMORY, WARM, WARM]), (2, True, [MEMORY, MEMORY, WARM]), (2, False, [MEMORY, WARM, WARM])],
+)
+def test_a_second_copy_is_loaded_where_one_may_be_busy(
+    make: MakeEngine, copies: int, spread: bool, starts: list[StartType]
+) -> None:
+    # 0 to 10: three containers, empty afterwards.  With a fourth request at 20: load 4 x 4 s / 20 s = 0.8 busy copies,
+    # so that a second copy has worth; three requests at one instant have no rate: the second has none.
+    # 40: wanted.  50: three requests at once.
+    arrivals: list[tuple[float, int]] = [(0, 0)] * 3 + [(20.0, 0)] * spread + [(50.0, 0)] * 3
+    settings = interval(copies=copies, after_run_preloader=AfterRun.DISCARD)
+    engine = make(a_world([function()], arrivals, **settings))
+    advance(engine, 40)
+    decide(engine, [(HOLD, ONE)])
+    advance(engine, 50)
+    assert [start for (start,) in rows(engine, "start_type")][-3:] == starts
+
+
+@pytest.mark.parametrize(("busy_counts", "loads"), [(True, 0), (False, 1)])
+def test_a_running_copy_may_count_as_held(make: MakeEngine, busy_counts: bool, loads: int) -> None:
+    # 0 to 10: a container of B.  20 to 30: A runs.  25: A is wanted once; it could load beside B.
+    engine = make(a_world([function(), function()], [(0, 1), (20, 0)], **interval(busy_counts=busy_counts)))
+    advance(engine, 25)
+    decide(engine, [(HOLD, ONE), (LEAVE, 0)])
+    assert counts(engine, "loads") == (loads,)
+
+
+def test_a_load_needs_its_peak_and_then_makes_room(make: MakeEngine) -> None:
+    # 0 to 10: a container of A with 1000 MB, empty afterwards.  20: B and C are wanted; each needs 600 MB to load and
+    # 400 MB to stay.  B, denser, loads 20 to 25; then 600 MB are free, and C loads 25 to 30.  40: C is in memory.
+    functions = [function(), function(peak_mb=600), function(peak_mb=600)]
+    settings = interval(after_run_preloader=AfterRun.DISCARD)
+    engine = make(a_world(functions, [(0, 0), (40, 2)], **settings))
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (HOLD, ONE), (HOLD, ONE // 2)])
+    advance(engine, 40)
+    assert mb_seconds(engine, "preload") == 600 * 5 + (400 + 600) * 5 + 800 * 10
+    assert rows(engine, "start_type")[1] == (MEMORY,)
+
+
+def worth(quarters_of_256th: int) -> int:
+    """1 - exp(-i / 256) in 2^-20."""
+    return round((1 - exp(-quarters_of_256th / 256)) * ONE)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "second", "decision", "priority"),
+    [
+        # Requests at 0, 60, 120, and 300.  At 130: age 10.
+        (Kernel.LRU, 130, LEAVE, 0),
+        # Mean gap 120 / 3 = 40: open from 120 + 2.475 to 120 + 112.5; 60 / 40 = 384 / 256.
+        (Kernel.TYCHE, 122, LEAVE, worth(384)),
+        (Kernel.TYCHE, 130, HOLD, worth(384)),
+        (Kernel.TYCHE, 232, HOLD, worth(384)),
+        (Kernel.TYCHE, 233, OFFLOAD, 0),
+        # 130 / 3 = 43.3; 60 / 43.3 = 354.4 / 256.  Two gaps are too few for a histogram.
+        (Kernel.CENSORED, 130, HOLD, worth(354)),
+        (Kernel.HISTOGRAM, 130, HOLD, worth(354)),
+        # The next comes in 170 s; 60 / 170 = 90.4 / 256.  After the last one nothing is expected.
+        (Kernel.ORACLE, 130, HOLD, worth(90)),
+        (Kernel.ORACLE, 300, OFFLOAD, 0),
+        # One request in minute 5: expected in its middle, at 330; 60 / 200 = 76.8 / 256.
+        (Kernel.MINUTE_ORACLE, 130, HOLD, worth(76)),
+        # At 59, one is expected in minute 1, at 60 + 30; 60 / 31 = 495.5 / 256.
+        (Kernel.MINUTE_ORACLE, 59, HOLD, worth(495)),
+    ],
+)
+def test_what_each_kernel_says(make: MakeEngine, kernel: Kernel, second: int, decision: int, priority: int) -> None:
+    arrivals: list[tuple[float, int]] = [(0, 0), (60, 0), (120, 0), (300, 0)]
+    engine = make(a_world([function()], arrivals, kernel=kernel, event_mode=False))
+    advance(engine, second)
+    decisions, priorities = engine.ask_all()
+    assert (decisions.tolist(), priorities.tolist()) == ([[decision] * 2], [[priority] * 2])
+
+
+@pytest.mark.parametrize(
+    ("second", "decision", "priority"),
+    # Gaps of 60, 60, 60, 200 s: three in bin 1, one in bin 3; the last request at 380.
+    [
+        (390, HOLD, 3 * ONE // 4),  # age 10: all four survive, three fall into bins 0 and 1
+        (470, HOLD, 3 * ONE // 4),  # age 90: all of bin 1 still counts, bin 2 is empty
+        (500, HOLD, ONE),  # age 120: only the long gap survives, and it falls into bins 2 and 3
+        (620, OFFLOAD, 0),  # age 240: nothing survives
+    ],
+)
+def test_what_the_histogram_kernel_says(make: MakeEngine, second: int, decision: int, priority: int) -> None:
+    arrivals: list[tuple[float, int]] = [(0, 0), (60, 0), (120, 0), (180, 0), (380, 0)]
+    engine = make(a_world([function()], arrivals, kernel=Kernel.HISTOGRAM, event_mode=False))
+    advance(engine, second)
+    decisions, priorities = engine.ask_all()
+    assert (decisions.tolist(), priorities.tolist()) == ([[decision] * 2], [[priority] * 2])
