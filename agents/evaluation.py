@@ -372,6 +372,7 @@ def _conclude(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Outcome:
             "rows": outcome.rows,
             "aggregates": outcome.aggregates,
             "comparisons": outcome.comparisons,
+            "oracle_comparisons": compare(rows, "oracle", oracle=None),
         },
     )
     return outcome

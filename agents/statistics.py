@@ -171,7 +171,7 @@ def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
         entries.append(
             dict(zip(CONDITION, condition, strict=True))
             | {
-                "bound": bool(own[0].get("bound", False)),
+                "bound": own[0]["bound"],
                 "requests": sum(row["requests"] for row in own),
                 "windows": len({row["window"] for row in own}),
                 "groups": len({row["group"] for row in own}),
@@ -186,6 +186,8 @@ def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def compare(rows: Sequence[Row], first: str, oracle: str | None = "oracle") -> list[dict[str, Any]]:
     """Paired differences of each policy from the first, within each pre-warming policy and mode.
 
+    The bound is no policy and is left out.
+
     Args:
         rows: result rows, of runs on the same windows and seeds.
         first: the policy that the others are compared with.
@@ -195,8 +197,9 @@ def compare(rows: Sequence[Row], first: str, oracle: str | None = "oracle") -> l
         One entry for policy x pre-warming x mode x metric of :data:`COMPARED`.
     """
     entries = []
+    policies = [row for row in rows if not row["bound"]]
     for metric in COMPARED:
-        table = by_window(rows, metric)
+        table = by_window(policies, metric)
         for (policy, prewarm, mode), windows in table.items():
             reference = table.get((first, prewarm, mode))
             if policy == first or reference is None:

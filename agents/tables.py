@@ -128,7 +128,7 @@ def _condition_table(summary: Entry, mode: str, prewarm: str, dropped: Sequence[
         difference = against(summary, entry["policy"], prewarm, mode)
         cells.append(relative(difference))
         if shared:
-            share = None if difference is None or entry["bound"] else difference["gap_share"]
+            share = None if difference is None else difference["gap_share"]
             cells.append("" if share is None else f"{100 * share['mean']:z.0f} %")
         name = f"{entry['policy']} (lower limit)" if entry["bound"] else entry["policy"]
         table.add_row(name, *cells, style="dim" if entry["bound"] else None)

@@ -69,7 +69,12 @@ def test_the_bound_has_a_row_that_says_so_and_lies_below_all(finished: RunFolder
 def test_policies_are_compared_with_the_first(finished: RunFolder) -> None:
     comparisons = finished.summary["comparisons"]
     assert {entry["first"] for entry in comparisons} == {"none"}
-    assert {entry["policy"] for entry in comparisons} == {"tyche", "oracle", "bound"}
+    assert {entry["policy"] for entry in comparisons} == {"tyche", "oracle"}
+
+
+def test_what_the_oracle_still_gains_over_each_policy_is_there_too(finished: RunFolder) -> None:
+    entries = finished.summary["oracle_comparisons"]
+    assert {(entry["policy"], entry["first"]) for entry in entries} == {("none", "oracle"), ("tyche", "oracle")}
 
 
 def test_an_interrupted_run_is_consistent_and_goes_on_where_it_stopped(plan_of: MakePlan, tmp_path: Path) -> None:
