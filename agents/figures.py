@@ -210,6 +210,7 @@ def _headline(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapp
         axis.set_yticks(range(len(policies)), policies)
         axis.invert_yaxis()
         axis.set_xlim(0, right)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.set_xlabel("warming + loading, ms (mean over functions)")
         axis.grid(axis="x")
 
@@ -251,6 +252,7 @@ def _breakdown(requests: Requests, policies: Sequence[str]) -> Figure:
         axis.set_yticks(range(len(policies)), policies)
         axis.invert_yaxis()
         axis.set_xlim(0, right)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.set_xlabel("ms (mean over requests)")
         axis.grid(axis="x")
 
@@ -286,7 +288,7 @@ def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[s
         axis.set_xlim(left, right)
         axis.set_ylim(0, 1.02)
         axis.set_yticks([0, 0.25, 0.5, 0.75, 0.95], ["0", "25 %", "50 %", "75 %", "95 %"])
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if right < 300 * left else (1.0,)))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
         axis.set_xlabel("end-to-end latency, ms")

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 import agents
-from tyche_env.spaces import DEAD_ZONE, FUNCTION_COLUMNS, column
+from tyche_env.control.kernels import DEAD_ZONE
+from tyche_env.spaces import FUNCTION_COLUMNS, column
 
 Rows = dict[str, NDArray[np.float32]]
 

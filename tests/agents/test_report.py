@@ -93,6 +93,12 @@ def test_the_finding_never_boasts_with_a_privileged_policy(finished: RunFolder) 
     assert finding(finished.summary).startswith("Against none, tyche")
 
 
+def test_the_finding_gives_both_averages(finished: RunFolder) -> None:
+    # A policy may help rare functions and harm hot ones; either average alone would hide that.
+    assert "averaged over functions" in finding(finished.summary)
+    assert "Averaged over requests" in finding(finished.summary)
+
+
 def test_each_policy_keeps_its_colour() -> None:
     assert colours(["tyche", "mine"])["tyche"] == colours(["oracle", "tyche"])["tyche"]
     many = [f"policy-{i}" for i in range(6)]
