@@ -81,6 +81,10 @@ class Backend(Protocol):
     def state(self) -> ClusterState:
         """The tables, current after each call; read only.  Once a step."""
 
+    @property
+    def handles(self) -> NDArray[np.int64]:
+        """What compiled code needs to read ``state`` (``control.handles``), current after each call."""
+
     def reset(self, world: World) -> None:
         """Begin a new run at time 0 of a world; nothing of an earlier run is left.
 

@@ -16,37 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.backend import Backend, make_backend
+from tyche_env.control.kernels import read_action
 from tyche_env.errors import UserError
 from tyche_env.metrics import percentiles_from_log, totals_from_log
 from tyche_env.observe import observe
 from tyche_env.reward import charges_rent, reward_terms
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulate import Result
-from tyche_env.spaces import DEAD_ZONE, Observation, action_space, highs, observation_space
-from tyche_env.tables import ONE_Q20
-from tyche_env.world import Decision, Kernel, World
+from tyche_env.spaces import TABLES, Observation, action_space, observation_space
+from tyche_env.world import Kernel, World
 
 
 class PreloadEnvError(UserError):
     """A wrong argument of the environment; the message names it and what would be right."""
 
 
-def decisions_of(action: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """What an action means to the decision core.
-
-    Args:
-        action: (F, 2) in [-1, 1]: container memory, GPU.
-
-    Returns:
-        Decisions (``world.Decision``) and priorities in 2^-20, (F, 2) each.
-    """
-    a = np.asarray(action, np.float64)
-    decision = np.where(a > DEAD_ZONE, Decision.HOLD, np.where(a < -DEAD_ZONE, Decision.OFFLOAD, Decision.LEAVE))
-    priority = np.clip((a - DEAD_ZONE) / (1.0 - DEAD_ZONE), 0.0, 1.0) * ONE_Q20
-    return decision.astype(np.int8), priority.astype(np.int64)
-
-
-class PreloadEnv(gym.Env[Observation, NDArray[np.float32]]):
+class PreloadEnv(gym.Env[Any, Any]):
     """Opportunistic pre-loading as a Gymnasium environment.
 
     Observation: flat float32 tables in physical units (``tyche_env.spaces``), padded to ``max_functions`` rows.
@@ -103,8 +88,11 @@ class PreloadEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._gpus = sum(group.count * group.gpus for group in self.scenario.cluster.nodes)
         self.observation_space = observation_space(self.max_functions, nodes, self._gpus)
         self.action_space = action_space(self.max_functions)
-        self._highs = {name: highs(name) for name in ("functions", "nodes", "gpus", "cluster")}
         self._rows = {"functions": self.max_functions, "nodes": nodes, "gpus": max(1, self._gpus), "cluster": 1}
+        self._parts, self._size = {}, 0
+        for name, rows in self._rows.items():
+            end = self._size + rows * len(TABLES[name])
+            self._parts[name], self._size = slice(self._size, end), end
         self._rent = charges_rent(self.scenario.reward)
         self.backend: Backend = make_backend(backend)
         self._world: World | None = None
@@ -158,6 +146,8 @@ class PreloadEnv(gym.Env[Observation, NDArray[np.float32]]):
         if self._rent:
             self._before = self.backend.counters(), self.backend.integrals()
         self._note_score_start()
+        self._decision = np.zeros((self._world.function_count, 2), np.int8)
+        self._priority = np.zeros((self._world.function_count, 2), np.int64)
         present = {"functions": self._world.function_count, "nodes": self._world.node_count, "gpus": self._gpus}
         self._masks = {
             f"{name}_mask": (np.arange(self._rows[name]) < count).astype(np.float32) for name, count in present.items()
@@ -176,11 +166,11 @@ class PreloadEnv(gym.Env[Observation, NDArray[np.float32]]):
         action = np.asarray(action)
         if action.shape != (self.max_functions, 2):
             raise PreloadEnvError(f"action: needs shape ({self.max_functions}, 2), got {action.shape}")
-        if not np.isfinite(action).all():
-            raise PreloadEnvError("action: holds a value that is not finite")
         if self._at_end is not None:
             raise PreloadEnvError("environment: the window is over, call reset")
-        self.backend.set_priorities(*decisions_of(action[: world.function_count]))
+        if not read_action(np.ascontiguousarray(action, np.float32), self._decision, self._priority):
+            raise PreloadEnvError("action: holds a value that is not finite")
+        self.backend.set_priorities(self._decision, self._priority)
         waited_s = self._advance(min(self._now_us + self._interval_us, world.end_us))
         truncated = self._now_us >= world.end_us
         if truncated:
@@ -256,12 +246,9 @@ class PreloadEnv(gym.Env[Observation, NDArray[np.float32]]):
         )
 
     def _observe(self) -> Observation:
-        tables = {name: np.zeros((rows, len(self._highs[name])), np.float32) for name, rows in self._rows.items()}
-        observe(self.backend.state, tables["functions"], tables["nodes"], tables["gpus"], tables["cluster"])
-        observation = {}
-        for name, values in tables.items():
-            np.minimum(values, self._highs[name], out=values)
-            observation[name] = values.reshape(-1)
+        flat = np.zeros(self._size, np.float32)
+        observe(self.backend.handles, flat, self._rows["functions"], self._rows["nodes"], self._rows["gpus"])
+        observation = {name: flat[part] for name, part in self._parts.items()}
         for name, mask in self._masks.items():
             observation[name] = mask.copy()
         return observation

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.control.kernels import decide_rows
+from tyche_env.control.kernels import DEAD_ZONE, decide_rows
 from tyche_env.errors import UserError
-from tyche_env.spaces import DEAD_ZONE, Observation, column, table
+from tyche_env.spaces import Observation, column, table
 from tyche_env.tables import ONE_Q20, load_tables
 from tyche_env.world import Decision, Kernel, Settings
 

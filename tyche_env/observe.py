@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner, outer
+from tyche_env.control.handles import open_state
 from tyche_env.control.kernels import histogram
 from tyche_env.control.ledger import HOLD, probability_within_minute
 from tyche_env.state import GAPS, ClusterState
 
+FUNCTION_WIDTH, NODE_WIDTH, GPU_WIDTH, CLUSTER_WIDTH = 36, 6, 4, 14
 _NONE_S = 50 * 86_400.0
+_RATE_LIMIT = 1e6
 _ONE = 2.0**-20
 
 
@@ -38,9 +41,9 @@ def write_function(st: ClusterState, function: int, out: NDArray[np.float32]) ->
         out[4] = f.gap_us * 1e-6
         out[5] = 1e6 / f.gap_us
         out[6] = 1e6 / censored_gap_us
-        out[7] = f.rate_1min * math.exp(-age_s / 60.0)
-        out[8] = f.rate_10min * math.exp(-age_s / 600.0)
-        out[9] = f.rate_60min * math.exp(-age_s / 3600.0)
+        out[7] = min(_RATE_LIMIT, f.rate_1min * math.exp(-age_s / 60.0))
+        out[8] = min(_RATE_LIMIT, f.rate_10min * math.exp(-age_s / 600.0))
+        out[9] = min(_RATE_LIMIT, f.rate_60min * math.exp(-age_s / 3600.0))
         out[16] = probability_within_minute(st.tables, f.gap_us) * _ONE
         out[17] = probability_within_minute(st.tables, censored_gap_us) * _ONE
         answer, p, _ = histogram(st, function, now_us)
@@ -73,28 +76,17 @@ def write_gaps(st: ClusterState, function: int, age_us: int, out: NDArray[np.flo
     if count == 0:
         out[15] = 1.0
         return
-    total = 0.0
-    squares = 0.0
     longer = 0
     soon = 0
     later = 0
     for k in range(count):
         gap_us = st.gaps[function, k]
-        gap_s = gap_us * 1e-6
-        total += gap_s
-        squares += gap_s * gap_s
         longer += gap_us > age_us
         soon += gap_us > age_us + 10_000_000
         later += gap_us > age_us + 60_000_000
-    recent = 0.0
-    take = min(3, count)
-    for k in range(1, take + 1):
-        recent += st.gaps[function, (f.gap_next - k + GAPS) % GAPS] * 1e-6
     out[10] = st.gaps[function, (f.gap_next + GAPS - 1) % GAPS] * 1e-6
-    out[11] = recent / take
-    mean = total / count
-    if mean > 0.0:
-        out[12] = min(100.0, math.sqrt(max(0.0, squares / count - mean * mean)) / mean)
+    out[11] = f.gap_mean_3
+    out[12] = f.gap_cov
     if longer > 0:
         out[13] = (longer - soon) / longer
         out[14] = (longer - later) / longer
@@ -102,68 +94,69 @@ def write_gaps(st: ClusterState, function: int, age_us: int, out: NDArray[np.flo
 
 
 @outer
-def observe(
-    st: ClusterState,
-    functions: NDArray[np.float32],
-    nodes: NDArray[np.float32],
-    gpus: NDArray[np.float32],
-    cluster: NDArray[np.float32],
-) -> None:
-    """Write the observation of the present moment; rows beyond the world's own stay as they are.
+def observe(handles: NDArray[np.int64], out: NDArray[np.float32], functions: int, nodes: int, gpus: int) -> None:
+    """Write the observation of the present moment.
 
     Args:
-        st: the state, made with ``features``.
-        functions: at least (F, 36).
-        nodes: at least (N, 6).
-        gpus: at least (G, 4).
-        cluster: (1, 14).
+        handles: of a state made with ``features``.
+        out: zeros; receives ``functions`` rows of 36 columns, ``nodes`` of 6, ``gpus`` of 4 and one of 14, one after
+            the other; rows beyond the world's own stay zero.
+        functions: rows that ``out`` has for functions, nodes and GPUs.
+        nodes: see ``functions``.
+        gpus: see ``functions``.
     """
+    st = open_state(handles)
     s = st.cluster[0]
     in_flight = 0
     loading = 0
     price = 0
     for function in range(s.functions):
-        write_function(st, function, functions[function])
+        write_function(st, function, out[FUNCTION_WIDTH * function : FUNCTION_WIDTH * (function + 1)])
         in_flight += st.functions[function].in_flight
         loading += st.functions[function].loading_copies
         price = max(price, st.candidate_density[function])
+    at = FUNCTION_WIDTH * functions
     memory_mb = 0
     busy_mb = 0
     idle_mb = 0
     preload_mb = 0
     for node in range(s.nodes):
         n = st.nodes[node]
-        nodes[node, 0] = n.memory_mb
-        nodes[node, 1] = n.free_mb
-        nodes[node, 2] = n.busy_mb
-        nodes[node, 3] = n.idle_mb
-        nodes[node, 4] = n.preload_mb
-        nodes[node, 5] = n.queue_length
+        out[at + 0] = n.memory_mb
+        out[at + 1] = n.free_mb
+        out[at + 2] = n.busy_mb
+        out[at + 3] = n.idle_mb
+        out[at + 4] = n.preload_mb
+        out[at + 5] = n.queue_length
         memory_mb += n.memory_mb
         busy_mb += n.busy_mb
         idle_mb += n.idle_mb
         preload_mb += n.preload_mb
+        at += NODE_WIDTH
+    at = FUNCTION_WIDTH * functions + NODE_WIDTH * nodes
     gpu_memory_mb = 0
     gpu_free_mb = 0
     for gpu in range(s.gpus):
         g = st.gpus[gpu]
-        gpus[gpu, 0] = g.memory_mb
-        gpus[gpu, 1] = g.free_mb
-        gpus[gpu, 2] = g.containers
-        gpus[gpu, 3] = g.node
+        out[at + 0] = g.memory_mb
+        out[at + 1] = g.free_mb
+        out[at + 2] = g.containers
+        out[at + 3] = g.node
         gpu_memory_mb += g.memory_mb
         gpu_free_mb += g.free_mb
-    cluster[0, 0] = s.now_us * 1e-6
-    cluster[0, 1] = ((s.now_us + s.clock_us) % 86_400_000_000) * 1e-6
-    cluster[0, 2] = memory_mb
-    cluster[0, 3] = busy_mb
-    cluster[0, 4] = idle_mb
-    cluster[0, 5] = preload_mb
-    cluster[0, 6] = s.demand_mb
-    cluster[0, 7] = min(1e6, idle_mb / s.demand_mb)
-    cluster[0, 8] = gpu_memory_mb
-    cluster[0, 9] = gpu_free_mb
-    cluster[0, 10] = in_flight
-    cluster[0, 11] = s.queued
-    cluster[0, 12] = loading
-    cluster[0, 13] = min(1e6, price * _ONE * 1e-6)
+        at += GPU_WIDTH
+    at = FUNCTION_WIDTH * functions + NODE_WIDTH * nodes + GPU_WIDTH * gpus
+    out[at + 0] = s.now_us * 1e-6
+    out[at + 1] = ((s.now_us + s.clock_us) % 86_400_000_000) * 1e-6
+    out[at + 2] = memory_mb
+    out[at + 3] = busy_mb
+    out[at + 4] = idle_mb
+    out[at + 5] = preload_mb
+    out[at + 6] = s.demand_mb
+    out[at + 7] = min(1e6, idle_mb / s.demand_mb)
+    out[at + 8] = gpu_memory_mb
+    out[at + 9] = gpu_free_mb
+    out[at + 10] = in_flight
+    out[at + 11] = s.queued
+    out[at + 12] = loading
+    out[at + 13] = min(1e6, price * _ONE * 1e-6)

@@ -104,7 +104,7 @@ def simulate(
     Args:
         world: what happens; ``settings.event_mode`` is set from ``decision``.
         decision: ``event``: the controller asks the kernel at each function's own arrivals and timers; a number: the
-            kernel is asked about all functions every so many seconds.
+            kernel is asked about all functions every so many seconds, from time 0 on.
         record: ``all`` keeps a log row a request, ``none`` only sums and a histogram.
         engine: ``compiled`` or ``reference``.
         progress: called now and then with the share of the window that is done.
@@ -130,12 +130,13 @@ def simulate(
                 if progress:
                     progress(at_us / max(1, world.end_us))
             return
+        # as in the environment: decisions at the multiples of the interval, wherever scoring begins
         at_us = start_us
         while at_us < end_us:
-            at_us = min(at_us + interval_us, end_us)
-            runner.advance_until(at_us)
             if at_us % interval_us == 0:
                 runner.set_priorities(*runner.ask_all())
+            at_us = min((at_us // interval_us + 1) * interval_us, end_us)
+            runner.advance_until(at_us)
             if progress:
                 progress(at_us / max(1, world.end_us))
 

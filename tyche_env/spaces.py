@@ -3,8 +3,8 @@
 An observation is a dictionary of float32 arrays in physical units.  Its tables are ``functions`` (F rows), ``nodes``
 (N), ``gpus`` (G) and ``cluster`` (one row), each flattened row by row into one dimension, since stable-baselines3
 takes anything else for an image; :func:`table` gives the rows back.  One mask a table has 1 where a row is real and 0
-where it is padding.  The columns below are the one list of names: the compiled writer (``observe``), the reference pages of the
-docs and the policies read them.
+where it is padding.  The columns below are the one list of names: the compiled writer (``observe``), the reference
+pages of the docs and the policies read them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-
-DEAD_ZONE = 0.05
-"""Actions within +-0.05 of zero leave a function as it is; the rest of (0, 1] is a priority."""
 
 Observation = dict[str, NDArray[np.float32]]
 

@@ -66,7 +66,7 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("home_position", "home_node", "step", "decision", "gpu_decision")],
         *[(name, np.int32) for name in ("gpu_copies", "loading_copies", "held_copies", "gap_count", "gap_next")],
         # features of observations, kept only where somebody observes
-        *[(name, np.float64) for name in ("rate_1min", "rate_10min", "rate_60min")],
+        *[(name, np.float64) for name in ("rate_1min", "rate_10min", "rate_60min", "gap_mean_3", "gap_cov")],
         # profile
         *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
         # ordinals of draws
@@ -193,6 +193,47 @@ class ClusterState(NamedTuple):
     rewards: NDArray[np.float64]
     order: NDArray[np.int64]
     order_key: NDArray[np.int64]
+
+
+FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
+    "cluster": (CLUSTER_DTYPE, 1),
+    "functions": (FUNCTION_DTYPE, 1),
+    "nodes": (NODE_DTYPE, 1),
+    "gpus": (GPU_DTYPE, 1),
+    "containers": (CONTAINER_DTYPE, 1),
+    "residents": (RESIDENT_DTYPE, 1),
+    "waiting": (WAITING_DTYPE, 1),
+    "free_containers": (np.dtype(np.int32), 1),
+    "free_residents": (np.dtype(np.int32), 1),
+    "free_waiting": (np.dtype(np.int32), 1),
+    "windows": (np.dtype(np.int64), 2),
+    "gaps": (np.dtype(np.int64), 2),
+    "idle_bins": (np.dtype(np.int32), 2),
+    "gap_bins": (np.dtype(np.int32), 2),
+    "node_order": (np.dtype(np.int64), 1),
+    "candidate_density": (np.dtype(np.int64), 1),
+    "candidate_function": (np.dtype(np.int32), 1),
+    "wide": (np.dtype(np.int32), 1),
+    "lost": (np.dtype(np.int32), 1),
+    "freed": (np.dtype(np.int32), 1),
+    "commands": (COMMAND_DTYPE, 1),
+    "timers": (np.dtype(np.int64), 1),
+    "completions": (np.dtype(np.int64), 1),
+    "arrival_us": (np.dtype(np.int64), 1),
+    "arrival_function": (np.dtype(np.int32), 1),
+    "arrival_duration_us": (np.dtype(np.int64), 1),
+    "own_arrival_us": (np.dtype(np.int64), 1),
+    "own_first": (np.dtype(np.int64), 1),
+    "tables": (np.dtype(np.int64), 2),
+    "log": (LOG_DTYPE, 1),
+    "totals": (TOTALS_DTYPE, 1),
+    "latency_bins": (np.dtype(np.int64), 1),
+    "pending": (PENDING_DTYPE, 1),
+    "rewards": (np.dtype(np.float64), 1),
+    "order": (np.dtype(np.int64), 1),
+    "order_key": (np.dtype(np.int64), 1),
+}
+"""Type and dimensions of every table of :class:`ClusterState`, in its order."""
 
 
 def _pool_sizes(world: World) -> tuple[int, int]:

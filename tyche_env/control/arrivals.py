@@ -57,6 +57,7 @@ def record_features(st: ClusterState, function: int) -> None:
         st.gaps[function, row.gap_next] = gap_us
         row.gap_next = (row.gap_next + 1) % GAPS
         row.gap_count = min(GAPS, row.gap_count + 1)
+        summarize_gaps(st, function)
         gap_s = gap_us * 1e-6
         row.rate_1min *= math.exp(-gap_s / 60.0)
         row.rate_10min *= math.exp(-gap_s / 600.0)
@@ -64,6 +65,28 @@ def record_features(st: ClusterState, function: int) -> None:
     row.rate_1min += 1.0 / 60.0
     row.rate_10min += 1.0 / 600.0
     row.rate_60min += 1.0 / 3600.0
+
+
+@inner
+def summarize_gaps(st: ClusterState, function: int) -> None:
+    """Mean of the last three gaps, and coefficient of variation of all that are kept."""
+    row = st.functions[function]
+    count = row.gap_count
+    total = 0.0
+    squares = 0.0
+    for k in range(count):
+        gap_s = st.gaps[function, k] * 1e-6
+        total += gap_s
+        squares += gap_s * gap_s
+    take = min(3, count)
+    recent = 0.0
+    for k in range(1, take + 1):
+        recent += st.gaps[function, (row.gap_next - k + GAPS) % GAPS] * 1e-6
+    row.gap_mean_3 = recent / take
+    mean = total / count
+    row.gap_cov = 0.0
+    if mean > 0.0:
+        row.gap_cov = min(100.0, math.sqrt(max(0.0, squares / count - mean * mean)) / mean)
 
 
 @inner

@@ -21,6 +21,7 @@ from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_SETTINGS: Any = config
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = ("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/log.py", "state.py", "observe.py")
 
@@ -33,7 +34,7 @@ OUTER: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy"}
 @cache
 def cache_folder() -> Path:
     """Where kernels compiled from the present sources are kept: a user cache folder, or ``TYCHE_CACHE_DIR``."""
-    digest = hashlib.sha256(f"{numba.__version__} {config.BOUNDSCHECK}".encode())
+    digest = hashlib.sha256(f"{numba.__version__} {_SETTINGS.BOUNDSCHECK}".encode())
     for pattern in _SOURCES:
         for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.name.encode())
@@ -56,12 +57,12 @@ def inner(function: F) -> F:
 
 def outer(function: F) -> F:
     """Compile a function that Python calls; its machine code is cached across processes."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_folder())
+    before = _SETTINGS.CACHE_DIR
+    _SETTINGS.CACHE_DIR = str(cache_folder())
     try:
         return cast(F, numba.njit(**OUTER)(function))
     finally:
-        config.CACHE_DIR = before
+        _SETTINGS.CACHE_DIR = before
 
 
 def is_compiled() -> bool:

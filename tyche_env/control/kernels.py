@@ -7,6 +7,8 @@ events, interval mode calls it for all functions.  The rules themselves are smal
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,8 @@ from tyche_env.tables import ONE_Q20
 from tyche_env.world import Kernel
 
 NO_TIMER = -1
+DEAD_ZONE = 0.05
+"""Actions within +-0.05 of zero leave a function as it is; above, the rest of (0, 1] is a priority."""
 _SECOND_US = 1_000_000
 _MINUTE_US = 60_000_000
 _COUNT_LIMIT = 64
@@ -62,9 +66,9 @@ def histogram(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
     age_bin = age_us // BIN_US
     if age_bin >= BINS:
         return OFFLOAD, 0, NO_TIMER
-    survivors = row.gap_oob
-    for b in range(age_bin, BINS):
-        survivors += st.gap_bins[function, b]
+    survivors = row.gap_oob + row.gap_total
+    for b in range(age_bin):
+        survivors -= st.gap_bins[function, b]
     if survivors == 0:
         return OFFLOAD, 0, NO_TIMER
     hits = np.int64(st.gap_bins[function, age_bin])
@@ -176,3 +180,32 @@ def decide_rows(
             answer, p, _ = censored(tables, count[f], since_first_us[f], age_us[f])
         decision[f] = answer
         priority[f] = p
+
+
+@outer
+def read_action(action: NDArray[np.float32], decision: NDArray[np.int8], priority: NDArray[np.int64]) -> bool:
+    """What an action means to the decision core (``docs/engine.md``, 6, priorities set).
+
+    Args:
+        action: at least (F, 2) in [-1, 1].
+        decision: (F, 2), receives LEAVE, HOLD or OFFLOAD.
+        priority: (F, 2), receives priorities in 2^-20.
+
+    Returns:
+        Whether every value was finite.
+    """
+    finite = True
+    for f in range(len(decision)):
+        for k in range(2):
+            a = np.float64(action[f, k])
+            if not math.isfinite(a):
+                finite = False
+                a = 0.0
+            decision[f, k] = LEAVE
+            priority[f, k] = 0
+            if a > DEAD_ZONE:
+                decision[f, k] = HOLD
+                priority[f, k] = np.int64(min(1.0, (a - DEAD_ZONE) / (1.0 - DEAD_ZONE)) * ONE_Q20)
+            elif a < -DEAD_ZONE:
+                decision[f, k] = OFFLOAD
+    return finite

@@ -45,6 +45,11 @@ class SimulatedBackend:
         """The engine's tables."""
         return self.engine.state
 
+    @property
+    def handles(self) -> NDArray[np.int64]:
+        """Addresses of the engine's tables."""
+        return self.engine.handles
+
     def reset(self, world: World) -> None:
         """Begin at time 0 of a world."""
         self._engine = CompiledEngine(world, features=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, decide, handle, pack_all
 from tyche_env.control.draws import stage_us
+from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.kernels import ask
 from tyche_env.control.ledger import (
     ABSENT,
@@ -49,6 +50,8 @@ from tyche_env.observe import observe
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, World
 
+Handles = NDArray[np.int64]
+
 DONE, GROW, OVERFLOW = 0, 1, 2
 """Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
 _TIMER_MARGIN = 8
@@ -75,6 +78,8 @@ def push_completion(st: ClusterState, key: int) -> None:
 def latency_bin(value: int) -> int:
     """Bin of the streaming histogram: exact below 128 us, then 128 bins an octave."""
     octave = 0
+    if value >= 1 << 20:
+        octave = 12
     while (value >> octave) >= 256:
         octave += 1
     if value < 128:
@@ -120,7 +125,9 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
     end_us = inference_start_us + inference
     push_completion(st, key_of(end_us, FINISH, order.container))
 
-    if inference_start_us <= until_us:
+    if s.features == 0:
+        pass
+    elif inference_start_us <= until_us:
         st.rewards[function] -= (inference_start_us - arrival_us) * 1e-6
     else:
         p = st.pending[s.pending_count]
@@ -128,26 +135,6 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
         p.latency_us = inference_start_us - arrival_us
         p.function = function
         s.pending_count += 1
-
-    if arrival_us >= s.score_from_us:
-        t = st.totals[function]
-        t.requests += 1
-        t.queue_us += s.now_us - arrival_us
-        t.scheduling_us += order.delay_us
-        t.warming_loading_us += loading
-        t.end_to_end_us += end_us - arrival_us
-        t.kept += order.kept
-        if kind == GPU:
-            t.gpu += 1
-        elif kind == MEMORY:
-            t.memory += 1
-        elif kind == MET_LOAD:
-            t.loading += 1
-        elif kind == WARM:
-            t.warm += 1
-        else:
-            t.cold += 1
-        st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(end_us - arrival_us))] += 1
 
     if s.record != 0:
         row = st.log[s.log_count]
@@ -169,6 +156,25 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
         row.kept = order.kept
         row.on_gpu = order.on_gpu
         row.status = 0
+    elif arrival_us >= s.score_from_us:
+        t = st.totals[function]
+        t.requests += 1
+        t.queue_us += s.now_us - arrival_us
+        t.scheduling_us += order.delay_us
+        t.warming_loading_us += loading
+        t.end_to_end_us += end_us - arrival_us
+        t.kept += order.kept
+        if kind == GPU:
+            t.gpu += 1
+        elif kind == MEMORY:
+            t.memory += 1
+        elif kind == MET_LOAD:
+            t.loading += 1
+        elif kind == WARM:
+            t.warm += 1
+        else:
+            t.cold += 1
+        st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(end_us - arrival_us))] += 1
 
 
 @inner
@@ -293,8 +299,9 @@ def run_until(st: ClusterState, until_us: int, drain: bool) -> int:
 
 
 @outer
-def begin(st: ClusterState) -> None:
+def begin(handles: Handles) -> None:
     """Time 0: in event mode the policy is asked once about every function."""
+    st = open_state(handles)
     s = st.cluster[0]
     if s.event_mode != 0 and s.preloads != 0:
         for function in range(s.functions):
@@ -302,8 +309,9 @@ def begin(st: ClusterState) -> None:
 
 
 @outer
-def advance(st: ClusterState, until_us: int, drain: bool) -> int:
+def advance(handles: Handles, until_us: int, drain: bool) -> int:
     """Run the loop, then collect the rewards that fell due; returns why it stopped."""
+    st = open_state(handles)
     code = run_until(st, until_us, drain)
     if code == DONE:
         collect_rewards(st, st.cluster[0].now_us if drain else until_us)
@@ -311,8 +319,9 @@ def advance(st: ClusterState, until_us: int, drain: bool) -> int:
 
 
 @outer
-def apply_priorities(st: ClusterState, decision: NDArray[np.int8], priority: NDArray[np.int64], until_us: int) -> int:
+def apply_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDArray[np.int64], until_us: int) -> int:
     """Take new decisions for all functions and act on them at once."""
+    st = open_state(handles)
     s = st.cluster[0]
     for function in range(s.functions):
         f = st.functions[function]
@@ -336,8 +345,9 @@ def apply_priorities(st: ClusterState, decision: NDArray[np.int8], priority: NDA
 
 
 @outer
-def ask_everything(st: ClusterState, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+def ask_everything(handles: Handles, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
     """The kernel's present answer for every function, written into both columns."""
+    st = open_state(handles)
     for function in range(st.cluster[0].functions):
         answer, p, _ = ask(st, function)
         decision[function, 0] = answer
@@ -368,7 +378,8 @@ class CompiledEngine:
     def __init__(self, world: World, record: bool = True, features: bool = False) -> None:
         self.world = world.validate()
         self.state: ClusterState = new_state(world, record, features)
-        begin(self.state)
+        self.handles: Handles = handles_of(self.state)
+        begin(self.handles)
 
     @property
     def now_us(self) -> int:
@@ -390,13 +401,13 @@ class CompiledEngine:
 
     def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
         """Decisions and priorities (2^-20) of all functions, (F, 2): container memory and GPU."""
-        self._check(apply_priorities(self.state, decision, priority, self.now_us))
+        self._check(apply_priorities(self.handles, decision, priority, self.now_us))
 
     def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`."""
         decision = np.zeros((self.world.function_count, 2), np.int8)
         priority = np.zeros((self.world.function_count, 2), np.int64)
-        ask_everything(self.state, decision, priority)
+        ask_everything(self.handles, decision, priority)
         return decision, priority
 
     def counters(self) -> dict[str, int]:
@@ -409,7 +420,7 @@ class CompiledEngine:
         return {name: nodes[f"{name}_mb"] * now - nodes[f"{name}_weighted"] for name in INTEGRALS}
 
     def _run(self, until_us: int, drain: bool) -> None:
-        while (code := advance(self.state, until_us, drain)) == GROW:
+        while (code := advance(self.handles, until_us, drain)) == GROW:
             self._grow()
         self._check(code)
 
@@ -418,6 +429,7 @@ class CompiledEngine:
         names = ("timers", "completions", "waiting", "free_waiting")
         tables = {name: getattr(self.state, name) for name in names}
         self.state = self.state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
+        self.handles = handles_of(self.state)
 
     @staticmethod
     def _check(code: int) -> None:
@@ -442,6 +454,5 @@ def compile_all() -> None:
     )
     engine = CompiledEngine(world, features=True)
     engine.set_priorities(*engine.ask_all())
-    functions, nodes, gpus, cluster = (np.zeros((1, 64), np.float32) for _ in range(4))
-    observe(engine.state, functions, nodes, gpus, cluster)
+    observe(engine.handles, np.zeros(64, np.float32), 1, 1, 1)
     engine.drain()
