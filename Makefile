@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-RUN ?= --scenario small
+RUN ?= --scenario small --policy none --policy lru --policy tyche --policy oracle --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 

@@ -7,9 +7,10 @@ that requests then wait for their inference.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -70,15 +71,18 @@ class PreloadEnv(gym.Env[Any, Any]):
         self.scenario = as_scenario(scenario)
         if mode is not None:
             self.scenario = self.scenario.with_(mode=mode)
+        if prewarm is not None:
+            self.scenario = self.scenario.with_(**{"prewarm.policy": prewarm})
+        if split not in get_args(SplitName):
+            raise PreloadEnvError(f"split {split!r}: there are {', '.join(get_args(SplitName))}")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise PreloadEnvError(f"render_mode {render_mode!r}: there are ansi and rgb_array")
         self.render_mode = render_mode
         self.split: SplitName = split
-        self.prewarm: PrewarmName | None = prewarm
         interval_s = self.scenario.decision_interval_s if decision_interval_s is None else decision_interval_s
-        self._interval_us = round(interval_s * 1_000_000)
-        if self._interval_us <= 0:
+        if not 1e-6 <= interval_s < math.inf:
             raise PreloadEnvError(f"decision_interval_s: needs a positive number of seconds, got {interval_s}")
+        self._interval_us = round(interval_s * 1_000_000)
         self._windows = self.scenario.windows(split)
         largest = max(len(window.functions) for window in self._windows)
         self.max_functions = largest if max_functions is None else max_functions
@@ -128,17 +132,15 @@ class PreloadEnv(gym.Env[Any, Any]):
             raise PreloadEnvError(f"reset options: unknown {', '.join(map(repr, options))}; there is 'window'")
         if window is None:
             window = int(self.np_random.integers(len(self._windows)))
-        if not 0 <= window < len(self._windows):
+        if not isinstance(window, int | np.integer) or not 0 <= window < len(self._windows):
             raise PreloadEnvError(
-                f"reset options: split {self.split} has windows 0 to {len(self._windows) - 1}, there is no {window}"
+                f"reset options: split {self.split} has windows 0 to {len(self._windows) - 1}, there is no {window!r}"
             )
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        self._world = self.scenario.world(
-            self.split, window, world_seed, Kernel.LRU, event_mode=False, prewarm=self.prewarm
-        )
-        self.backend.capabilities.require(self._world)
-        self.backend.reset(self._world)
-        self.window, self.world_seed = window, world_seed
+        world = self.scenario.world(self.split, int(window), world_seed, Kernel.LRU, event_mode=False)
+        self.backend.capabilities.require(world)
+        self.backend.reset(world)
+        self._world, self.window, self.world_seed = world, int(window), world_seed
         self._now_us = 0
         self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
         self._scored_from: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
@@ -146,17 +148,15 @@ class PreloadEnv(gym.Env[Any, Any]):
         if self._rent:
             self._before = self.backend.counters(), self.backend.integrals()
         self._note_score_start()
-        self._decision = np.zeros((self._world.function_count, 2), np.int8)
-        self._priority = np.zeros((self._world.function_count, 2), np.int64)
-        present = {"functions": self._world.function_count, "nodes": self._world.node_count, "gpus": self._gpus}
+        self._decision = np.zeros((world.function_count, 2), np.int8)
+        self._priority = np.zeros((world.function_count, 2), np.int64)
+        present = {"functions": world.function_count, "nodes": world.node_count, "gpus": self._gpus}
         self._masks = {
             f"{name}_mask": (np.arange(self._rows[name]) < count).astype(np.float32) for name, count in present.items()
         }
-        return self._observe(), self._info(np.zeros(self._world.function_count), None)
+        return self._observe(), self._info(np.zeros(world.function_count), None)
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Apply one action and let one decision interval pass.
 
         Raises:
@@ -173,11 +173,13 @@ class PreloadEnv(gym.Env[Any, Any]):
         self.backend.set_priorities(self._decision, self._priority)
         waited_s = self._advance(min(self._now_us + self._interval_us, world.end_us))
         truncated = self._now_us >= world.end_us
+        # of the end of the window, not of the drained cluster after it
+        observation = self._observe()
         if truncated:
             self._at_end = self.backend.counters(), self.backend.integrals()
             waited_s = waited_s + self.backend.drain().waited_s
         terms = self._terms(waited_s)
-        return self._observe(), sum(terms.values()), False, truncated, self._info(waited_s, terms)
+        return observation, sum(terms.values()), False, truncated, self._info(waited_s, terms)
 
     def result(self) -> Result:
         """What the episode measured over its scored window, once it is over (see ``tyche_env.simulate``).

@@ -54,7 +54,8 @@ def predict_rows(kernel: Kernel, observation: Observation, settings: Settings | 
     if kernel == Kernel.HISTOGRAM:
         share = rows[:, column("functions", "histogram_60s")]
         priority = np.rint(share.astype(np.float64) * ONE_Q20).astype(np.int64)
-        decision[count > 0] = np.where(share[count > 0] > 0, Decision.HOLD, Decision.OFFLOAD)
+        outlived = (share == 0) & (rows[:, column("functions", "survival")] == 0)
+        decision[count > 0] = np.where(outlived[count > 0], Decision.OFFLOAD, Decision.HOLD)
     return actions_of(decision, priority)
 
 

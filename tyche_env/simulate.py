@@ -7,6 +7,7 @@ result.totals["warming_loading_us"].sum() / result.totals["requests"].sum()
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,9 +114,9 @@ def simulate(
         WorldError: the world cannot be run, or the interval is not positive.
     """
     event_mode = decision == "event"
-    interval_us = 0 if decision == "event" else round(decision * 1_000_000)
-    if not event_mode and interval_us <= 0:
+    if not event_mode and not (isinstance(decision, int | float) and 1e-6 <= decision < math.inf):
         raise WorldError(f"decision: needs 'event' or a positive number of seconds, got {decision!r}")
+    interval_us = 0 if isinstance(decision, str) else round(decision * 1_000_000)
     if event_mode != world.settings.event_mode:
         world = world.with_settings(event_mode=event_mode)
     runner = new_engine(world, engine, record == "all")

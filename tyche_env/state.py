@@ -331,7 +331,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         candidate_density=np.zeros(functions, np.int64),
         candidate_function=by_home,
         wide=np.zeros(functions, np.int32),
-        lost=np.zeros(residents + 1, np.int32),
+        lost=np.zeros(residents + settings.copies * functions + 1, np.int32),
         freed=np.zeros(residents + containers + 1, np.int32),
         commands=np.zeros(6 * (residents + containers) + 64, COMMAND_DTYPE),
         timers=np.zeros(8 * (functions + containers) + 1024, np.int64),

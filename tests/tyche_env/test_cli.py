@@ -26,8 +26,11 @@ def in_fresh_python(code: str) -> str:
 
 
 def heavy_modules_after(code: str) -> set[str]:
-    """Which of the heavy modules a piece of Python has imported."""
-    heavy = "{'gymnasium', 'numba', 'numpy', 'pandas', 'pyarrow', 'pydantic', 'scipy', 'stable_baselines3', 'torch'}"
+    """Which of the heavy modules a piece of Python has imported.
+
+    Not among them: gymnasium and its numpy, since importing the package registers the environment.
+    """
+    heavy = "{'numba', 'pandas', 'pyarrow', 'pydantic', 'scipy', 'stable_baselines3', 'torch'}"
     output = in_fresh_python(f"{code}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))")
     return set(yaml.safe_load(output.splitlines()[-1]))
 

@@ -60,6 +60,7 @@ from tyche_env.control.queue import (
     LOADED,
     NO_KEY,
     OFFLOADED,
+    PRIORITIES,
     TIMER,
 )
 from tyche_env.control.queue import PREWARM as PREWARM_TIMER
@@ -340,6 +341,88 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
             at = st.residents[at].function_next
 
 
+# -- interval mode -----------------------------------------------------------------------------------------------------
+
+
+@inner
+def comes_before(st: ClusterState, a: int, b: int) -> bool:
+    """Whether a is served before b: the greater key first, the lower index among equals."""
+    return st.order_key[a] > st.order_key[b] or (st.order_key[a] == st.order_key[b] and a < b)
+
+
+@inner
+def sort_order(st: ClusterState, count: int) -> None:
+    """Heap-sort the first ``count`` functions of ``order`` in place; ``order_key`` holds each function's density."""
+    end = count
+    root = count // 2
+    while end > 1:
+        if root > 0:
+            root -= 1
+        else:
+            end -= 1
+            held = st.order[0]
+            st.order[0] = st.order[end]
+            st.order[end] = held
+        at = root
+        child = 2 * at + 1
+        while child < end:
+            if child + 1 < end and comes_before(st, st.order[child], st.order[child + 1]):
+                child += 1
+            if not comes_before(st, st.order[at], st.order[child]):
+                break
+            held = st.order[at]
+            st.order[at] = st.order[child]
+            st.order[child] = held
+            at = child
+            child = 2 * at + 1
+
+
+@inner
+def prepare_pack(st: ClusterState) -> None:
+    """All decisions are new: off-load, and list what to place, densest first (``docs/engine.md``, 6)."""
+    s = st.cluster[0]
+    count = 0
+    for function in range(s.functions):
+        row = st.functions[function]
+        if row.decision == OFFLOAD:
+            drop_idle(st, function)
+        elif row.gpu_decision == OFFLOAD:
+            at = row.resident_head
+            while at >= 0:
+                r = st.residents[at]
+                if r.gpu_state == HELD and r.state == HELD and st.containers[r.container].state == IDLE:
+                    demote(st, at)
+                at = r.function_next
+        st.order_key[function] = st.candidate_density[row.slot]
+        if st.order_key[function] > 0:
+            st.order[count] = function
+            count += 1
+    sort_order(st, count)
+    for at in range(count):
+        function = st.order[at]
+        for _ in range(copies(st, function), s.copies):
+            note_lost(st, function)
+
+
+@inner
+def try_gpus(st: ClusterState) -> None:
+    """Bring held models onto their GPUs, densest first."""
+    s = st.cluster[0]
+    count = 0
+    for function in range(s.functions):
+        row = st.functions[function]
+        st.order_key[function] = gpu_density(st, function)
+        if row.gpu_decision == HOLD and row.residents > 0 and st.order_key[function] > 0:
+            st.order[count] = function
+            count += 1
+    sort_order(st, count)
+    for at in range(count):
+        resident = st.functions[st.order[at]].resident_head
+        while resident >= 0:
+            gpu_try(st, resident)
+            resident = st.residents[resident].function_next
+
+
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
@@ -412,7 +495,8 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
     Args:
         st: the state; ``cluster.now_us`` is the time of the event.
         kind: of ``control.queue``.
-        entity: function (arrival, timers), container (finish, created, expiry) or resident slot (loaded, off-loaded).
+        entity: function (arrival, timers), container (finish, created, expiry), resident slot (loaded, off-loaded), or
+            nothing (priorities set).
         request: row of the arrival table, for an arrival.
     """
     s = st.cluster[0]
@@ -465,6 +549,8 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         decide(st, entity)
         to_apply = entity
         gpu_step = True
+    elif kind == PRIORITIES:
+        prepare_pack(st)
     elif kind == PREWARM_TIMER:
         # not if the function has a container already, nor where requests would have to wait for it
         row = st.functions[entity]
@@ -496,83 +582,5 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         if to_fill >= 0:
             fill(st, to_fill)
         place_wanted(st, to_apply, gpu_step)
-
-
-# -- interval mode -----------------------------------------------------------------------------------------------------
-
-
-@inner
-def comes_before(st: ClusterState, a: int, b: int) -> bool:
-    """Whether a is served before b: the greater key first, the lower index among equals."""
-    return st.order_key[a] > st.order_key[b] or (st.order_key[a] == st.order_key[b] and a < b)
-
-
-@inner
-def sort_order(st: ClusterState, count: int) -> None:
-    """Heap-sort the first ``count`` functions of ``order`` in place; ``order_key`` holds each function's density."""
-    end = count
-    root = count // 2
-    while end > 1:
-        if root > 0:
-            root -= 1
-        else:
-            end -= 1
-            held = st.order[0]
-            st.order[0] = st.order[end]
-            st.order[end] = held
-        at = root
-        child = 2 * at + 1
-        while child < end:
-            if child + 1 < end and comes_before(st, st.order[child], st.order[child + 1]):
-                child += 1
-            if not comes_before(st, st.order[at], st.order[child]):
-                break
-            held = st.order[at]
-            st.order[at] = st.order[child]
-            st.order[child] = held
-            at = child
-            child = 2 * at + 1
-
-
-@inner
-def pack_all(st: ClusterState) -> None:
-    """All decisions are new: off-load, place by density, bring models onto GPUs (``docs/engine.md``, 6)."""
-    s = st.cluster[0]
-    for function in range(s.functions):
-        row = st.functions[function]
-        if row.decision == OFFLOAD:
-            drop_idle(st, function)
-        elif row.gpu_decision == OFFLOAD:
-            at = row.resident_head
-            while at >= 0:
-                r = st.residents[at]
-                if r.gpu_state == HELD and r.state == HELD and st.containers[r.container].state == IDLE:
-                    demote(st, at)
-                at = r.function_next
-    count = 0
-    for function in range(s.functions):
-        st.order_key[function] = st.candidate_density[st.functions[function].slot]
-        if st.order_key[function] > 0:
-            st.order[count] = function
-            count += 1
-    sort_order(st, count)
-    for at in range(count):
-        function = st.order[at]
-        while copies(st, function) < s.copies:
-            if not place(st, function):
-                break
-    if s.gpus == 0:
-        return
-    count = 0
-    for function in range(s.functions):
-        row = st.functions[function]
-        st.order_key[function] = gpu_density(st, function)
-        if row.gpu_decision == HOLD and row.residents > 0 and st.order_key[function] > 0:
-            st.order[count] = function
-            count += 1
-    sort_order(st, count)
-    for at in range(count):
-        resident = st.functions[st.order[at]].resident_head
-        while resident >= 0:
-            gpu_try(st, resident)
-            resident = st.residents[resident].function_next
+        if kind == PRIORITIES and s.gpus > 0:
+            try_gpus(st)

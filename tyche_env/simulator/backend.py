@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.backend import BackendError, Capabilities, Events
+from tyche_env.control.handles import handles_of
 from tyche_env.simulator import warm_up
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.state import ClusterState
@@ -21,6 +22,12 @@ class SimulatedBackend:
         warm_up()
         self._engine: CompiledEngine | None = None
         self._seen = 0
+
+    def __setstate__(self, content: dict[str, Any]) -> None:
+        # a copy, or one that comes from another process, has its tables elsewhere in memory
+        self.__dict__.update(content)
+        if self._engine is not None:
+            self._engine.handles = handles_of(self._engine.state)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner, outer
-from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, decide, handle, pack_all
+from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, decide, handle
 from tyche_env.control.draws import stage_us
 from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.kernels import ask
@@ -40,6 +40,7 @@ from tyche_env.control.queue import (
     LOADED,
     NO_KEY,
     OFFLOADED,
+    PRIORITIES,
     TIME_SHIFT,
     key_of,
     pop,
@@ -244,8 +245,11 @@ def collect_rewards(st: ClusterState, until_us: int) -> None:
 
 
 @inner
-def run_until(st: ClusterState, until_us: int, drain: bool) -> int:
-    """Handle every event up to and including a time, or, draining, until every request has finished."""
+def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool) -> int:
+    """Handle every event up to and including a time, or, draining, until every request has finished.
+
+    With new priorities, those are the first event, at the present time.
+    """
     s = st.cluster[0]
     limit = ((until_us + 1) << TIME_SHIFT) - 1
     arrivals = len(st.arrival_us)
@@ -253,24 +257,28 @@ def run_until(st: ClusterState, until_us: int, drain: bool) -> int:
     while True:
         if drain and s.finished == arrivals:
             break
-        arrival_key = NO_KEY
-        if s.next_arrival < arrivals:
-            arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
-        completion_key = st.completions[0] if s.completion_count > 0 else NO_KEY
-        timer_key = st.timers[0] if s.timer_count > 0 else NO_KEY
-        key = min(arrival_key, completion_key, timer_key)
-        if key > limit or key == NO_KEY:
-            break
         if (
             s.timer_count + _TIMER_MARGIN > len(st.timers)
             or s.completion_count + reserve > len(st.completions)
             or (s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting))
         ):
             return GROW
+        arrival_key = NO_KEY
+        if s.next_arrival < arrivals:
+            arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
+        completion_key = st.completions[0] if s.completion_count > 0 else NO_KEY
+        timer_key = st.timers[0] if s.timer_count > 0 else NO_KEY
+        key = min(arrival_key, completion_key, timer_key)
+        if new_priorities:
+            key = key_of(s.now_us, PRIORITIES, 0)
+        elif key > limit or key == NO_KEY:
+            break
         kind = (key >> ENTITY_BITS) & KIND_MASK
         entity = key & ENTITY_MASK
         request = s.next_arrival
-        if arrival_key == key:
+        if new_priorities:
+            new_priorities = False
+        elif arrival_key == key:
             entity = np.int64(st.arrival_function[request])
             s.next_arrival += 1
         elif key == completion_key:
@@ -309,21 +317,20 @@ def begin(handles: Handles) -> None:
 
 
 @outer
-def advance(handles: Handles, until_us: int, drain: bool) -> int:
+def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
     """Run the loop, then collect the rewards that fell due; returns why it stopped."""
     st = open_state(handles)
-    code = run_until(st, until_us, drain)
+    code = run_until(st, until_us, drain, new_priorities)
     if code == DONE:
         collect_rewards(st, st.cluster[0].now_us if drain else until_us)
     return code
 
 
 @outer
-def apply_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDArray[np.int64], until_us: int) -> int:
-    """Take new decisions for all functions and act on them at once."""
+def take_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+    """Write new decisions for all functions into the state; nothing acts on them yet."""
     st = open_state(handles)
-    s = st.cluster[0]
-    for function in range(s.functions):
+    for function in range(st.cluster[0].functions):
         f = st.functions[function]
         f.decision = decision[function, 0]
         f.gpu_decision = decision[function, 1]
@@ -336,12 +343,6 @@ def apply_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDA
         elif f.gpu_decision == HOLD:
             f.gpu_priority = priority[function, 1]
         refresh_candidate(st, function)
-    if s.preloads != 0:
-        pack_all(st)
-        carry_out(st, until_us)
-        s.lost_count = 0
-        s.freed_count = 0
-    return OVERFLOW if s.overflow != 0 else DONE
 
 
 @outer
@@ -401,7 +402,9 @@ class CompiledEngine:
 
     def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
         """Decisions and priorities (2^-20) of all functions, (F, 2): container memory and GPU."""
-        self._check(apply_priorities(self.handles, decision, priority, self.now_us))
+        take_priorities(self.handles, decision, priority)
+        # up to the microsecond before now: what the decisions set off at once waits for the next advance
+        self._run(self.now_us - 1, drain=False, new_priorities=True)
 
     def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`."""
@@ -419,8 +422,8 @@ class CompiledEngine:
         nodes, now = self.state.nodes, self.now_us
         return {name: nodes[f"{name}_mb"] * now - nodes[f"{name}_weighted"] for name in INTEGRALS}
 
-    def _run(self, until_us: int, drain: bool) -> None:
-        while (code := advance(self.handles, until_us, drain)) == GROW:
+    def _run(self, until_us: int, drain: bool, new_priorities: bool = False) -> None:
+        while (code := advance(self.handles, until_us, drain, new_priorities)) == GROW:
             self._grow()
         self._check(code)
 
