@@ -1,0 +1,1 @@
+"""The real backend: OpenWhisk actions in containers that load real models, and a platform of our own to run them."""

@@ -1,0 +1,112 @@
+"""``python -m real_backend.worker``: run the action server of one container."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from real_backend.functions.protocol import FunctionError, load_functions
+from real_backend.worker.manager import Manager, Starter
+from real_backend.worker.memory import Cgroup
+from real_backend.worker.process import Launcher, ZygoteLauncher
+from real_backend.worker.server import ActionServer
+
+# One thread a function, as the profiles assume; and no look at the network for models that are on disk.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and serve until SIGTERM or SIGINT; 2 and one line for a mistake in it."""
+    options = _parser().parse_args(arguments)
+    try:
+        asyncio.run(_serve(options))
+    except (FunctionError, LookupError, OSError) as error:
+        print(f"python -m real_backend.worker: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m real_backend.worker", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one")
+    parser.add_argument(
+        "--functions", default="real_backend.functions.catalogue", help="module or .py file that declares FUNCTIONS"
+    )
+    parser.add_argument("--only", action="append", metavar="NAME", help="offer only these of them; may be repeated")
+    parser.add_argument(
+        "--memory-mb", type=float, help="the container's memory, in 10^6 bytes; by default its cgroup's"
+    )
+    parser.add_argument("--node", default=socket.gethostname(), help="name of the node in every reply")
+    parser.add_argument("--gpu", help="index or UUID of the GPU that functions may use; none by default")
+    parser.add_argument("--weights", help="folder of the made weights (TYCHE_WEIGHTS)")
+    parser.add_argument(
+        "--start",
+        choices=("fresh", "zygote"),
+        default="fresh",
+        help="a fresh interpreter for each function, or a fork of one that has imported its library",
+    )
+    parser.add_argument(
+        "--user-base", type=int, help="run the n-th function as the unprivileged user with this id plus n; needs root"
+    )
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    if options.user_base is not None and (os.geteuid() != 0 or options.start == "zygote"):
+        raise FunctionError("--user-base: needs root, and does not go with --start zygote")
+    reference = options.functions
+    if reference.endswith(".py"):
+        reference = str(Path(reference).resolve())
+    functions = load_functions(reference)
+    users = {} if options.user_base is None else {name: options.user_base + n for n, name in enumerate(functions)}
+    if options.only:
+        unknown = set(options.only) - set(functions)
+        if unknown:
+            raise FunctionError(f"--only {sorted(unknown)[0]}: {reference} has {', '.join(functions)}")
+        functions = {name: functions[name] for name in options.only}
+    gpu_uuid = _gpu_uuid(options.gpu)
+    environment = {**os.environ, **_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": gpu_uuid or ""}
+    if options.weights is not None:
+        environment["TYCHE_WEIGHTS"] = str(Path(options.weights).resolve())
+    starter: Starter
+    if options.start == "zygote":
+        starter = ZygoteLauncher(reference, environment, {name: f.library for name, f in functions.items()})
+    else:
+        starter = Launcher(reference, environment, users)
+    cgroup = Cgroup()
+    memory_mb = options.memory_mb if options.memory_mb is not None else cgroup.limit_mb()
+    server = ActionServer(Manager(functions, starter, memory_mb, cgroup), environment, options.node, gpu_uuid)
+    listening = socket.create_server((options.host, options.port))
+    # Process 1 of a container ignores signals that it has no handler for.
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    host, port = listening.getsockname()[:2]
+    print(f"listening on http://{host}:{port}", file=sys.stderr, flush=True)
+    await server.serve(listening, stop)
+
+
+def _gpu_uuid(which: str | None) -> str | None:
+    if which is None:
+        return None
+    from real_backend.telemetry import Telemetry
+
+    with Telemetry() as telemetry:
+        return telemetry.read().find(which).uuid
+
+
+if __name__ == "__main__":
+    sys.exit(main())

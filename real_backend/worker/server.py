@@ -1,0 +1,172 @@
+"""OpenWhisk's container protocol over HTTP: ``/init`` once, then ``/run`` for each activation.
+
+HTTP is parsed by h11 and each reply is one write; a web framework would double the start-up time and the memory of
+every container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import h11
+
+from real_backend.worker.manager import Manager
+from real_backend.worker.messages import ActionError, Run, Settings
+
+SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+_LARGEST_BODY = 64 << 20
+_CHUNK = 1 << 16
+
+
+@dataclass(slots=True)
+class ActionServer:
+    """Answers ``/init`` and ``/run``.
+
+    Attributes:
+        manager: carries invocations out.
+        environment: of the functions' processes; ``/init`` adds to it.
+        node: name of the node; ``/init`` may change it.
+        gpu_uuid: the GPU that its functions use; None without one.
+        boot_id: made anew with each start, so that a reply tells whether the container is still the same.
+    """
+
+    manager: Manager
+    environment: dict[str, str]
+    node: str = field(default_factory=socket.gethostname)
+    gpu_uuid: str | None = None
+    boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _settings: Settings | None = None
+
+    async def handle(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Answer one HTTP request with a status and a JSON object."""
+        if path not in ("/init", "/run"):
+            return 404, {"error": f"{path}: not found; there are /init and /run"}
+        if method != "POST":
+            return 405, {"error": f"{method}: not allowed; {path} takes POST"}
+        try:
+            value = json.loads(body)
+            if not isinstance(value, dict):
+                raise ValueError("it must be an object")
+        except ValueError as error:
+            return 400, {"error": f"the body is no JSON object: {error}"}
+        return self._init(value) if path == "/init" else await self._run(value)
+
+    def _init(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if self._settings is not None:
+            return 403, {"error": "Cannot initialize the action more than once."}
+        value = body.get("value")
+        try:
+            if not isinstance(value, dict):
+                raise ActionError("bad_request", "value: must be an object with name, main, code, binary and env")
+            settings = Settings.parse(value.get("code") or "")
+            if settings.function is not None and settings.function not in self.manager.functions:
+                raise ActionError(
+                    "unknown_function",
+                    f"{settings.function}: no such function here; there are {', '.join(self.manager.functions)}",
+                )
+        except ActionError as error:
+            _end_of_activation()
+            return 502, {"error": error.message}
+        self.environment.update({key: str(text) for key, text in (value.get("env") or {}).items()})
+        self._settings = settings
+        self.node = settings.node or self.node
+        return 200, {"ok": True, **self._common()}
+
+    async def _run(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if self._settings is None:
+            return 500, {"error": "the action is not initialized yet"}
+        try:
+            run = Run.parse(body.get("value", {}), self._settings)
+            reply = {"ok": True, **await self.manager.run(run, _seconds_left(body.get("deadline")))}
+        except ActionError as error:
+            # An object with `error` is what OpenWhisk takes for an application error.
+            reply = {"ok": False, "error": error.as_dict()}
+        _end_of_activation()
+        return 200, {**reply, **self._common()}
+
+    def _common(self) -> dict[str, Any]:
+        return {"boot_id": self.boot_id, "node": self.node, "gpu_uuid": self.gpu_uuid, **self.manager.snapshot()}
+
+    async def serve(self, listening: socket.socket, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then kill all functions."""
+        server = await asyncio.start_server(self._connection, sock=listening)
+        await stop.wait()
+        server.close()
+        await self.manager.close()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # asyncio sets TCP_NODELAY itself.
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            connection = h11.Connection(h11.SERVER)
+            try:
+                while await self._exchange(connection, reader, writer):
+                    connection.start_next_cycle()
+            except h11.RemoteProtocolError as error:
+                if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                    await _send(connection, writer, error.error_status_hint, {"error": str(error)})
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _exchange(
+        self, connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; say whether the connection can carry another."""
+        request: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                if connection.they_are_waiting_for_100_continue:
+                    writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+                connection.receive_data(await reader.read(_CHUNK))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > _LARGEST_BODY:
+                    await _send(connection, writer, 413, {"error": f"the body is over {_LARGEST_BODY >> 20} MiB"})
+                    return False
+            elif isinstance(event, h11.EndOfMessage):
+                break
+            else:
+                return False
+        assert request is not None
+        path = request.target.decode("ascii", "replace").partition("?")[0]
+        status, reply = await self.handle(request.method.decode("ascii"), path, bytes(body))
+        await _send(connection, writer, status, reply)
+        return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+
+async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:
+    data = json.dumps(reply).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
+    events = (h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage())
+    writer.write(b"".join(connection.send(event) or b"" for event in events))
+    await writer.drain()
+
+
+def _seconds_left(deadline: Any) -> float | None:
+    """Seconds until OpenWhisk's deadline, which is in epoch milliseconds, as text or number."""
+    if deadline is None:
+        return None
+    try:
+        return float(deadline) / 1e3 - time.time()
+    except (TypeError, ValueError):
+        raise ActionError("bad_request", f"deadline: must be epoch milliseconds, got {deadline!r}") from None
+
+
+def _end_of_activation() -> None:
+    """Tell the platform that the logs of this activation are complete."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(SENTINEL + os.linesep)
+        stream.flush()
