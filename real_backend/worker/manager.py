@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from real_backend.functions.protocol import Function
 from real_backend.worker.memory import Cgroup, peak_mb, proportional_mb, resident_mb
 from real_backend.worker.messages import ActionError, Code, Run
-from real_backend.worker.process import FunctionProcess, ProcessEnded, Stage, now_ns
+from real_backend.worker.process import FunctionProcess, ProcessEndedError, Stage, now_ns
 
 StartType = Literal["gpu", "memory", "loading", "warm"]
 State = Literal["loading", "held", "running"]
@@ -219,7 +219,7 @@ class Manager:
         if self.memory_mb is not None and others + need > self.memory_mb:
             raise ActionError(
                 "out_of_memory",
-                f"{name}: needs {need} MB to load; of the container's {self.memory_mb:.0f} MB its residents hold {others}",
+                f"{name}: needs {need} MB to load; of the container's {self.memory_mb:.0f} MB {others} are held",
             )
         resident = self._residents[name] = _Resident(name)
         self._work(resident, self._bring_up(resident, gpu, begin_ns))
@@ -278,7 +278,7 @@ class Manager:
             return await resident.process.request(message)
         except ActionError as error:
             raise ActionError(error.code, f"{resident.name}: {error.message}") from error
-        except ProcessEnded:
+        except ProcessEndedError:
             raise (resident.doom or self._verdict(resident)) from None
 
     def _kill(self, resident: _Resident, code: Code, why: str) -> None:

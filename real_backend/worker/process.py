@@ -31,7 +31,7 @@ class Stage:
     end_ns: int
 
 
-class ProcessEnded(Exception):
+class ProcessEndedError(Exception):
     """The function's process ended before it answered."""
 
 
@@ -62,10 +62,10 @@ class FunctionProcess:
 
         Raises:
             ActionError: what the function's process reported.
-            ProcessEnded: it ended first.
+            ProcessEndedError: it ended first.
         """
         if self.ended.done():
-            raise ProcessEnded
+            raise ProcessEndedError
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self._writer.write(json.dumps(message).encode() + b"\n")
@@ -104,7 +104,7 @@ class FunctionProcess:
         while self._waiting:
             answer = self._waiting.popleft()
             if not answer.cancelled():
-                answer.set_exception(ProcessEnded())
+                answer.set_exception(ProcessEndedError())
 
 
 @dataclass(frozen=True, slots=True)

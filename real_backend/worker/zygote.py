@@ -75,6 +75,8 @@ def _fork(control: socket.socket, reference: str, order: dict[str, object], fd: 
             control.close()
             serve(socket.socket(fileno=fd), reference, str(order["function"]), int(str(order["begin_ns"])))
             code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
         finally:
             # Not sys.exit: the zygote's exit handlers are not the child's to run.
             os._exit(code)
