@@ -33,6 +33,7 @@ class Routing(IntEnum):
 
     HASH = 0
     RING = 1
+    FEWEST_BUSY = 2
 
 
 class Prewarm(IntEnum):
@@ -40,6 +41,8 @@ class Prewarm(IntEnum):
 
     KEEP_ALIVE = 0
     HISTOGRAM = 1
+    FAASCACHE = 2
+    PAGURUS = 3
 
 
 class Isolation(IntEnum):
@@ -48,6 +51,22 @@ class Isolation(IntEnum):
     NONE = 0
     TENANT = 1
     STRICT = 2
+
+
+class Scope(IntEnum):
+    """Who decides: one controller for the cluster, or each worker for itself."""
+
+    CENTRAL = 0
+    WORKER = 1
+
+
+class Packing(IntEnum):
+    """How functions find containers: packed by density; one empty container each; only their own; the emptiest first."""
+
+    FULL = 0
+    SINGLE = 1
+    OWN = 2
+    WORST = 3
 
 
 class AfterRun(IntEnum):
@@ -69,6 +88,10 @@ class Kernel(IntEnum):
     RANDOM = 5
     ORACLE = 6
     MINUTE_ORACLE = 7
+    NO_TIMERS = 8
+    EWMA = 9
+    EMPIRICAL = 10
+    TABLE = 11
 
 
 class Decision(IntEnum):
@@ -105,6 +128,8 @@ class Settings:
         prewarm: the platform's container policy.
         keep_alive_us: keep-alive of the fixed policy.
         routing: how a node is chosen.
+        scope: who decides.
+        packing: how functions find containers.
         isolation: which functions may share a container.
         after_run_platform: fate of the process after a run when no pre-loader is there.
         after_run_preloader: the same with a pre-loader.
@@ -127,6 +152,8 @@ class Settings:
     prewarm: Prewarm = Prewarm.KEEP_ALIVE
     keep_alive_us: int = 600_000_000
     routing: Routing = Routing.HASH
+    scope: Scope = Scope.CENTRAL
+    packing: Packing = Packing.FULL
     isolation: Isolation = Isolation.NONE
     after_run_platform: AfterRun = AfterRun.DISCARD
     after_run_preloader: AfterRun = AfterRun.KEEP
@@ -228,6 +255,7 @@ class World:
         settings: see :class:`Settings`.
         names: (F,) names of the functions, for tables and logs.
         clock_us: time of the trace's day at time 0.
+        forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE; else empty.
     """
 
     functions: FunctionTable
@@ -242,6 +270,7 @@ class World:
     settings: Settings = field(default_factory=Settings)
     names: tuple[str, ...] = ()
     clock_us: int = 0
+    forecast: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
 
     @property
     def function_count(self) -> int:
@@ -263,9 +292,9 @@ class World:
         return replace(self, settings=replace(self.settings, **changes))
 
     def node_order(self) -> IntArray:
-        """(N,) the nodes in the order of the ring; the identity under hash routing."""
+        """(N,) the nodes in the order of the ring; the identity under other routing."""
         nodes = np.arange(self.node_count, dtype=np.int64)
-        if self.settings.routing == Routing.HASH:
+        if self.settings.routing != Routing.RING:
             return nodes
         keys = [draw_u64(0, Concern.RING, int(n), 0) for n in nodes]
         return np.array(sorted(nodes.tolist(), key=lambda n: (keys[n], n)), dtype=np.int64)
@@ -279,8 +308,8 @@ class World:
         )
 
     def walk_step(self) -> IntArray:
-        """(F,) step of each function's walk: 1 on the ring, else a number coprime to N as OpenWhisk's balancer does."""
-        if self.settings.routing == Routing.RING or self.node_count == 1:
+        """(F,) step of each function's walk: coprime to N under hash routing, as OpenWhisk's balancer does; else 1."""
+        if self.settings.routing != Routing.HASH or self.node_count == 1:
             return np.ones(self.function_count, dtype=np.int64)
         coprimes = [s for s in range(1, self.node_count) if np.gcd(s, self.node_count) == 1]
         picks = [draw_u64(0, Concern.STEP, f, 0) % len(coprimes) for f in range(self.function_count)]
@@ -330,6 +359,10 @@ class World:
             raise WorldError("window: needs 0 <= score_from_us <= end_us < 2^42 (50 days)")
         if np.any(np.diff(self.gpu_node) < 0) or np.any(self.gpu_node >= self.node_count):
             raise WorldError("gpus: gpu_node must ascend and name existing nodes")
+        if self.settings.kernel == Kernel.TABLE and (
+            self.forecast.ndim != 2 or self.forecast.shape[0] != len(table) or self.forecast.shape[1] == 0
+        ):
+            raise WorldError(f"forecast: kernel TABLE needs shape ({len(table)}, minutes), got {self.forecast.shape}")
         if not 1 <= self.settings.window <= 64:
             raise WorldError(f"settings: window must lie in 1..64, got {self.settings.window}")
         if not 1 <= self.settings.copies <= 8:
