@@ -141,28 +141,29 @@ def worlds(draw: st.DrawFn) -> Run:
     return make_run(choose)
 
 
-def random_run(seed: int) -> Run:
+def random_run(seed: int, crowd: bool = False) -> Run:
     """A run whose choices are all independent and equally likely."""
-    return make_run(Random(seed).choice)
+    return make_run(Random(seed).choice, crowd)
 
 
-def make_run(choose: Choose) -> Run:
+def make_run(choose: Choose, crowd: bool = False) -> Run:
     """A run of a small world: 1-6 functions, 1-4 nodes, 0-3 GPUs, up to about a hundred requests.
 
+    A crowd has up to 24 functions, 11 nodes, 7 copies and a thousand requests instead.
     Half of the worlds are about GPUs: every function wants one, transfers are long, and one process's memory is
     another's loss.  A third have little more memory than one container a node, so that requests queue and spread.
     """
-    settings = make_settings(choose)
-    functions = choose((1, 2, 3, 4, 4, 5, 5, 6, 6))
+    settings = make_settings(choose, range(1, 8) if crowd else (1, 2, 3))
+    functions = choose(range(8, 25) if crowd else (1, 2, 3, 4, 4, 5, 5, 6, 6))
     noise, gpu = choose((False, True)), choose((False, True))
     table = FunctionTable.from_rows([function_row(choose, noise, gpu) for _ in range(functions)])
-    nodes = choose((1, 2, 3, 4))
+    nodes = choose(range(1, 12) if crowd else (1, 2, 3, 4))
     largest = int(table.container_mb.max())
     spare = choose(((0, 1, 4), (0, 10, 20), (10, 20, 40)))
     memory = [largest + 100 * choose(spare) for _ in range(nodes)]
     gpus = choose((1, 2, 3) if gpu else (0, 1, 2))
     gpu_node = sorted(choose(range(nodes)) for _ in range(gpus))
-    requests = arrivals(choose, functions)
+    requests = arrivals(choose, functions, range(20, 70) if crowd else (1, 3, 4, 5, 6, 7, 8))
     end_us = requests[-1][0] + choose((1, 5 * SECOND, 20 * MINUTE))
     durations = [choose((0, 100_000, 2 * SECOND)) for _ in requests] if choose((False, False, True)) else []
     world = World(
@@ -206,11 +207,11 @@ def function_row(choose: Choose, noise: bool, gpu: bool) -> dict[str, int]:
     }
 
 
-def arrivals(choose: Choose, functions: int) -> list[tuple[int, int]]:
+def arrivals(choose: Choose, functions: int, trains: Sequence[int]) -> list[tuple[int, int]]:
     """(time, function) of a window: trains of periodic requests, bursts and single ones on a coarse grid."""
     grid = choose((SECOND // 10, SECOND, 3 * SECOND, 10 * SECOND, MINUTE, 2 * MINUTE))
     found = []
-    for _ in range(choose((1, 3, 4, 5, 6, 7, 8))):
+    for _ in range(choose(trains)):
         f = choose(range(functions))
         begin = choose((0, 1, 2, 5, 10, 15, 20, 30, 60, 200))
         period = choose((0, 0, 1, 2, 3, 5, 8))
@@ -219,7 +220,7 @@ def arrivals(choose: Choose, functions: int) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def make_settings(choose: Choose) -> Settings:
+def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     """Settings of every kind."""
     kernel = choose((*Kernel, *list(Kernel)[2:], Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM))
     return Settings(
@@ -237,7 +238,7 @@ def make_settings(choose: Choose) -> Settings:
         after_run_platform=choose(tuple(AfterRun)),
         after_run_preloader=choose((AfterRun.KEEP, *AfterRun)),
         busy_counts=choose((False, True)),
-        copies=choose((1, 2, 3)),
+        copies=choose(copies),
         displace_percent=choose((-1, 0, 10, 10)),
         scheduling_us=choose((0, 3_000)),
         clear_us=choose((0, 2_000)),

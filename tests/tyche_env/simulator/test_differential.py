@@ -10,15 +10,26 @@ from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.reference import ReferenceEngine
 
 RANDOM_WORLDS = 600
+CROWDS = 500
 BATCH = 50
+
+
+def assert_engines_agree(first: int, crowd: bool) -> None:
+    for seed in range(first, first + BATCH):
+        run = random_run(seed, crowd)
+        found = difference(ReferenceEngine(run.world), CompiledEngine(run.world), run)
+        assert found is None, f"random_run({seed}, {crowd}): reference and compiled engine: {found}\n{run}"
 
 
 @pytest.mark.parametrize("first", range(0, RANDOM_WORLDS, BATCH))
 def test_engines_agree_on_random_worlds(first: int) -> None:
-    for seed in range(first, first + BATCH):
-        run = random_run(seed)
-        found = difference(ReferenceEngine(run.world), CompiledEngine(run.world), run)
-        assert found is None, f"random_run({seed}): reference and compiled engine: {found}\n{run}"
+    assert_engines_agree(first, crowd=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, CROWDS, BATCH))
+def test_engines_agree_on_crowded_worlds(first: int) -> None:
+    assert_engines_agree(first, crowd=True)
 
 
 @settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -401,3 +401,18 @@ def test_what_the_histogram_kernel_says(make: MakeEngine, second: int, decision:
     advance(engine, second)
     decisions, priorities = engine.ask_all()
     assert (decisions.tolist(), priorities.tolist()) == ([[decision] * 2], [[priority] * 2])
+
+
+def test_a_queued_request_gives_a_second_copy_its_worth(make: MakeEngine) -> None:
+    # Room for two containers.  0: A runs until 60, B until 10.  1: A is wanted twice, but one request has no rate.
+    # 4: C, which needs the whole node, waits, and A behind it at 5: now A has one, and its second copy has worth.
+    # 10: B's container becomes idle; C still cannot start; A's second copy is loaded there.
+    functions = [function(inference=54), function(), function(container_mb=2000)]
+    arrivals: list[tuple[float, int]] = [(0, 0), (0, 1), (4, 2), (5, 0)]
+    engine = make(a_world(functions, arrivals, nodes=(2000,), **interval(copies=2, busy_counts=True)))
+    advance(engine, 1)
+    decide(engine, [(HOLD, ONE), (LEAVE, 0), (LEAVE, 0)])
+    advance(engine, 9)
+    assert counts(engine, "loads") == (0,)
+    advance(engine, 10)
+    assert counts(engine, "loads") == (1,)
