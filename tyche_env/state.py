@@ -114,9 +114,7 @@ RESIDENT_DTYPE = np.dtype(
     ]
 )
 
-WAITING_DTYPE = np.dtype(
-    [("request", np.int64), ("ordinal", np.int64), ("function", np.int32), ("next", np.int32)]
-)
+WAITING_DTYPE = np.dtype([("request", np.int64), ("ordinal", np.int64), ("function", np.int32), ("next", np.int32)])
 
 COMMAND_DTYPE = np.dtype(
     [

@@ -247,9 +247,7 @@ def least_marked(st: ClusterState, container: int) -> int:
     at = st.containers[container].resident_head
     while at >= 0:
         r = st.residents[at]
-        if r.density >= 0 and (
-            best < 0 or r.density < best_density or (r.density == best_density and at < best)
-        ):
+        if r.density >= 0 and (best < 0 or r.density < best_density or (r.density == best_density and at < best)):
             best = at
             best_density = r.density
         at = r.container_next

@@ -188,9 +188,7 @@ def carry_out(st: ClusterState, until_us: int) -> None:
             serve(st, at, until_us)
         elif order.kind == DO_CREATE:
             f = st.functions[order.function]
-            init_us = stage_us(
-                st.tables, f.init_us, f.sigma_ppm, s.seed, _PREWARM_INIT, order.function, order.ordinal
-            )
+            init_us = stage_us(st.tables, f.init_us, f.sigma_ppm, s.seed, _PREWARM_INIT, order.function, order.ordinal)
             push_completion(st, key_of(s.now_us + init_us, CREATED, order.container))
         elif order.kind == DO_LOAD or order.kind == DO_TRANSFER or order.kind == DO_OFFLOAD:
             r = st.residents[order.resident]

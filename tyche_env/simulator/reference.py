@@ -454,7 +454,8 @@ class ReferenceEngine:
                 self.on_timer(self.functions[index])
             case Kind.PREWARM_TIMER:
                 self.on_prewarm_timer(self.functions[index])
-        assert not self._lost and not self._freed, "a handler left work unsettled"
+        assert not self._lost, "a handler left a lost function unplaced"
+        assert not self._freed, "a handler left freed GPU memory unused"
         if self.check:
             self._assert_invariants()
 
