@@ -61,7 +61,7 @@ class Scope(IntEnum):
 
 
 class Packing(IntEnum):
-    """How functions find containers: packed by density; one empty container each; only their own; the emptiest first."""
+    """How functions find containers: by density; one empty container each; only their own; the emptiest first."""
 
     FULL = 0
     SINGLE = 1
