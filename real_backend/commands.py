@@ -1,0 +1,285 @@
+"""``tyche platform``: the embedded platform that speaks OpenWhisk's REST interface, and deploying to any OpenWhisk."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tyche_env.errors import UserError
+
+if TYPE_CHECKING:
+    from real_backend.engines.engine import Engine
+    from real_backend.platform.state import StateFolder
+
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HF_HOME", "XDG_CACHE_HOME")
+"""Variables of this process that containers get too; others, keys among them, stay here."""
+
+_STATE = click.option(
+    "--state",
+    "state_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the platform's state.  [default: ~/.local/state/tyche/platform]",
+)
+
+
+_T = TypeVar("_T")
+
+
+@click.group()
+def platform() -> None:
+    """Run an embedded OpenWhisk-compatible platform, and deploy to any OpenWhisk."""
+
+
+@platform.command()
+@_STATE
+@click.option("--engine", type=click.Choice(["process", "docker"]), default="process", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=3233, show_default=True, help="0 takes a free one.")
+@click.option("--certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM, for https.")
+@click.option("--private-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Of the certificate.")
+@click.option("--nodes", type=click.IntRange(1, 1000), default=1, show_default=True, help="Logical nodes.")
+@click.option("--memory-mb", type=click.IntRange(128), default=4096, show_default=True, help="MiB of each node.")
+@click.option("--max-action-mb", type=click.IntRange(128), help="MiB an action may ask for.  [default: a node's]")
+@click.option("--gpu", "gpus", multiple=True, help="A GPU for the nodes in turn, as CUDA_VISIBLE_DEVICES names it.")
+@click.option("--pause-after-s", type=click.FloatRange(0), default=10.0, show_default=True)
+@click.option("--no-pause", is_flag=True, help="Never pause an idle container.")
+@click.option("--keep-alive-s", type=click.FloatRange(0), default=600.0, show_default=True)
+@click.option("--no-keep-alive", is_flag=True, help="Never remove an idle container but for memory.")
+@click.option("--stem-cells", multiple=True, metavar="KIND,MIB,COUNT", help="Containers each node keeps ready.")
+@click.option("--per-minute", type=click.IntRange(1), help="Activations accepted in a minute.")
+@click.option("--concurrent", type=click.IntRange(1), help="Activations that may be in flight.")
+@click.option("--functions", multiple=True, help="Function module or file for tyche containers.")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for all containers.")
+@click.option("--detach", is_flag=True, help="Return when it listens; it runs on in the background.")
+def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
+    """Start the platform; Ctrl-C (or `tyche platform down`) stops it and removes its containers."""
+    from real_backend.platform.server import Listen, run
+
+    state = _state(state_folder)
+    config = _config(options)
+    if options["private_key"] is not None and options["certificate"] is None:
+        raise UserError("--private-key: needs --certificate as well")
+    if detach:
+        _detach(state)
+        return
+    listen = Listen(options["host"], options["port"], options["certificate"], options["private_key"])
+    run(config, listen, state, lambda url, engine: _greet(url, engine, state))
+
+
+def _state(folder: Path | None) -> StateFolder:
+    from real_backend.platform.state import StateFolder, default_folder
+
+    return StateFolder((folder or default_folder()).absolute())
+
+
+def _config(options: dict[str, Any]) -> Any:
+    from pydantic import ValidationError
+
+    from real_backend.platform.config import Limits, NodeSpec, PlatformConfig, StemCells
+
+    memory, gpus = options["memory_mb"], options["gpus"]
+    nodes = tuple(
+        NodeSpec(name=f"invoker{number}", memory_mib=memory, gpus=(gpus[number % len(gpus)],) if gpus else None)
+        for number in range(options["nodes"])
+    )
+    chosen = {
+        "memory_max_mib": options["max_action_mb"] or memory,
+        "memory_std_mib": min(256, options["max_action_mb"] or memory),
+        "invocations_per_minute": options["per_minute"],
+        "concurrent_invocations": options["concurrent"],
+    }
+    worker = [part for name in options["functions"] for part in ("--functions", name)]
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment["OMP_NUM_THREADS"] = "1"
+    for text in options["variables"]:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UserError(f"--env {text!r}: say NAME=VALUE")
+        environment[name] = value
+    environment.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    try:
+        return PlatformConfig(
+            nodes=nodes,
+            engine=options["engine"],
+            limits=Limits.model_validate({name: value for name, value in chosen.items() if value is not None}),
+            stem_cells=tuple(StemCells.parse(text) for text in options["stem_cells"]),
+            pause_after_s=None if options["no_pause"] else options["pause_after_s"],
+            keep_alive_s=None if options["no_keep_alive"] else options["keep_alive_s"],
+            worker_arguments=tuple(worker),
+            environment=environment,
+        )
+    except ValidationError as error:
+        raise UserError("; ".join(each["msg"] for each in error.errors())) from error
+
+
+def _greet(url: str, engine: Engine, state: StateFolder) -> None:
+    click.echo(f"platform at {url} with engine {engine.name} ({'; '.join(engine.notes)}); Ctrl-C stops it")
+    click.echo(f"key in {state.folder / 'key'}; for clients: OW_APIHOST={url} OW_AUTH=$(cat {state.folder / 'key'})")
+
+
+def _detach(state: StateFolder) -> None:
+    """Run the same command line without --detach in a session of its own."""
+    if state.running:
+        raise UserError(f"{state.folder}: a platform runs already (process {state.process})")
+    command = [part for part in sys.argv[1:] if part != "--detach"]
+    with state.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from tyche_env.cli import main; main()", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while state.url is None or state.process != process.pid:
+        if process.poll() is not None:
+            lines = state.log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
+            raise UserError(f"the platform does not start: {lines[-1].removeprefix('tyche: ')}")
+        time.sleep(0.05)
+    click.echo(state.log.read_text().strip().replace("Ctrl-C stops it", "`tyche platform down` stops it"))
+
+
+@platform.command()
+@_STATE
+def down(state_folder: Path | None) -> None:
+    """Stop the platform if it runs, and remove what a killed one left behind."""
+    from real_backend.platform.sweeping import sweep
+
+    state = _state(state_folder)
+    process = state.process
+    if state.running and process is not None:
+        os.kill(process, signal.SIGTERM)
+        deadline = time.monotonic() + 40
+        while state.running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if state.running:
+            os.kill(process, signal.SIGKILL)
+        click.echo(f"stopped the platform (process {process})")
+    removed = asyncio.run(sweep(state))
+    for line in removed:
+        click.echo(f"removed {line}")
+    if process is None and not removed:
+        click.echo("nothing runs, and nothing was left")
+
+
+@platform.command()
+@_STATE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(state_folder: Path | None, as_json: bool) -> None:
+    """Show the platform's nodes and containers."""
+    from real_backend.client import Client, Credentials
+
+    state = _state(state_folder)
+    url = state.url
+    if url is None:
+        if as_json:
+            click.echo(json.dumps({"running": False}))
+        else:
+            click.echo(f"no platform runs with the state in {state.folder}")
+        return
+
+    async def ask() -> dict[str, Any]:
+        async with Client(Credentials(host=url, key=state.key), verify=False) as client:
+            return {
+                "running": True,
+                "url": url,
+                "process": state.process,
+                "engine": await client.engine(),
+                "nodes": [node.model_dump() for node in await client.nodes()],
+                "containers": [each.model_dump() for each in await client.containers()],
+                "actions": [action.path for action in await client.actions()],
+            }
+
+    found = _asked(ask())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _show(found)
+
+
+def _asked(question: Coroutine[Any, Any, _T]) -> _T:
+    """The answer, or the server's refusal as an error of the user's."""
+    from real_backend.client import ClientError
+
+    try:
+        return asyncio.run(question)
+    except ClientError as error:
+        raise UserError(str(error)) from error
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    engine = found["engine"]
+    console.print(f"platform at {found['url']}, process {found['process']}, engine {engine['name']}")
+    console.print("; ".join(engine["notes"]), highlight=False)
+    nodes = Table("node", "MiB", "MiB free", "containers", title="nodes", title_justify="left")
+    for node in found["nodes"]:
+        nodes.add_row(*(str(node[key]) for key in ("name", "memory_mib", "free_mib", "containers")))
+    console.print(nodes)
+    columns = ("id", "node", "kind", "action", "state", "memory_mib", "used_mb", "activations")
+    containers = Table(*columns, title="containers", title_justify="left")
+    for each in found["containers"]:
+        containers.add_row(*("" if each[key] is None else str(each[key]) for key in columns))
+    console.print(containers)
+    console.print(f"actions: {', '.join(found['actions']) or 'none'}", highlight=False)
+
+
+@platform.command()
+@_STATE
+@click.argument("names", nargs=-1, required=True)
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Code: .py or .zip.")
+@click.option("--kind", help="Kind of a managed runtime, such as python:3.")
+@click.option("--image", help="Image of a blackbox action, such as tyche-worker.")
+@click.option("--main", help="Name of the function in the code.")
+@click.option("--memory-mb", type=click.IntRange(1), default=256, show_default=True, help="MiB.")
+@click.option("--timeout-s", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
+@click.option("--concurrent", type=click.IntRange(1), default=1, help="Activations that will be in flight at once.")
+@click.option("--insecure", is_flag=True, help="Accept any certificate.")
+def deploy(
+    state_folder: Path | None,
+    names: tuple[str, ...],
+    file: Path | None,
+    kind: str | None,
+    image: str | None,
+    main: str | None,
+    memory_mb: int,
+    timeout_s: float,
+    concurrent: int,
+    insecure: bool,
+) -> None:
+    """Make or update the actions NAMES ([PACKAGE/]NAME) on the running platform, or on OW_APIHOST / ~/.wskprops."""
+    from real_backend.client import ActionSpec, Client, Credentials, Needs
+
+    if (kind is None) == (image is None):
+        raise UserError("say either --kind or --image")
+    spec = ActionSpec(kind=kind, image=image, main=main, memory_mib=memory_mb, timeout_ms=round(timeout_s * 1000))
+    if file is not None:
+        binary = file.suffix == ".zip"
+        code = base64.b64encode(file.read_bytes()).decode() if binary else file.read_text(encoding="utf-8")
+        spec = spec.model_copy(update={"code": code, "binary": binary})
+    state = _state(state_folder)
+    url = None if "OW_APIHOST" in os.environ else state.url
+    credentials = Credentials(host=url, key=state.key) if url is not None else Credentials.find()
+    needs = Needs(memory_mib=memory_mb, timeout_ms=spec.timeout_ms, concurrent=concurrent)
+
+    async def send() -> None:
+        async with Client(credentials, verify=not insecure) as client:
+            await client.check(needs)
+            for name in names:
+                action = await client.put_action(name, spec)
+                click.echo(f"{credentials.host} {action.path} {action.version}")
+
+    _asked(send())

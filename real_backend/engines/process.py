@@ -1,0 +1,177 @@
+"""Containers that are plain child processes: no isolation, but memory limits where control groups may be made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+from typing import cast
+
+from real_backend.engines import cgroup
+from real_backend.engines.addresses import PORT, free_address
+from real_backend.engines.engine import PLATFORM_LABEL, ContainerExit, ContainerSpec, EngineError
+from real_backend.engines.logs import LogBuffer, Stream
+
+# The shell joins the groups before it becomes the program, so that not a page is charged to anybody else.
+_JOIN = 'for file in $1; do echo $$ > "$file" || exit 125; done; shift; exec "$@"'
+
+
+class ProcessContainer:
+    """A child process, its descendants, and their control group if there is one."""
+
+    def __init__(self, name: str, host: str, process: asyncio.subprocess.Process, group: cgroup.Group | None) -> None:
+        self.name = name
+        self.host = host
+        self.port = PORT
+        self.logs = LogBuffer()
+        self.exited: asyncio.Future[ContainerExit] = asyncio.get_running_loop().create_future()
+        self._process = process
+        self._group = group
+        self._tasks = [
+            asyncio.create_task(self._read("stdout", cast(asyncio.StreamReader, process.stdout))),
+            asyncio.create_task(self._read("stderr", cast(asyncio.StreamReader, process.stderr))),
+        ]
+        self._waiter = asyncio.create_task(self._wait())
+
+    async def _read(self, stream: Stream, reader: asyncio.StreamReader) -> None:
+        while chunk := await reader.read(65_536):
+            self.logs.feed(stream, chunk)
+        self.logs.feed(stream, b"")
+
+    async def _wait(self) -> None:
+        code = await self._process.wait()
+        killed_for_memory = self._group is not None and self._group.oom_kills() > 0 and code == -signal.SIGKILL
+        self.exited.set_result(ContainerExit(code, killed_for_memory))
+
+    async def pause(self) -> None:
+        """Freeze its control group, or stop its process group where there is none."""
+        if self._group is not None and self._group.can_freeze:
+            self._group.freeze(True)
+        else:
+            self._signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Undo ``pause``."""
+        if self._group is not None and self._group.can_freeze:
+            self._group.freeze(False)
+        else:
+            self._signal(signal.SIGCONT)
+
+    async def remove(self) -> None:
+        """Kill its process group and everything in its control group, and remove that."""
+        self._signal(signal.SIGKILL)
+        if self._group is not None:
+            await self._group.remove()
+        await self._waiter
+        # A descendant that left the process group may still hold the pipes.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def memory_mb(self) -> float | None:
+        """Anonymous memory of its control group in MB; without one, resident memory of its first process."""
+        if self._group is not None:
+            return self._group.memory_bytes() / 1e6
+        try:
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+class ProcessEngine:
+    """Starts containers as child processes of the platform.
+
+    Args:
+        platform: Name that marks them, for ``sweep``.
+        folder: Folder that they run in.
+    """
+
+    name = "process"
+
+    def __init__(self, platform: str, folder: Path) -> None:
+        self.notes: list[str] = []
+        self._platform = platform
+        self._folder = folder
+        self._hierarchy: cgroup.Hierarchy | None = None
+        self._hosts: dict[str, ProcessContainer] = {}
+        self._rng = random.Random()
+
+    async def start(self) -> None:
+        """Look for control groups; without them memory is not limited, and a note says so."""
+        if shutil.which("setpriv") is None:
+            raise EngineError("the process engine needs setpriv of util-linux on the PATH")
+        found = cgroup.find()
+        if isinstance(found, str):
+            self.notes = [f"memory limits are not enforced: {found}"]
+        else:
+            self._hierarchy = found
+            self.notes = [f"memory is limited by control groups, version {found.version}"]
+
+    async def create(self, spec: ContainerSpec) -> ProcessContainer:
+        """Start the program in a new session and, if possible, a control group."""
+        group: cgroup.Group | None = None
+        self._hosts = {host: container for host, container in self._hosts.items() if not container.exited.done()}
+        try:
+            host = free_address(self._hosts, self._rng)
+            if self._hierarchy is not None:
+                group = self._hierarchy.create(f"{self._platform}-{spec.name}", spec.memory_mib * 2**20)
+            files = "" if group is None else " ".join(map(str, group.join_files))
+            command = [part.format(host=host, port=PORT) for part in spec.command]
+            environment = {**spec.environment, PLATFORM_LABEL: self._platform}
+            if spec.gpus is not None:
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpus)
+            # The kernel kills the process when the platform dies, however it dies.
+            process = await asyncio.create_subprocess_exec(
+                *("sh", "-c", _JOIN, "sh", files, "setpriv", "--pdeathsig", "KILL", "--", *command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            if group is not None:
+                await group.remove()
+            raise EngineError(f"container {spec.name} cannot be started: {error}") from error
+        container = ProcessContainer(spec.name, host, process, group)
+        self._hosts[host] = container
+        return container
+
+    async def close(self) -> None:
+        """Nothing to stop: the containers were removed before."""
+
+
+async def sweep(platform: str) -> list[str]:
+    """Kill every process that carries the label of ``platform`` and remove its control groups.
+
+    Returns:
+        A line for each thing removed.
+    """
+    removed: list[str] = []
+    found = cgroup.find()
+    if isinstance(found, cgroup.Hierarchy):
+        for group in found.groups(f"{platform}-"):
+            await group.remove()
+            removed.append(f"control group {group.memory.name}")
+    label = f"{PLATFORM_LABEL}={platform}".encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            if label in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+                removed.append(f"process {folder.name}")
+        except OSError:
+            # It ended meanwhile, or is somebody else's.
+            continue
+    return removed

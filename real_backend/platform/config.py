@@ -1,0 +1,106 @@
+"""Settings of the embedded platform."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tyche_env.errors import UserError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeSpec(_Frozen):
+    """One logical node ("invoker") of this machine."""
+
+    name: str
+    memory_mib: Annotated[int, Field(gt=0)]
+    gpus: tuple[str, ...] | None = None
+    """Devices of its containers, as CUDA_VISIBLE_DEVICES names them; None: all that the platform sees."""
+
+
+class StemCells(_Frozen):
+    """Containers of a kind that every node keeps ready for any action of that kind and memory."""
+
+    kind: str
+    memory_mib: Annotated[int, Field(gt=0)]
+    count: Annotated[int, Field(gt=0)]
+
+    @classmethod
+    def parse(cls, text: str) -> StemCells:
+        """Read ``KIND,MEMORY,COUNT``.
+
+        Raises:
+            UserError: It does not look like that.
+        """
+        match = re.fullmatch(r"([^,]+),(\d+),(\d+)", text)
+        if match is None or "0" in (match[2], match[3]):
+            raise UserError(f"--stem-cells {text!r}: say KIND,MEMORY,COUNT, such as python:3,256,2")
+        return cls(kind=match[1], memory_mib=int(match[2]), count=int(match[3]))
+
+
+class Limits(_Frozen):
+    """What actions and callers may ask for; the defaults of times and sizes are OpenWhisk's."""
+
+    memory_min_mib: int = 128
+    memory_std_mib: int = 256
+    memory_max_mib: int = 2048
+    timeout_min_ms: int = 100
+    timeout_std_ms: int = 60_000
+    timeout_max_ms: int = 300_000
+    logs_max_mib: int = 10
+    invocations_per_minute: int = 100_000
+    concurrent_invocations: int = 1000
+    payload_bytes: int = 1_048_576
+    code_bytes: int = 48 * 1_048_576
+    blocking_s: float = 60.0
+    sequence_length: int = 50
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Limits:
+        if not self.memory_min_mib <= self.memory_std_mib <= self.memory_max_mib:
+            raise ValueError("memory limits must be ordered: min <= std <= max")
+        if not self.timeout_min_ms <= self.timeout_std_ms <= self.timeout_max_ms:
+            raise ValueError("timeouts must be ordered: min <= std <= max")
+        return self
+
+
+class PlatformConfig(_Frozen):
+    """Settings of the embedded platform.
+
+    Attributes:
+        nodes: Its logical nodes.
+        engine: What containers are.
+        limits: What actions and callers may ask for.
+        stem_cells: Containers kept ready on each node.
+        pause_after_s: Idle time after which a container is paused; None: never.
+        keep_alive_s: Idle time after which a container is removed; None: never.
+        start_timeout_s: How long a container's server may take to listen.
+        namespace: Name of the only namespace.
+        worker_arguments: What follows ``python -m real_backend.worker --host H --port P`` in tyche containers.
+        environment: Variables for all containers.
+        keep_activations: How many finished activations are remembered.
+    """
+
+    nodes: Annotated[tuple[NodeSpec, ...], Field(min_length=1)]
+    engine: Literal["process", "docker"] = "process"
+    limits: Limits = Limits()
+    stem_cells: tuple[StemCells, ...] = ()
+    pause_after_s: Annotated[float, Field(ge=0)] | None = 10.0
+    keep_alive_s: Annotated[float, Field(ge=0)] | None = 600.0
+    start_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    namespace: str = "guest"
+    worker_arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    keep_activations: Annotated[int, Field(gt=0)] = 100_000
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PlatformConfig:
+        names = [node.name for node in self.nodes]
+        if len(set(names)) < len(names):
+            raise ValueError(f"nodes have the same name: {', '.join(names)}")
+        return self

@@ -1,0 +1,151 @@
+"""Action server of the kind ``python:3``: runs a function that comes as text or as a zip archive.
+
+``python -m``-free on purpose: it is run by its path, needs nothing but the standard library, and sees the platform's
+packages only because they are installed beside it.  Protocol: OpenWhisk's ``/init`` (once) and ``/run``, the sentinel
+on both streams after each activation.  The module of the action lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import os
+import sys
+import tempfile
+import traceback
+import zipfile
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+_SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+
+
+class InitError(Exception):
+    """The action cannot be initialised; the message goes to its owner."""
+
+
+def load(value: dict[str, Any], folder: Path) -> Callable[..., Any]:
+    """The function that ``/init`` describes.
+
+    Args:
+        value: ``code`` (text, or a zip archive in base64 if ``binary``) and ``main``, the function's name.
+        folder: Where to unpack an archive.
+
+    Raises:
+        InitError: There is no such function, or its code does not run.
+    """
+    code, main = value.get("code") or "", value.get("main") or "main"
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(folder / "__main__.py")}
+    if value.get("binary"):
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(code)))
+            archive.extractall(folder)
+        except (binascii.Error, zipfile.BadZipFile) as error:
+            raise InitError(f"The action is no zip archive in base64: {error}") from error
+        start = folder / "__main__.py"
+        if not start.is_file():
+            raise InitError("Zip file does not include __main__.py at its root.")
+        sys.path[:0] = [str(folder), *map(str, folder.glob("virtualenv/lib/python3*/site-packages"))]
+        os.chdir(folder)
+        code = start.read_text(encoding="utf-8")
+    try:
+        exec(compile(code, names["__file__"], "exec"), names)
+    except BaseException as error:
+        traceback.print_exc()
+        raise InitError(f"The action failed to initialize: {type(error).__name__}: {error}") from error
+    function: Callable[..., Any] | None = names.get(main)
+    if function is None or not callable(function):
+        raise InitError(f"The action has no function '{main}'.")
+    return function
+
+
+class ActionServer(HTTPServer):
+    """One action in one process, one activation at a time."""
+
+    allow_reuse_address = True
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _Handler)
+        self._function: Callable[..., Any] | None = None
+        self._initialised = False
+        self._folder = tempfile.TemporaryDirectory(prefix="tyche-action-")
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Status and answer to a POST."""
+        if path == "/init":
+            return self._init(body)
+        if path == "/run":
+            return self._run(body)
+        return 404, {"error": f"there is no {path}"}
+
+    def _init(self, body: dict[str, Any]) -> tuple[int, Any]:
+        if self._initialised:
+            return 403, {"error": "Cannot initialize the action more than once."}
+        self._initialised = True
+        value = body.get("value") or {}
+        os.environ.update({name: _text(content) for name, content in (value.get("env") or {}).items()})
+        try:
+            self._function = load(value, Path(self._folder.name))
+        except InitError as error:
+            return 502, {"error": str(error)}
+        return 200, {"ok": True}
+
+    def _run(self, body: dict[str, Any]) -> tuple[int, Any]:
+        if self._function is None:
+            return 403, {"error": "The action has not been initialized."}
+        variables = {f"__OW_{name.upper()}": _text(content) for name, content in body.items() if name != "value"}
+        os.environ.update(variables)
+        try:
+            result = self._function(body.get("value") or {})
+        except Exception as error:
+            traceback.print_exc()
+            return 200, {"error": str(error) or type(error).__name__}
+        if result is None:
+            return 200, {}
+        if not isinstance(result, (dict, list)):
+            return 502, {"error": "The action did not return a dictionary or an array."}
+        return 200, result
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    # Head and body leave in one write; two would wait for each other's acknowledgement.
+    wbufsize = -1
+    server: ActionServer
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        status, value = self.server.answer(self.path, body)
+        try:
+            answer = json.dumps(value).encode()
+        except (TypeError, ValueError) as error:
+            status, answer = 502, json.dumps({"error": f"The action's result is no JSON: {error}"}).encode()
+        for stream in (sys.stdout, sys.stderr):
+            print(_SENTINEL, file=stream, flush=True)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the streams belong to the action."""
+
+
+def main() -> None:
+    """``python_runtime.py HOST PORT``."""
+    host, port = sys.argv[1:]
+    ActionServer((host, int(port))).serve_forever(poll_interval=60)
+
+
+if __name__ == "__main__":
+    main()
