@@ -25,8 +25,10 @@ from tyche_env.world import (
     IntArray,
     Isolation,
     Kernel,
+    Packing,
     Prewarm,
     Routing,
+    Scope,
     StartType,
     World,
 )
@@ -39,6 +41,8 @@ MAX_K = 8
 """Largest copy number that has a worth of its own: a copy beyond it is worth as much as this one."""
 MINUTE_ORACLE_LIMIT = 64
 """Most arrivals in a minute that MINUTE_ORACLE counts."""
+EMPIRICAL_GAPS = 32
+"""Gaps that EMPIRICAL remembers."""
 
 
 class ContainerState(IntEnum):
@@ -113,6 +117,9 @@ class Function:
     prewarms: int = 0
     gap_bins: list[int] = field(default_factory=lambda: [0] * BINS)
     gap_oob: int = 0
+    gaps_us: deque[int] = field(default_factory=lambda: deque(maxlen=EMPIRICAL_GAPS))
+    smoothed_gap_us: int = 0
+    freq: int = 0
     idle_bins: list[int] = field(default_factory=lambda: [0] * BINS)
     idle_oob: int = 0
     in_flight: int = 0
@@ -169,6 +176,11 @@ class Node:
         """Memory reserved on the node's GPUs."""
         return sum(g.memory_mb - g.free_mb for g in self.gpus)
 
+    @property
+    def runs(self) -> int:
+        """Containers that serve a request."""
+        return sum(c.state == ContainerState.BUSY for c in self.containers)
+
     def idle(self) -> list[Container]:
         """The idle containers, lowest rank first."""
         return sorted((c for c in self.containers if c.state == ContainerState.IDLE), key=lambda c: c.rank)
@@ -186,6 +198,8 @@ class Container:
     gpu: Gpu | None
     state: ContainerState
     rank: int = -1
+    idle_since_us: int = 0
+    worth: int = 0
     request: int | None = None
     keep_us: int = 0
     residents: list[Resident] = field(default_factory=list)
@@ -296,6 +310,9 @@ class ReferenceEngine:
         self.nodes = [Node(n, memory) for n, memory in enumerate(world.node_memory_mb.tolist())]
         for g, (n, memory) in enumerate(zip(world.gpu_node.tolist(), world.gpu_memory_mb.tolist(), strict=True)):
             self.nodes[n].gpus.append(Gpu(g, memory))
+        for f in self.functions:
+            f.group_size = self.group_size(f)
+        self.forecast: list[list[int]] = world.forecast.tolist()
         self.arrival_us: list[int] = world.arrival_us.tolist()
         self.arrival_function: list[int] = world.arrival_function.tolist()
         self.arrival_duration_us: list[int] = world.arrival_duration_us.tolist()
@@ -310,7 +327,8 @@ class ReferenceEngine:
         self._container_slots, self._resident_slots = Slots(), Slots()
         self._rank = 0
         self._stamp = 0
-        self._lost: list[Function] = []
+        self._clock = 0
+        self._lost: list[tuple[Function, Node]] = []
         self._freed: list[Gpu] = []
         self._heap: list[tuple[int, int, int]] = []
         self._pending: dict[tuple[int, int], int] = {}
@@ -461,8 +479,8 @@ class ReferenceEngine:
 
     def settle(self) -> None:
         """Work through ``lost``, then ``freed`` (§2)."""
-        for v in self._lost:
-            self.replace(v)
+        for v, node in self._lost:
+            self.replace(v, node)
         self._lost.clear()
         for g in self._freed:
             self.promote(g)
@@ -510,7 +528,8 @@ class ReferenceEngine:
                 self._counts["expiries"] += 1
                 self.remove(c)
             else:
-                self._schedule(self.now + keep, Kind.EXPIRY, c.slot)
+                if keep is not None:
+                    self._schedule(self.now + keep, Kind.EXPIRY, c.slot)
                 if self.settings.after_run == AfterRun.RELOAD and self.settings.preloads:
                     self.load(f, c)
                 self.fill(c)
@@ -581,10 +600,13 @@ class ReferenceEngine:
     # --- arithmetic (§3) --------------------------------------------------------------------------------------------
 
     def update_history(self, f: Function) -> None:
-        """Take the arrival of f at the present into its window, its gap histogram and its group."""
+        """Take the arrival of f at the present into its window, its gaps and its group."""
         f.arrivals += 1
         if f.window:
-            gap_bin = (self.now - f.window[-1]) // MINUTE_US
+            gap = self.now - f.window[-1]
+            f.smoothed_gap_us = f.smoothed_gap_us + (gap - f.smoothed_gap_us) // 4 if f.gaps_us else gap
+            f.gaps_us.append(gap)
+            gap_bin = gap // MINUTE_US
             if gap_bin < BINS:
                 f.gap_bins[gap_bin] += 1
             else:
@@ -609,9 +631,9 @@ class ReferenceEngine:
         return self._probability_fine[x] if x < SIZE else self._probability[min(SIZE - 1, x >> 8)]
 
     def density(self, f: Function, k: int) -> int:
-        """Worth of the k-th copy of f a MB."""
+        """Worth of the k-th copy of f a MB; the same for each where workers decide (§10)."""
         p = f.priority
-        if k > 1:
+        if k > 1 and self.settings.scope == Scope.CENTRAL:
             n = len(f.window)
             span = self.span_us(f) if n >= 2 else 0
             rho = min(SIZE - 1, (f.inference_us * 256 * n) // span) if span else 0
@@ -624,12 +646,19 @@ class ReferenceEngine:
 
     def copies(self, f: Function) -> int:
         """Copies of f that count as held."""
-        count = sum(
-            r.state in (Load.LOADING, Load.HELD) and r.container.state == ContainerState.IDLE for r in f.residents
-        )
+        return sum(self.copies_on(f, node) for node in self.nodes)
+
+    def copies_on(self, f: Function, node: Node) -> int:
+        """Copies of f on a node that count as held (§10)."""
+        idle = [r for r in f.residents if r.container.state == ContainerState.IDLE and r.container.node is node]
+        count = sum(r.state in (Load.LOADING, Load.HELD) for r in idle)
         if self.settings.busy_counts and self.settings.after_run == AfterRun.KEEP:
-            count += sum(c.state == ContainerState.BUSY and c.owner is f for c in self._containers.values())
+            count += sum(c.state == ContainerState.BUSY and c.owner is f for c in node.containers)
         return count
+
+    def copies_seen(self, f: Function, node: Node) -> int:
+        """Copies of f that count for whoever decides about a node: its worker, or the controller of all (§10)."""
+        return self.copies_on(f, node) if self.settings.scope == Scope.WORKER else self.copies(f)
 
     def displaces(self, a: int, b: int) -> bool:
         """Whether a density is so much greater than another that it may take its place."""
@@ -645,6 +674,8 @@ class ReferenceEngine:
         """k(f): nodes of the walk that form the group of f."""
         if self.settings.routing == Routing.HASH:
             return 1
+        if self.settings.routing == Routing.FEWEST_BUSY:
+            return len(self.nodes)
         n = len(f.window)
         demand = (n * f.inference_us * f.container_mb) // max(1, self.span_us(f)) if n >= 2 else 0
         total = 0
@@ -674,7 +705,18 @@ class ReferenceEngine:
             if found:
                 pick = min if category == Category.LOADING else max
                 return pick(found, key=lambda entry: entry[0])[1]
-        return None
+        return self.to_rent(f, node)
+
+    def to_rent(self, f: Function, node: Node) -> Container | None:
+        """Pagurus: the idle container of a node that f may rent, the one idle for longest (§10)."""
+        if self.settings.prewarm != Prewarm.PAGURUS:
+            return None
+        return next((c for c in node.idle() if self.rentable(c, f)), None)
+
+    def rentable(self, c: Container, f: Function) -> bool:
+        """Whether an idle container is shareable, and f may have it."""
+        fits = c.size_mb >= f.peak_mb and (self.settings.isolation != Isolation.TENANT or c.tenant == f.tenant)
+        return fits and self.now >= c.idle_since_us + self.settings.keep_alive_us
 
     def has_room(self, f: Function, node: Node) -> bool:
         """Whether a request of f could be dispatched to a node, whatever its queue."""
@@ -682,6 +724,8 @@ class ReferenceEngine:
 
     def route(self, f: Function) -> Node | None:
         """The node for a request of f, or None if it must queue."""
+        if self.settings.routing == Routing.FEWEST_BUSY:
+            return self.fewest_busy(f)
         if self.settings.routing == Routing.RING:
             unqueued = [node for node in self.group(f) if not node.queue]
             for node in unqueued:
@@ -695,6 +739,14 @@ class ReferenceEngine:
             if not node.queue and self.has_room(f, node):
                 return node
         return None
+
+    def fewest_busy(self, f: Function) -> Node | None:
+        """The node with the fewest runs among those that hold f, else among those that are open (§10)."""
+        better_than_warm = (Category.GPU, Category.MEMORY, Category.LOADING)
+        unqueued = [node for node in self.nodes if not node.queue]
+        holding = [node for node in unqueued if any(self.entries(f, node, category) for category in better_than_warm)]
+        nodes = holding or [node for node in unqueued if self.has_room(f, node)]
+        return min(nodes, key=lambda node: (node.runs, node.index), default=None)
 
     # --- serving (§5) -----------------------------------------------------------------------------------------------
 
@@ -716,11 +768,28 @@ class ReferenceEngine:
         """Remove idle containers until a new one of f fits."""
         while node.free_mb < f.container_mb:
             self._counts["evictions"] += 1
-            self.remove(self.eviction_victim(node))
+            c = self.eviction_victim(node)
+            self._clock = c.worth
+            self.remove(c)
 
     def eviction_victim(self, node: Node) -> Container:
-        """The container that is removed next: the one that has been idle for longest."""
+        """The container that is removed next: the one that has been idle for longest, or is worth least (§10)."""
+        if self.settings.prewarm == Prewarm.FAASCACHE:
+            return min(node.idle(), key=lambda c: (c.worth, c.rank))
         return node.idle()[0]
+
+    def greedy_dual_worth(self, c: Container) -> int:
+        """FaasCache: what an idle container is worth, in the clock's units (§10)."""
+        f = c.owner
+        cost = f.init_us
+        if self.settings.after_run == AfterRun.KEEP:
+            cost += f.library_us + f.model_us
+        return self._clock + f.freq * cost // c.size_mb
+
+    def disown(self, f: Function) -> None:
+        """After f lost a container: its starts count anew if that was its last (§10)."""
+        if not any(c.owner is f for c in self._containers.values()):
+            f.freq = 0
 
     def create(self, f: Function, node: Node, state: ContainerState) -> Container:
         """A new container for f."""
@@ -740,7 +809,9 @@ class ReferenceEngine:
         was_idle = c.state == ContainerState.IDLE
         c.state = ContainerState.BUSY
         c.request = request
-        c.owner = f
+        former, c.owner = c.owner, f
+        self.disown(former)
+        f.freq += 1
         c.entries.clear()
         self._cancel(Kind.EXPIRY, c.slot)
 
@@ -749,7 +820,7 @@ class ReferenceEngine:
         for r in kills:
             self.free(r)
             if r.function is not f:
-                self._lost.append(r.function)
+                self._lost.append((r.function, c.node))
         t0 = self.now + self.settings.scheduling_us + (self.clear_us() if kills else 0)
 
         own = c.resident_of(f)
@@ -827,6 +898,8 @@ class ReferenceEngine:
         c.state = ContainerState.IDLE
         c.rank = self._rank
         self._rank += 1
+        c.idle_since_us = self.now
+        c.worth = self.greedy_dual_worth(c)
         for f in [r.function for r in c.residents] or [c.owner]:
             self.refresh_entry(c, f)
 
@@ -885,13 +958,14 @@ class ReferenceEngine:
         c.entries.clear()
         for r in list(reversed(c.residents)):
             self.free(r)
-            self._lost.append(r.function)
+            self._lost.append((r.function, c.node))
         self._cancel(Kind.EXPIRY, c.slot)
         c.node.containers.remove(c)
         if c.gpu is not None:
             c.gpu.containers.remove(c)
         del self._containers[c.slot]
         self._container_slots.give_back(c.slot)
+        self.disown(c.owner)
 
     def demote(self, r: Resident) -> None:
         """A model leaves its GPU and stays in memory."""
@@ -924,6 +998,9 @@ class ReferenceEngine:
                     self.gpu_try(r)
 
     def _place_all(self, f: Function) -> None:
+        if self.settings.scope == Scope.WORKER:
+            self.place(f)
+            return
         while self.copies(f) < self.settings.copies and self.place(f):
             pass
 
@@ -940,7 +1017,7 @@ class ReferenceEngine:
             (-density, f.index)
             for f in self.functions
             if f.decision == Decision.HOLD
-            and self.copies(f) < self.settings.copies
+            and (self.settings.scope == Scope.WORKER or self.copies(f) < self.settings.copies)
             and (density := self.density(f, self.copies(f) + 1)) > 0
         ]
         for _, index in sorted(wanted):
@@ -954,10 +1031,16 @@ class ReferenceEngine:
             for r in list(reversed(self.functions[index].residents)):
                 self.gpu_try(r)
 
-    def replace(self, v: Function) -> None:
-        """Find a new place for a function that lost a resident against its will."""
-        if v.decision != Decision.OFFLOAD and v.priority > 0 and self.copies(v) < self.settings.copies:
+    def replace(self, v: Function, node: Node) -> None:
+        """Find a new place for a function that lost a resident on a node against its will."""
+        if self.settings.packing in (Packing.SINGLE, Packing.OWN):
+            return
+        if v.decision == Decision.OFFLOAD or v.priority == 0 or self.copies_seen(v, node) >= self.settings.copies:
+            return
+        if self.settings.scope == Scope.CENTRAL:
             self.place(v)
+        elif node in self.group(v):
+            self.place_on([node], v)
 
     def may_host(self, c: Container, f: Function) -> bool:
         """Whether f may load in c as far as state and isolation go, not counting who else is in it."""
@@ -970,7 +1053,19 @@ class ReferenceEngine:
         return self.may_host(c, f) and not (self.settings.isolation == Isolation.STRICT and c.residents)
 
     def place(self, f: Function) -> bool:
-        """Load f into the best container of its group, displacing less worthy residents if need be.
+        """Load f once in its group, or, where workers decide, once on each node that lacks a copy (§6, §10).
+
+        Returns:
+            Whether a load began.
+        """
+        if self.settings.scope == Scope.CENTRAL:
+            return self.place_on(self.group(f), f)
+        lacking = [node for node in self.group(f) if self.copies_on(f, node) < self.settings.copies]
+        began = [self.place_on([node], f) for node in lacking]
+        return any(began)
+
+    def place_on(self, nodes: list[Node], f: Function) -> bool:
+        """Load f into the best container of some nodes, displacing less worthy residents if need be.
 
         Returns:
             Whether a load began.
@@ -978,16 +1073,26 @@ class ReferenceEngine:
         if not self.settings.preloads:
             return False
         d = self.density(f, self.copies(f) + 1)
-        if d == 0:
+        if d == 0 or self.settings.packing == Packing.OWN:
             return False
-        for node in self.group(f):
+        for node in nodes:
             fitting = [c for c in node.containers if self.may_join(c, f) and c.free_mb >= f.peak_mb]
+            if self.settings.packing == Packing.SINGLE:
+                fitting = [c for c in fitting if not c.residents]
             if fitting:
                 self.load(f, self.best_fit(fitting))
                 return True
+        return self.settings.packing != Packing.SINGLE and self.displace_on(nodes, f, d)
+
+    def displace_on(self, nodes: list[Node], f: Function, d: int) -> bool:
+        """Load f, of density d, in place of less worthy residents (§6, place (b)).
+
+        Returns:
+            Whether a load began.
+        """
         if self.settings.displace_percent < 0:
             return False
-        for node in self.group(f):
+        for node in nodes:
             offers = []
             for c in reversed(node.idle()):
                 if self.may_host(c, f) and (offer := self.displacement(f, d, c)) is not None:
@@ -1004,8 +1109,14 @@ class ReferenceEngine:
         return False
 
     def best_fit(self, fitting: list[Container]) -> Container:
-        """The container with the least free memory, the one idle for least long among equals."""
-        return min(fitting, key=lambda c: (c.free_mb, -c.rank))
+        """The container with the least free memory, or by §10 another, the one idle for least long among equals."""
+        match self.settings.packing:
+            case Packing.SINGLE:
+                return max(fitting, key=lambda c: c.rank)
+            case Packing.WORST:
+                return max(fitting, key=lambda c: (c.free_mb, c.rank))
+            case _:
+                return min(fitting, key=lambda c: (c.free_mb, -c.rank))
 
     def displacement(self, f: Function, d: int, c: Container) -> tuple[int, list[Resident]] | None:
         """The cost of making room for f in c, and the residents to free for it; None if that is not worth it."""
@@ -1034,10 +1145,9 @@ class ReferenceEngine:
         while self.settings.preloads and c.state == ContainerState.IDLE:
             wanted = [
                 (-density, f.index)
-                for f in self.functions
+                for f in self.fillers(c)
                 if f.decision == Decision.HOLD
-                and self.copies(f) < self.settings.copies
-                and c.node in self.group(f)
+                and self.copies_seen(f, c.node) < self.settings.copies
                 and self.may_join(c, f)
                 and f.peak_mb <= c.free_mb
                 and (density := self.density(f, self.copies(f) + 1)) > 0
@@ -1045,6 +1155,12 @@ class ReferenceEngine:
             if not wanted:
                 return
             self.load(self.functions[min(wanted)[1]], c)
+
+    def fillers(self, c: Container) -> list[Function]:
+        """Functions that an idle container may be filled with: those of its node, or its owner alone (§10)."""
+        if self.settings.packing in (Packing.SINGLE, Packing.OWN):
+            return [] if c.residents else [c.owner]
+        return [f for f in self.functions if c.node in self.group(f)]
 
     def load(self, f: Function, c: Container) -> None:
         """Command c to load f."""
@@ -1135,9 +1251,13 @@ class ReferenceEngine:
                 f.idle_oob += 1
         f.in_flight += 1
 
-    def prewarm_on_finish(self, f: Function) -> int:
-        """How long the platform keeps a container of f that has just finished; 0 removes it at once."""
-        if self.settings.prewarm != Prewarm.HISTOGRAM:
+    def prewarm_on_finish(self, f: Function) -> int | None:
+        """How long the platform keeps a container of f that has just finished; 0 removes it at once, None never."""
+        if self.settings.prewarm == Prewarm.FAASCACHE:
+            return None
+        if self.settings.prewarm == Prewarm.PAGURUS:
+            return 3 * self.settings.keep_alive_us
+        if self.settings.prewarm == Prewarm.KEEP_ALIVE:
             return self.settings.keep_alive_us
         f.in_flight -= 1
         f.last_end_us = self.now
@@ -1181,14 +1301,26 @@ class ReferenceEngine:
             return self._expect(self._minute_gap_us(f))
         if not f.window or kernel in (Kernel.NONE, Kernel.LRU):
             return Decision.LEAVE, 0, None
-        if kernel == Kernel.TYCHE:
-            return self._tyche(f)
+        if kernel == Kernel.TYCHE or (kernel == Kernel.EWMA and len(f.window) == 1):
+            return self._tyche(f, self._own_gap_us(self.gap_us(f)))
+        if kernel == Kernel.EWMA:
+            return self._tyche(f, self._own_gap_us(max(1, f.smoothed_gap_us)))
+        if kernel == Kernel.NO_TIMERS:
+            return Decision.HOLD, self.p60(self._own_gap_us(self.gap_us(f))), None
+        if kernel == Kernel.TABLE:
+            return self._table(f)
         if kernel == Kernel.HISTOGRAM and sum(f.gap_bins) + f.gap_oob >= 4:
             return self._histogram(f)
+        if kernel == Kernel.EMPIRICAL and len(f.gaps_us) >= 4:
+            return self._empirical(f)
         return self._censored(f)
 
-    def _tyche(self, f: Function) -> tuple[int, int, int | None]:
-        gap, age = self.gap_us(f), self.now - f.window[-1]
+    def _own_gap_us(self, gap_us: int) -> int:
+        """The gap as who decides sees it: a worker takes itself to get one request in N (§10)."""
+        return gap_us * len(self.nodes) if self.settings.scope == Scope.WORKER else gap_us
+
+    def _tyche(self, f: Function, gap: int) -> tuple[int, int, int | None]:
+        age = self.now - f.window[-1]
         load = 0 if len(f.window) == 1 else gap * self.settings.load_ppm // 1_000_000
         off = gap * self.settings.offload_ppm // 1_000_000
         if age < load:
@@ -1210,6 +1342,20 @@ class ReferenceEngine:
             return Decision.OFFLOAD, 0, None
         hits = sum(f.gap_bins[b : b + 2])
         return Decision.HOLD, min(ONE_Q20, (hits << 20) // survivors), (b + 1) * MINUTE_US - age
+
+    def _empirical(self, f: Function) -> tuple[int, int, int | None]:
+        age = self.now - f.window[-1]
+        longer = sum(gap > age for gap in f.gaps_us)
+        if longer == 0:
+            return Decision.HOLD, self.p60(max(1, age)), max(10 * SECOND_US, age // 2)
+        hits = sum(age < gap <= age + MINUTE_US for gap in f.gaps_us)
+        return Decision.HOLD, (hits << 20) // longer, max(5 * SECOND_US, age // 4)
+
+    def _table(self, f: Function) -> tuple[int, int, int | None]:
+        minute = self.now // MINUTE_US
+        forecast = self.forecast[f.index]
+        p = forecast[min(minute, len(forecast) - 1)]
+        return Decision.HOLD if p else Decision.LEAVE, p, (minute + 1) * MINUTE_US - self.now
 
     def _expect(self, gap_us: int | None) -> tuple[int, int, int | None]:
         if gap_us is None:
@@ -1251,10 +1397,11 @@ class ReferenceEngine:
         assert c.free_mb >= 0, f"container {c.slot} is above its memory"
         assert (c.request is not None) == (c.state == ContainerState.BUSY)
         assert len({r.function.index for r in c.residents}) == len(c.residents)
-        assert ((Kind.EXPIRY, c.slot) in self._pending) == (c.state == ContainerState.IDLE)
+        expires = c.state == ContainerState.IDLE and self.settings.prewarm != Prewarm.FAASCACHE
+        assert ((Kind.EXPIRY, c.slot) in self._pending) == expires
         if c.state == ContainerState.BUSY:
             assert [r.function for r in c.residents] == [c.owner], "a run shares its container"
-        if self.settings.isolation == Isolation.STRICT:
+        if self.settings.isolation == Isolation.STRICT or self.settings.packing in (Packing.SINGLE, Packing.OWN):
             assert len(c.residents) <= 1
         if self.settings.isolation == Isolation.TENANT:
             assert all(r.function.tenant == c.tenant for r in c.residents)
