@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tyche_env.metrics import TOTALS_DTYPE
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import load_tables
-from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, World, WorldError
+from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, Routing, World, WorldError
 
 Records = NDArray[Any]
 
@@ -40,11 +40,12 @@ CLUSTER_DTYPE = np.dtype(
             # settings, copied from World.settings
             *("seed", "kernel", "event_mode", "window", "load_ppm", "offload_ppm", "prior_gap_us", "prewarm"),
             *("keep_alive_us", "routing", "isolation", "after_run", "busy_counts", "copies", "displace_percent"),
-            *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads"),
+            *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads", "scope", "packing"),
             # sizes
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
             # clock and counters
             *("now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
+            *("clock",),
             *("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"),
             # pools: fresh = first slot never used, free = slots on the free list
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
@@ -71,6 +72,7 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
         # ordinals of draws
         *[(name, np.int64) for name in ("load_count", "transfer_count", "prewarm_count", "decide_count")],
+        *[(name, np.int64) for name in ("smooth_gap_us", "freq", "owned")],
         # histogram pre-warming
         *[(name, np.int64) for name in ("prewarm_key", "prewarm_queued", "prewarm_keep_us", "last_end_us")],
         *[(name, np.int64) for name in ("idle_total", "idle_oob", "idle_squares", "gap_total", "gap_oob")],
@@ -83,7 +85,8 @@ NODE_DTYPE = np.dtype(
         # memory x time: level x now - weighted is the integral, exact whatever wraps on the way
         *[(name, np.int64) for name in ("busy_weighted", "idle_weighted", "preload_weighted", "gpu_weighted")],
         *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
-        *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end", "position")],
+        *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end")],
+        *[(name, np.int32) for name in ("position", "runs")],
     ]
 )
 
@@ -97,6 +100,7 @@ GPU_DTYPE = np.dtype(
 CONTAINER_DTYPE = np.dtype(
     [
         *[(name, np.int64) for name in ("size_mb", "free_mb", "rank", "expiry_key", "expiry_queued", "keep_us")],
+        *[(name, np.int64) for name in ("worth", "idle_since_us")],
         *[(name, np.int32) for name in ("state", "node", "gpu", "tenant", "owner", "created_for")],
         *[(name, np.int32) for name in ("resident_head", "idle_previous", "idle_next", "warm", "warm_previous")],
         *[(name, np.int32) for name in ("warm_next", "residents", "pad")],
@@ -142,11 +146,13 @@ class ClusterState(NamedTuple):
         candidate_density, candidate_function: (F,) ordered by (home node, function); a density is positive exactly
             when the pre-loader would load one more copy of that function.
         wide: (F,) functions whose routing group has more than one node.
-        lost, freed: work lists of one event.
+        lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
+            function that is to be placed anywhere.
         commands: what the backend has to do.
         timers, completions: binary heaps of event keys; the first belongs to the core, the second to the simulator.
         arrival_us, arrival_function, arrival_duration_us: the requests.
         own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
+        forecast: (F, M) predicted probabilities by minute (kernel TABLE).
         tables: see ``tables``.
         log: finished decisions; a ring when the run is long.
         totals: (F,) streaming sums of scored requests.
@@ -173,7 +179,7 @@ class ClusterState(NamedTuple):
     candidate_density: NDArray[np.int64]
     candidate_function: NDArray[np.int32]
     wide: NDArray[np.int32]
-    lost: NDArray[np.int32]
+    lost: NDArray[np.int64]
     freed: NDArray[np.int32]
     commands: Records
     timers: NDArray[np.int64]
@@ -183,6 +189,7 @@ class ClusterState(NamedTuple):
     arrival_duration_us: NDArray[np.int64]
     own_arrival_us: NDArray[np.int64]
     own_first: NDArray[np.int64]
+    forecast: NDArray[np.int32]
     tables: NDArray[np.int64]
     log: Records
     totals: Records
@@ -212,7 +219,7 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "candidate_density": (np.dtype(np.int64), 1),
     "candidate_function": (np.dtype(np.int32), 1),
     "wide": (np.dtype(np.int32), 1),
-    "lost": (np.dtype(np.int32), 1),
+    "lost": (np.dtype(np.int64), 1),
     "freed": (np.dtype(np.int32), 1),
     "commands": (COMMAND_DTYPE, 1),
     "timers": (np.dtype(np.int64), 1),
@@ -222,6 +229,7 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "arrival_duration_us": (np.dtype(np.int64), 1),
     "own_arrival_us": (np.dtype(np.int64), 1),
     "own_first": (np.dtype(np.int64), 1),
+    "forecast": (np.dtype(np.int32), 2),
     "tables": (np.dtype(np.int64), 2),
     "log": (LOG_DTYPE, 1),
     "totals": (TOTALS_DTYPE, 1),
@@ -281,6 +289,13 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rows["home_position"], rows["step"] = world.home_position(), world.walk_step()
     rows["home_node"] = order[rows["home_position"]]
 
+    wide = np.zeros(functions, np.int32)
+    if settings.routing == Routing.FEWEST_BUSY and nodes > 1:
+        # every node is in every function's group
+        rows["group"], rows["wide"] = nodes, np.arange(functions)
+        wide[:] = np.arange(functions)
+        cluster["wide_count"] = functions
+
     node_rows = np.zeros(nodes, NODE_DTYPE)
     node_rows["memory_mb"] = node_rows["free_mb"] = world.node_memory_mb
     for name in ("idle_head", "idle_tail", "queue_head", "queue_tail"):
@@ -323,13 +338,13 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         free_waiting=np.zeros(1024, np.int32),
         windows=np.zeros((functions, settings.window), np.int64),
         idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
-        gaps=np.zeros((functions if features else 1, GAPS), np.int64),
+        gaps=np.zeros((functions if features or settings.kernel == Kernel.EMPIRICAL else 1, GAPS), np.int64),
         gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),
         candidate_function=by_home,
-        wide=np.zeros(functions, np.int32),
-        lost=np.zeros(residents + settings.copies * functions + 1, np.int32),
+        wide=wide,
+        lost=np.zeros(residents + settings.copies * functions + 1, np.int64),
         freed=np.zeros(residents + containers + 1, np.int32),
         commands=np.zeros(6 * (residents + containers) + 64, COMMAND_DTYPE),
         timers=np.zeros(8 * (functions + containers) + 1024, np.int64),
@@ -339,6 +354,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         arrival_duration_us=np.ascontiguousarray(world.arrival_duration_us, np.int64),
         own_arrival_us=np.ascontiguousarray(world.arrival_us[by_function], np.int64),
         own_first=own_first,
+        forecast=np.ascontiguousarray(world.forecast if world.forecast.ndim == 2 else np.zeros((1, 1)), np.int32),
         tables=load_tables().copy(),
         log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
         totals=np.zeros(functions, TOTALS_DTYPE),

@@ -10,7 +10,7 @@ from tyche_env.world import Kernel
 
 BINS = 240
 BIN_US = 60_000_000
-_HISTOGRAM = int(Kernel.HISTOGRAM)
+_HISTOGRAM, _EWMA, _EMPIRICAL = int(Kernel.HISTOGRAM), int(Kernel.EWMA), int(Kernel.EMPIRICAL)
 _RING = 1
 
 
@@ -26,6 +26,14 @@ def record_arrival(st: ClusterState, function: int) -> None:
             row.gap_total += 1
         else:
             row.gap_oob += 1
+    if row.arrivals > 0:
+        gap_us = s.now_us - row.last_arrival_us
+        if s.features != 0 or s.kernel == _EMPIRICAL:
+            st.gaps[function, row.gap_next] = gap_us
+            row.gap_next = (row.gap_next + 1) % GAPS
+            row.gap_count = min(GAPS, row.gap_count + 1)
+        if s.kernel == _EWMA:
+            row.smooth_gap_us = gap_us if row.arrivals == 1 else row.smooth_gap_us + (gap_us - row.smooth_gap_us) // 4
     if s.features != 0:
         record_features(st, function)
     row.arrivals += 1
@@ -53,12 +61,8 @@ def record_features(st: ClusterState, function: int) -> None:
     """What only observations look at: last gaps, and rates that forget exponentially; before the window is updated."""
     row = st.functions[function]
     if row.arrivals > 0:
-        gap_us = st.cluster[0].now_us - row.last_arrival_us
-        st.gaps[function, row.gap_next] = gap_us
-        row.gap_next = (row.gap_next + 1) % GAPS
-        row.gap_count = min(GAPS, row.gap_count + 1)
         summarize_gaps(st, function)
-        gap_s = gap_us * 1e-6
+        gap_s = (st.cluster[0].now_us - row.last_arrival_us) * 1e-6
         row.rate_1min *= math.exp(-gap_s / 60.0)
         row.rate_10min *= math.exp(-gap_s / 600.0)
         row.rate_60min *= math.exp(-gap_s / 3600.0)

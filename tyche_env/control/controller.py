@@ -24,7 +24,9 @@ from tyche_env.control.ledger import (
     IN_GPU,
     IN_MEMORY,
     LOADING,
+    NODE_SHIFT,
     OFFLOAD,
+    WORKER,
     add_busy,
     become_idle,
     command,
@@ -49,8 +51,9 @@ from tyche_env.control.ledger import (
     reserve_gpu,
     set_expiry,
     set_timer,
+    take_ownership,
 )
-from tyche_env.control.packing import fill, gpu_try, load, next_gpu_victim, offload, place, promote
+from tyche_env.control.packing import OWN, SINGLE, fill, gpu_try, load, next_gpu_victim, offload, place, promote
 from tyche_env.control.queue import (
     ARRIVAL,
     CREATED,
@@ -65,7 +68,7 @@ from tyche_env.control.queue import (
 )
 from tyche_env.control.queue import PREWARM as PREWARM_TIMER
 from tyche_env.control.routing import OVERFLOWED, has_room, route, select
-from tyche_env.prewarm import histogram, keep_alive
+from tyche_env.prewarm import faascache, histogram, keep_alive, pagurus
 from tyche_env.state import ClusterState
 
 GPU, MEMORY, MET_LOAD, WARM, COLD = 0, 1, 2, 3, 4
@@ -127,7 +130,7 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
                 released += free_resident(st, at)
                 cleared = 1
                 if other != function:
-                    note_lost(st, other)
+                    note_lost(st, other, c.node)
             at = after
         if own >= 0:
             r = st.residents[own]
@@ -151,7 +154,9 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
     r.served = 1
     r.due_key = NO_KEY
     c.state = BUSY
-    c.owner = function
+    take_ownership(st, container, function)
+    f.freq += 1
+    st.nodes[c.node].runs += 1
     c.free_mb = c.size_mb - f.hold_mb
     add_busy(st, c.node, c.size_mb)
     f.running += 1
@@ -310,6 +315,7 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
         gpu_step: also try to bring held copies of f onto their GPUs.
     """
     s = st.cluster[0]
+    alone = s.scope == WORKER
     at = 0
     while True:
         applying = at >= s.lost_count
@@ -320,14 +326,18 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
             if to_apply < 0 or st.functions[to_apply].decision != HOLD:
                 break
             function = to_apply
+            node = -1
         else:
-            function = np.int64(st.lost[at])
+            function = st.lost[at] & ((1 << NODE_SHIFT) - 1)
+            node = (st.lost[at] >> NODE_SHIFT) - 1
             at += 1
+            if node >= 0 and s.packing in (SINGLE, OWN):
+                continue  # without packing, what is lost stays lost
         f = st.functions[function]
         placed = False
-        if f.decision != OFFLOAD and f.priority > 0 and copies(st, function) < s.copies:
-            placed = place(st, function)
-        if applying and not placed:
+        if f.decision != OFFLOAD and f.priority > 0 and (alone or copies(st, function) < s.copies):
+            placed = place(st, function, node)
+        if applying and (alone or not placed):
             break
     s.lost_count = 0
     if to_apply < 0:
@@ -400,8 +410,9 @@ def prepare_pack(st: ClusterState) -> None:
     sort_order(st, count)
     for at in range(count):
         function = st.order[at]
-        for _ in range(copies(st, function), s.copies):
-            note_lost(st, function)
+        missing = 1 if s.scope == WORKER else s.copies - copies(st, function)
+        for _ in range(missing):
+            note_lost(st, function, -1)
 
 
 @inner
@@ -428,7 +439,7 @@ def try_gpus(st: ClusterState) -> None:
 
 @inner
 def on_finish(st: ClusterState, container: int) -> int:
-    """The run in a container ends; returns how long the platform keeps the container (0: not at all)."""
+    """The run in a container ends; returns how long the platform keeps it (0: not at all, negative: for ever)."""
     s = st.cluster[0]
     c = st.containers[container]
     function = c.owner
@@ -436,9 +447,14 @@ def on_finish(st: ClusterState, container: int) -> int:
     s.finished += 1
     f.in_flight -= 1
     f.running -= 1
+    st.nodes[c.node].runs -= 1
     keep_us = keep_alive.keep_alive_us(st)
     if s.prewarm == _HISTOGRAM_PREWARM:
         keep_us = histogram.keep_alive_us(st, function)
+    elif s.prewarm == faascache.FAASCACHE:
+        keep_us = faascache.FOREVER
+    elif s.prewarm == pagurus.PAGURUS:
+        keep_us = pagurus.keep_alive_us(st)
     own = c.resident_head
     if s.after_run == KEEP:
         st.residents[own].kept = 1
@@ -572,7 +588,8 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
             s.expiries += 1
             to_remove = idle
         else:
-            set_expiry(st, idle, s.now_us + keep_us)
+            if keep_us != faascache.FOREVER:
+                set_expiry(st, idle, s.now_us + keep_us)
             to_fill = idle
             if kind == FINISH and s.after_run == RELOAD and s.preloads != 0:
                 load(st, st.containers[idle].owner, idle)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tyche_env.control.arrivals import BIN_US, BINS
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.draws import draw_u64
-from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, probability_within_minute
+from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, WORKER, probability_within_minute
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
@@ -32,6 +32,9 @@ _TYCHE, _CENSORED, _HISTOGRAM, _RANDOM = (
     int(k) for k in (Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
 )
 _ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
+_NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE = (
+    int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE)
+)
 
 
 @inner
@@ -78,6 +81,24 @@ def histogram(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
 
 
 @inner
+def empirical(st: ClusterState, function: int, now_us: int) -> tuple[int, int, int]:
+    """Hazard of the function's own last gaps at the present age (Kaplan-Meier without ties to a shape)."""
+    row = st.functions[function]
+    age_us = now_us - row.last_arrival_us
+    if row.gap_count < 4:
+        return censored(st.tables, row.window_count, now_us - row.first_arrival_us, age_us)
+    longer = 0
+    later = 0
+    for k in range(row.gap_count):
+        gap_us = st.gaps[function, k]
+        longer += gap_us > age_us
+        later += gap_us > age_us + _MINUTE_US
+    if longer == 0:
+        return HOLD, probability_within_minute(st.tables, max(1, age_us)), max(10 * _SECOND_US, age_us // 2)
+    return HOLD, ((longer - later) << 20) // longer, max(5 * _SECOND_US, age_us // 4)
+
+
+@inner
 def foreseen_gap_us(st: ClusterState, function: int, now_us: int, exact: bool) -> int:
     """Privileged: time to the next arrival, exact or as known from counts per minute; -1 if there is none."""
     at = st.own_first[function] + st.functions[function].arrivals
@@ -114,11 +135,17 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
     s = st.cluster[0]
     row = st.functions[function]
     kernel = s.kernel
-    if kernel == _TYCHE:
+    if kernel in (_TYCHE, _EWMA, _NO_TIMERS):
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
         age_us = s.now_us - row.last_arrival_us
-        return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, row.gap_us, age_us)
+        # a worker that decides alone takes requests to be spread evenly over the workers (InstaInfer)
+        gap_us = row.gap_us * s.nodes if s.scope == WORKER else row.gap_us
+        if kernel == _NO_TIMERS:
+            return HOLD, probability_within_minute(st.tables, gap_us), NO_TIMER
+        if kernel == _EWMA and row.window_count > 1:
+            gap_us = max(1, row.smooth_gap_us) * (s.nodes if s.scope == WORKER else 1)
+        return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, gap_us, age_us)
     if kernel == _CENSORED:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
@@ -128,6 +155,16 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
         return histogram(st, function, s.now_us)
+    if kernel == _EMPIRICAL:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        return empirical(st, function, s.now_us)
+    if kernel == _TABLE:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        minute = s.now_us // _MINUTE_US
+        p = np.int64(st.forecast[function, min(minute, st.forecast.shape[1] - 1)])
+        return (HOLD if p > 0 else LEAVE), p, (minute + 1) * _MINUTE_US - s.now_us
     if kernel == _RANDOM:
         u = draw_u64(s.seed, _POLICY, function, row.decide_count)
         row.decide_count += 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import EXPIRY, NO_KEY, PREWARM, TIMER, key_of, push
+from tyche_env.prewarm.faascache import FAASCACHE, least_worth, worth
 from tyche_env.state import ClusterState
 from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
 
@@ -19,6 +20,8 @@ LEAVE, HOLD, OFFLOAD = 0, 1, 2
 IN_NONE, IN_GPU, IN_MEMORY, IN_LOADING = 0, 1, 2, 3
 STRICT = 2
 TENANT = 1
+WORKER = 1
+NODE_SHIFT = 32
 DO_START, DO_LOAD, DO_TRANSFER, DO_OFFLOAD, DO_CREATE, DO_REMOVE, DO_KILL, DO_DEMOTE = 0, 1, 2, 3, 4, 5, 6, 7
 """Commands: what a backend is told to do.  A start implies that everything else in its container is killed."""
 
@@ -112,7 +115,7 @@ def density(st: ClusterState, function: int, copy: int) -> int:
     """Worth per MB of the ``copy``-th copy, from 1: priority x latency saved / memory (paper, packing)."""
     row = st.functions[function]
     p = row.priority
-    if copy > 1:
+    if copy > 1 and st.cluster[0].scope != WORKER:
         rho = 0
         span = row.last_arrival_us - row.first_arrival_us
         if row.window_count >= 2 and span > 0:
@@ -140,6 +143,21 @@ def copies(st: ClusterState, function: int) -> int:
 
 
 @inner
+def copies_on(st: ClusterState, function: int, node: int) -> int:
+    """Copies on one node that count as held."""
+    busy_counts = st.cluster[0].busy_counts
+    count = 0
+    at = st.functions[function].resident_head
+    while at >= 0:
+        r = st.residents[at]
+        c = st.containers[r.container]
+        if c.node == node and (r.state == LOADING or r.state == HELD) and (c.state == IDLE or busy_counts != 0):
+            count += 1
+        at = r.function_next
+    return count
+
+
+@inner
 def refresh_candidate(st: ClusterState, function: int) -> None:
     """Say again whether, and at what density, one more copy of this function is wanted."""
     s = st.cluster[0]
@@ -148,7 +166,7 @@ def refresh_candidate(st: ClusterState, function: int) -> None:
     row = st.functions[function]
     value = 0
     if row.decision == HOLD:
-        have = copies(st, function)
+        have = 0 if s.scope == WORKER else copies(st, function)
         if have < s.copies:
             value = density(st, function, have + 1)
     st.candidate_density[row.slot] = value
@@ -354,15 +372,15 @@ def command(st: ClusterState, kind: int, function: int, container: int, resident
 
 
 @inner
-def note_lost(st: ClusterState, function: int) -> None:
-    """Remember a function that lost a resident against its will."""
+def note_lost(st: ClusterState, function: int, node: int) -> None:
+    """Remember a function that lost a resident on a node against its will, or (-1) is to be placed anywhere."""
     s = st.cluster[0]
     if s.preloads == 0:
         return
     if s.lost_count >= len(st.lost):
         s.overflow = 1
         return
-    st.lost[s.lost_count] = function
+    st.lost[s.lost_count] = function + ((node + 1) << NODE_SHIFT)
     s.lost_count += 1
 
 
@@ -482,6 +500,28 @@ def resident_of(st: ClusterState, function: int, container: int) -> int:
     return at
 
 
+# -- ownership ---------------------------------------------------------------------------------------------------------
+
+
+@inner
+def take_ownership(st: ClusterState, container: int, function: int) -> None:
+    """The container now follows f: f's keep-alive, f's statistics."""
+    c = st.containers[container]
+    if c.owner != function:
+        drop_ownership(st, container)
+        st.functions[function].owned += 1
+        c.owner = function
+
+
+@inner
+def drop_ownership(st: ClusterState, container: int) -> None:
+    """Its owner loses the container; how often an owner of nothing was used is forgotten (FaasCache)."""
+    owner = st.functions[st.containers[container].owner]
+    owner.owned -= 1
+    if owner.owned == 0:
+        owner.freq = 0
+
+
 # -- containers --------------------------------------------------------------------------------------------------------
 
 
@@ -507,6 +547,7 @@ def new_container(st: ClusterState, function: int, node: int) -> int:
     c.tenant = f.tenant
     c.owner = function
     c.created_for = function
+    f.owned += 1
     c.resident_head = -1
     c.residents = 0
     c.warm = 0
@@ -555,6 +596,9 @@ def become_idle(st: ClusterState, container: int) -> None:
     c.state = IDLE
     c.rank = s.rank
     s.rank += 1
+    c.idle_since_us = s.now_us
+    if s.prewarm == FAASCACHE:
+        c.worth = worth(st, container)
     c.idle_next = -1
     c.idle_previous = n.idle_tail
     if n.idle_tail >= 0:
@@ -586,13 +630,14 @@ def remove_container(st: ClusterState, container: int) -> None:
         resident = c.resident_head
         function = st.residents[resident].function
         released += free_resident(st, resident)
-        note_lost(st, function)
+        note_lost(st, function, c.node)
     leave_idle(st, container)
     if gpu >= 0:
         st.gpus[gpu].containers -= 1
         if released > 0:
             note_freed(st, gpu)
     st.nodes[c.node].free_mb += c.size_mb
+    drop_ownership(st, container)
     c.state = UNUSED
     st.free_containers[s.container_free] = container
     s.container_free += 1
@@ -601,11 +646,16 @@ def remove_container(st: ClusterState, container: int) -> None:
 
 @inner
 def make_room(st: ClusterState, node: int, mb: int) -> None:
-    """Evict idle containers of a node, the longest idle first, until ``mb`` are free."""
+    """Evict idle containers of a node until ``mb`` are free: the longest idle, or FaasCache's least worth, first."""
+    s = st.cluster[0]
     n = st.nodes[node]
     while n.free_mb < mb:
-        st.cluster[0].evictions += 1
-        remove_container(st, n.idle_head)
+        s.evictions += 1
+        victim = n.idle_head
+        if s.prewarm == FAASCACHE:
+            victim = least_worth(st, node)
+            s.clock = st.containers[victim].worth
+        remove_container(st, victim)
 
 
 @inner

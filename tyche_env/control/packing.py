@@ -22,8 +22,10 @@ from tyche_env.control.ledger import (
     OFFLOADING,
     STRICT,
     TENANT,
+    WORKER,
     command,
     copies,
+    copies_on,
     demote,
     density,
     enter_category,
@@ -40,6 +42,9 @@ from tyche_env.control.ledger import (
     resident_of,
 )
 from tyche_env.state import ClusterState
+
+SINGLE, OWN, WORST = 1, 2, 3
+"""Ways of packing other than by density (``world.Packing``)."""
 
 
 @inner
@@ -191,14 +196,21 @@ def gpu_try(st: ClusterState, resident: int) -> None:
 
 @inner
 def fitting_container(st: ClusterState, function: int, node: int) -> int:
-    """Best fit: the idle container of a node with the least free memory that takes f, the youngest among equals."""
+    """The idle container of a node that takes f as it is: best or worst fit, or an empty one; the youngest of equals."""
+    packing = st.cluster[0].packing
     need = st.functions[function].peak_mb
     best = -1
     best_free = 0
     at = st.nodes[node].idle_tail
     while at >= 0:
         c = st.containers[at]
-        if c.free_mb >= need and (best < 0 or c.free_mb < best_free) and may_host(st, at, function, False):
+        if packing == SINGLE:
+            better = best < 0 and c.residents == 0
+        elif packing == WORST:
+            better = best < 0 or c.free_mb > best_free
+        else:
+            better = best < 0 or c.free_mb < best_free
+        if better and c.free_mb >= need and may_host(st, at, function, False):
             best = at
             best_free = c.free_mb
         at = c.idle_previous
@@ -303,41 +315,75 @@ def displaceable_container(st: ClusterState, function: int, node: int, worth: in
 
 
 @inner
-def place(st: ClusterState, function: int) -> bool:
-    """Load one more copy of f into the idle memory of its routing group, if it is worth it anywhere.
+def place(st: ClusterState, function: int, only: int) -> bool:
+    """Load a copy of f into idle memory of its routing group, where it is worth it.
+
+    One controller for all loads one copy: on the first node where it fits, else on the first where it displaces less
+    worth.  A controller of each worker loads one on every node that has fewer than ``copies``, each node by itself.
+
+    Args:
+        st: the state.
+        function: f.
+        only: with a controller of each worker, the one node to look at; -1: all.
 
     Returns:
         Whether a load began.
     """
+    s = st.cluster[0]
     f = st.functions[function]
-    worth = density(st, function, copies(st, function) + 1)
-    if worth <= 0:
+    alone = s.scope == WORKER
+    have = 0 if alone else copies(st, function)
+    worth = density(st, function, have + 1)
+    if worth <= 0 or s.packing == OWN:
         return False
-    container = -1
+    may_displace = s.displace_percent >= 0 and s.packing != SINGLE
+    placed = False
+    displacing = alone
     step = 0
-    while container < 0 and step < f.group:
-        container = fitting_container(st, function, walk(st, function, step))
+    while True:
+        if step == f.group:
+            if displacing or not may_displace:
+                return placed
+            displacing = True
+            step = 0
+        node = walk(st, function, step)
         step += 1
-    released = 0
-    if container < 0:
-        if st.cluster[0].displace_percent < 0:
-            return False
-        step = 0
-        while container < 0 and step < f.group:
-            container = displaceable_container(st, function, walk(st, function, step), worth)
-            step += 1
+        if alone and ((only >= 0 and node != only) or copies_on(st, function, node) >= s.copies):
+            continue
+        container = -1
+        released = 0
+        if alone or not displacing:
+            container = fitting_container(st, function, node)
+        if container < 0 and displacing and may_displace:
+            container = displaceable_container(st, function, node, worth)
+            if container >= 0:
+                released = kill_victims(st, function, container, worth)
         if container < 0:
-            return False
-        released = kill_victims(st, function, container, worth)
-    load(st, function, container)
-    if released > 0:
-        promote(st, st.containers[container].gpu)
-    return True
+            continue
+        load(st, function, container)
+        if released > 0:
+            promote(st, st.containers[container].gpu)
+        if not alone:
+            return True
+        placed = True
+
+
+@inner
+def fills(st: ClusterState, function: int, container: int) -> bool:
+    """Whether f, whose density is positive, may be loaded into the free memory of an idle container."""
+    s = st.cluster[0]
+    c = st.containers[container]
+    if st.functions[function].peak_mb > c.free_mb:
+        return False
+    if s.scope == WORKER and copies_on(st, function, c.node) >= s.copies:
+        return False
+    return may_host(st, container, function, False)
 
 
 @inner
 def fill(st: ClusterState, container: int) -> None:
     """Load the densest wanted functions into the free memory of one idle container."""
+    s = st.cluster[0]
     c = st.containers[container]
     if c.state != IDLE:
         return
@@ -345,25 +391,25 @@ def fill(st: ClusterState, container: int) -> None:
     while True:
         best = -1
         best_density = 0
-        for slot in range(n.candidate_first, n.candidate_end):
-            worth = st.candidate_density[slot]
-            if worth > best_density:
-                function = st.candidate_function[slot]
-                if st.functions[function].peak_mb <= c.free_mb and may_host(st, container, function, False):
+        if s.packing == SINGLE or s.packing == OWN:
+            worth = st.candidate_density[st.functions[c.owner].slot]
+            if worth > 0 and c.residents == 0 and fills(st, c.owner, container):
+                best = c.owner
+        else:
+            for slot in range(n.candidate_first, n.candidate_end):
+                worth = st.candidate_density[slot]
+                if worth > best_density:
+                    function = st.candidate_function[slot]
+                    if fills(st, function, container):
+                        best = function
+                        best_density = worth
+            for at in range(s.wide_count):
+                function = st.wide[at]
+                worth = st.candidate_density[st.functions[function].slot]
+                denser = worth > best_density or (worth == best_density and best >= 0 and function < best)
+                if denser and in_group(st, function, c.node) and fills(st, function, container):
                     best = function
                     best_density = worth
-        for at in range(st.cluster[0].wide_count):
-            function = st.wide[at]
-            worth = st.candidate_density[st.functions[function].slot]
-            denser = worth > best_density or (worth == best_density and best >= 0 and function < best)
-            if (
-                denser
-                and st.functions[function].peak_mb <= c.free_mb
-                and in_group(st, function, c.node)
-                and may_host(st, container, function, False)
-            ):
-                best = function
-                best_density = worth
         if best < 0:
             return
         load(st, best, container)

@@ -8,10 +8,11 @@ from tyche_env.control.arrivals import walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.draws import draw_u64
 from tyche_env.draws import Concern
+from tyche_env.prewarm.pagurus import PAGURUS, rentable
 from tyche_env.state import ClusterState
 
 _OVERFLOW = int(Concern.OVERFLOW)
-_RING = 1
+_RING, _FEWEST_BUSY = 1, 2
 OVERFLOWED = 1 << 40
 """Added to the node of a request that must queue there."""
 
@@ -41,7 +42,7 @@ def last_on_node(st: ClusterState, resident: int, node: int) -> int:
 
 @inner
 def select(st: ClusterState, function: int, node: int) -> int:
-    """The idle container of a node that serves f best: on the GPU, in memory, loading, own warm; or -1."""
+    """The idle container of a node that serves f best: on the GPU, in memory, loading, own warm, rented; or -1."""
     row = st.functions[function]
     container = first_on_node(st, row.gpu_head, node)
     if container < 0:
@@ -53,7 +54,36 @@ def select(st: ClusterState, function: int, node: int) -> int:
         while at >= 0 and st.containers[at].node != node:
             at = st.containers[at].warm_next
         container = at
+    if container < 0 and st.cluster[0].prewarm == PAGURUS:
+        container = rentable(st, function, node)
     return container
+
+
+@inner
+def lists(st: ClusterState, function: int, node: int) -> bool:
+    """Whether an idle container of a node holds or loads f."""
+    row = st.functions[function]
+    return (
+        first_on_node(st, row.gpu_head, node) >= 0
+        or first_on_node(st, row.memory_head, node) >= 0
+        or first_on_node(st, row.loading_head, node) >= 0
+    )
+
+
+@inner
+def fewest_busy(st: ClusterState, function: int, listed: bool) -> int:
+    """Among nodes that list f, or that can serve it at all, the one with the fewest running containers, or -1."""
+    best = -1
+    for node in range(len(st.nodes)):
+        n = st.nodes[node]
+        if n.queue_length == 0 and (best < 0 or n.runs < st.nodes[best].runs):
+            if listed:
+                serves = lists(st, function, node)
+            else:
+                serves = has_room(st, function, node) or select(st, function, node) >= 0
+            if serves:
+                best = node
+    return best
 
 
 @inner
@@ -68,7 +98,13 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
     """The node of a request; ``OVERFLOWED`` is added when it has to queue there."""
     s = st.cluster[0]
     row = st.functions[function]
-    if s.routing == _RING:
+    if s.routing == _FEWEST_BUSY:
+        node = fewest_busy(st, function, True)
+        if node < 0:
+            node = fewest_busy(st, function, False)
+        if node >= 0:
+            return node
+    elif s.routing == _RING:
         if row.gpu_head >= 0:
             for step in range(row.group):
                 node = walk(st, function, step)
@@ -86,7 +122,7 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
                     most = left
             if best >= 0:
                 return best
-    for step in range(s.nodes):
+    for step in range(0 if s.routing == _FEWEST_BUSY else s.nodes):
         node = walk(st, function, step)
         if st.nodes[node].queue_length == 0 and (has_room(st, function, node) or select(st, function, node) >= 0):
             return node
