@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
     from real_backend.engines.engine import Engine
     from real_backend.platform.state import StateFolder
 
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HF_HOME", "XDG_CACHE_HOME")
+_PASSED_ON = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "HF_HOME",
+    "TYCHE_WEIGHTS",
+    "XDG_CACHE_HOME",
+)
 """Variables of this process that containers get too; others, keys among them, stay here."""
 
 _STATE = click.option(
@@ -59,7 +70,8 @@ def platform() -> None:
 @click.option("--stem-cells", multiple=True, metavar="KIND,MIB,COUNT", help="Containers each node keeps ready.")
 @click.option("--per-minute", type=click.IntRange(1), help="Activations accepted in a minute.")
 @click.option("--concurrent", type=click.IntRange(1), help="Activations that may be in flight.")
-@click.option("--functions", multiple=True, help="Function module or file for tyche containers.")
+@click.option("--worker-options", default="", help="For `python -m real_backend.worker` in tyche containers.")
+@click.option("--mount", "mounts", multiple=True, type=click.Path(exists=True, path_type=Path), help="Shown in Docker.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for all containers.")
 @click.option("--detach", is_flag=True, help="Return when it listens; it runs on in the background.")
 def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
@@ -99,7 +111,6 @@ def _config(options: dict[str, Any]) -> Any:
         "invocations_per_minute": options["per_minute"],
         "concurrent_invocations": options["concurrent"],
     }
-    worker = [part for name in options["functions"] for part in ("--functions", name)]
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["OMP_NUM_THREADS"] = "1"
     for text in options["variables"]:
@@ -116,7 +127,8 @@ def _config(options: dict[str, Any]) -> Any:
             stem_cells=tuple(StemCells.parse(text) for text in options["stem_cells"]),
             pause_after_s=None if options["no_pause"] else options["pause_after_s"],
             keep_alive_s=None if options["no_keep_alive"] else options["keep_alive_s"],
-            worker_arguments=tuple(worker),
+            worker_arguments=tuple(shlex.split(options["worker_options"])),
+            mounts=tuple(path.absolute() for path in options["mounts"]),
             environment=environment,
         )
     except ValidationError as error:
@@ -165,7 +177,8 @@ def down(state_folder: Path | None) -> None:
         if state.running:
             os.kill(process, signal.SIGKILL)
         click.echo(f"stopped the platform (process {process})")
-    removed = asyncio.run(sweep(state))
+    with state.locked():
+        removed = asyncio.run(sweep(state))
     for line in removed:
         click.echo(f"removed {line}")
     if process is None and not removed:
@@ -222,6 +235,9 @@ def _show(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        # In a pipe a row stays one line, whatever its length.
+        console = Console(width=400)
     engine = found["engine"]
     console.print(f"platform at {found['url']}, process {found['process']}, engine {engine['name']}")
     console.print("; ".join(engine["notes"]), highlight=False)

@@ -18,7 +18,7 @@ import signal
 import sys
 import sysconfig
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,19 @@ class DockerEngine:
     Args:
         platform: Label that marks the containers, for ``sweep``.
         folder: Where a private daemon keeps its files.
+        extra_mounts: What containers see beside the system, Python and this project.
     """
 
     name = "docker"
 
-    def __init__(self, platform: str, folder: Path) -> None:
+    def __init__(self, platform: str, folder: Path, extra_mounts: Sequence[Path] = ()) -> None:
         self.notes: list[str] = []
         self._platform = platform
         self._folder = folder
         self._daemon: asyncio.subprocess.Process | None = None
         self._http: httpx.AsyncClient | None = None
         self._hosts: dict[str, DockerContainer] = {}
-        self._mounts = mounts()
+        self._mounts = mounts(extra_mounts)
         self._rng = random.Random()
 
     async def start(self) -> None:
@@ -119,7 +120,7 @@ class DockerEngine:
         environment = {**spec.environment, PLATFORM_LABEL: self._platform, "PYTHONDONTWRITEBYTECODE": "1"}
         return {
             "Image": _IMAGE,
-            "Cmd": [part.format(host=host, port=PORT) for part in spec.command],
+            "Cmd": spec.arguments(host, PORT),
             "Env": [f"{name}={value}" for name, value in environment.items()],
             "Labels": {PLATFORM_LABEL: self._platform},
             "WorkingDir": "/tmp",
@@ -138,7 +139,7 @@ class DockerEngine:
             except TimeoutError:
                 self._daemon.kill()
                 await self._daemon.wait()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            await _tidy(self._platform, self._folder)
 
 
 class DockerContainer:
@@ -232,11 +233,11 @@ class DockerContainer:
         return None if self._group is None else self._group.memory_bytes() / 1e6
 
 
-def mounts() -> list[Path]:
-    """What containers see of this machine, read-only: system, Python, virtual environment, this project."""
+def mounts(extra: Sequence[Path]) -> list[Path]:
+    """What containers see of this machine, read-only: system, Python, virtual environment, this project, ``extra``."""
     project = Path(__file__).resolve().parents[2]
     wanted = [Path("/usr"), Path(sys.base_prefix), Path(sys.prefix), Path(sysconfig.get_path("purelib")), project]
-    wanted += [Path(sys.executable).resolve().parent, *(Path("/etc") / name for name in _ETC)]
+    wanted += [Path(sys.executable).resolve().parent, *(Path("/etc") / name for name in _ETC), *extra]
     found: list[Path] = []
     for path in sorted({path for path in wanted if path.exists()}, key=lambda path: len(path.parts)):
         if not any(path.is_relative_to(above) for above in found):
@@ -276,6 +277,15 @@ def _check(reply: httpx.Response, what: str) -> None:
     raise EngineError(f"{what}: {message}")
 
 
+def _own_socket(platform: str) -> Path:
+    # The path of a socket may be 107 bytes long at most.
+    return Path("/run") / f"tyche-{platform}.sock"
+
+
+def _exec_root(platform: str) -> Path:
+    return Path("/run") / f"tyche-{platform}"
+
+
 def _system_socket() -> Path | None:
     """Socket of the machine's own daemon: DOCKER_HOST if set, else the usual place."""
     host = os.environ.get("DOCKER_HOST", f"unix://{_SYSTEM_SOCKET}")
@@ -300,8 +310,7 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
     if os.geteuid() != 0:
         raise EngineError("no Docker daemon answers, and only root can start one; or use --engine process")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # The path of a socket may be 107 bytes long at most.
-    address = Path("/run") / f"tyche-{platform}.sock"
+    address = _own_socket(platform)
     log = folder / "dockerd.log"
     with log.open("ab") as out:
         daemon = await asyncio.create_subprocess_exec(
@@ -309,7 +318,7 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
             f"--host=unix://{address}",
             f"--data-root={folder / 'data'}",
-            f"--exec-root=/run/tyche-{platform}",
+            f"--exec-root={_exec_root(platform)}",
             f"--pidfile={folder / 'dockerd.pid'}",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
@@ -334,7 +343,7 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
 async def _running(platform: str) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Clients of every daemon that may have containers of ``platform``."""
     clients: list[httpx.AsyncClient] = []
-    for address in (_system_socket(), Path("/run") / f"tyche-{platform}.sock"):
+    for address in (_system_socket(), _own_socket(platform)):
         if address is not None and await _answers(address):
             clients.append(_client(address))
     try:
@@ -362,12 +371,21 @@ async def sweep(platform: str, folder: Path) -> list[str]:
     pidfile = folder / "dockerd.pid"
     if pidfile.exists():
         removed += await _end_daemon(int(pidfile.read_text()), platform)
-    for left in (Path("/run") / f"tyche-{platform}.sock", Path("/run") / f"tyche-{platform}", folder):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+    await _tidy(platform, folder)
     return removed
+
+
+async def _tidy(platform: str, folder: Path) -> None:
+    """Remove the files of a private daemon that has ended, and the mounts that it does not undo itself."""
+    folders = (_exec_root(platform), folder)
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        where = line.split()[1]
+        if any(Path(where).is_relative_to(each) for each in folders):
+            undo = await asyncio.create_subprocess_exec("umount", "--lazy", where)
+            await undo.wait()
+    for each in folders:
+        shutil.rmtree(each, ignore_errors=True)
+    _own_socket(platform).unlink(missing_ok=True)
 
 
 async def _end_daemon(process: int, platform: str) -> list[str]:

@@ -39,6 +39,10 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[str, ...] | None = None
 
+    def arguments(self, host: str, port: int) -> list[str]:
+        """The command with its address filled in."""
+        return [part.replace("{host}", host).replace("{port}", str(port)) for part in self.command]
+
 
 @dataclass(frozen=True)
 class ContainerExit:

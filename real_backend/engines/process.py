@@ -125,7 +125,7 @@ class ProcessEngine:
             if self._hierarchy is not None:
                 group = self._hierarchy.create(f"{self._platform}-{spec.name}", spec.memory_mib * 2**20)
             files = "" if group is None else " ".join(map(str, group.join_files))
-            command = [part.format(host=host, port=PORT) for part in spec.command]
+            command = spec.arguments(host, PORT)
             environment = {**spec.environment, PLATFORM_LABEL: self._platform}
             if spec.gpus is not None:
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -83,6 +84,7 @@ class PlatformConfig(_Frozen):
         namespace: Name of the only namespace.
         worker_arguments: What follows ``python -m real_backend.worker --host H --port P`` in tyche containers.
         environment: Variables for all containers.
+        mounts: Files and folders that Docker containers see beside the system, Python and this project.
         keep_activations: How many finished activations are remembered.
     """
 
@@ -96,6 +98,7 @@ class PlatformConfig(_Frozen):
     namespace: str = "guest"
     worker_arguments: tuple[str, ...] = ()
     environment: dict[str, str] = Field(default_factory=dict)
+    mounts: tuple[Path, ...] = ()
     keep_activations: Annotated[int, Field(gt=0)] = 100_000
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ class Runtime:
 
     Attributes:
         kind: Name that stem cells are matched by.
-        command: Program and arguments, with ``{host}`` and ``{port}``.
+        command: Program and arguments, with ``{host}``, ``{port}``, ``{node}`` and ``{memory_mb}`` (10^6 bytes).
     """
 
     kind: str
@@ -62,7 +62,8 @@ def runtime_of(what: Exec, config: PlatformConfig) -> Runtime | None:
     """How to run ``what``; None if its image is one that the platform does not have."""
     if what.kind == WORKER or (what.kind == "blackbox" and what.image in (WORKER_IMAGE, f"{WORKER_IMAGE}:latest")):
         worker = (sys.executable, "-m", "real_backend.worker", "--host", "{host}", "--port", "{port}")
-        return Runtime(WORKER, (*worker, *config.worker_arguments))
+        where = ("--node", "{node}", "--memory-mb", "{memory_mb}")
+        return Runtime(WORKER, (*worker, *where, *config.worker_arguments))
     if what.kind in _PYTHON_NAMES:
         server = str(Path(__file__).with_name("python_runtime.py"))
         return Runtime(PYTHON, (sys.executable, server, "{host}", "{port}"))

@@ -23,7 +23,7 @@ from real_backend.engines.engine import Container, ContainerSpec, Engine, Engine
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.container_client import ContainerClient, ContainerLostError, ContainerSlowError
 from real_backend.platform.errors import ApiError
-from real_backend.platform.kinds import Runtime
+from real_backend.platform.kinds import WORKER, Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -329,9 +329,14 @@ class Pool:
         """
         begun = time.perf_counter()
         name = pooled.node.spec.name
+        memory_mb = f"{pooled.memory_mib * 2**20 / 1e6:.3f}"
+        command = [part.replace("{node}", name).replace("{memory_mb}", memory_mb) for part in pooled.runtime.command]
+        gpus = pooled.node.spec.gpus
+        if gpus and pooled.runtime.kind == WORKER:
+            command += ["--gpu", gpus[0]]
         spec = ContainerSpec(
             name=pooled.id,
-            command=pooled.runtime.command,
+            command=command,
             memory_mib=pooled.memory_mib,
             environment={
                 **self._config.environment,
@@ -339,7 +344,7 @@ class Pool:
                 "TYCHE_CONTAINER": pooled.id,
                 "TYCHE_MEMORY_MIB": str(pooled.memory_mib),
             },
-            gpus=pooled.node.spec.gpus,
+            gpus=gpus,
         )
         try:
             # Whoever removes it meanwhile waits until there is something to remove.

@@ -1,7 +1,6 @@
 """Action server of the kind ``python:3``: runs a function that comes as text or as a zip archive.
 
-``python -m``-free on purpose: it is run by its path, needs nothing but the standard library, and sees the platform's
-packages only because they are installed beside it.  Protocol: OpenWhisk's ``/init`` (once) and ``/run``, the sentinel
+It is run by its path and needs nothing but the standard library, so that it starts fast.  Protocol: OpenWhisk's ``/init`` (once) and ``/run``, the sentinel
 on both streams after each activation.  The module of the action lives as long as the process.
 """
 
@@ -12,6 +11,7 @@ import binascii
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -144,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """``python_runtime.py HOST PORT``."""
     host, port = sys.argv[1:]
+    # As process 1 of a container it would not get the signal without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ActionServer((host, int(port))).serve_forever(poll_interval=60)
 
 

@@ -85,7 +85,7 @@ def make_engine(config: PlatformConfig, state: StateFolder) -> Engine:
     if config.engine == "docker":
         from real_backend.engines.docker import DockerEngine
 
-        return DockerEngine(state.platform, state.folder / "docker")
+        return DockerEngine(state.platform, state.folder / "docker", config.mounts)
     from real_backend.engines.process import ProcessEngine
 
     return ProcessEngine(state.platform, state.folder)
@@ -159,7 +159,8 @@ async def _run(
 
 def _bind(listen: Listen) -> socket.socket:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    bound = socket.socket(family)
+    # asyncio turns Nagle's algorithm off only where the protocol is named; with it, each answer takes 40 ms longer.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((listen.host, listen.port))
