@@ -52,7 +52,7 @@ class _Decision(click.ParamType[Any]):
 @click.option(
     "--prewarm",
     multiple=True,
-    type=click.Choice(["openwhisk", "histogram"]),
+    type=click.Choice(["openwhisk", "histogram", "faascache", "pagurus"]),
     help="Pre-warming policy of the platform; may be repeated.  [default: the scenario's]",
 )
 @click.option(

@@ -294,6 +294,8 @@ def _simulate(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | N
     world = plan.scenario.world(
         plan.split, cell.window, cell.seed, policy.kernel, plan.decision == "event", cell.prewarm, cell.mode
     )
+    if policy.settings:
+        world = world.with_settings(**policy.settings).validate()
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
     return simulate(world, decision=plan.decision, record=record, engine=plan.engine), None
 

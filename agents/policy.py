@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
-from tyche_env.world import Decision, Kernel
+from tyche_env.world import Decision, Isolation, Kernel, Packing, Routing, Scope
 
 Observation = dict[str, NDArray[np.float32]]
 Action = NDArray[np.float32]
@@ -56,6 +56,7 @@ class Policy(Predictor, Protocol):
     Attributes:
         name: as it appears in tables.
         kernel: its row kernel; None if it can only predict.
+        settings: what it changes in the controller.
         privileged: whether it knows the future.
     """
 
@@ -68,18 +69,28 @@ class Policy(Predictor, Protocol):
         """Its row kernel; None if it can only predict."""
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it changes in the controller (``tyche_env.world.Settings``)."""
+
+    @property
     def privileged(self) -> bool:
         """Whether it knows the future."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelPolicy:
-    """A built-in policy: a compiled row kernel."""
+    """A built-in policy: a compiled row kernel, and what it changes in the controller.
+
+    Attributes:
+        summary: one line.
+        settings: fields of :class:`~tyche_env.world.Settings` that make the system, beside the kernel.
+    """
 
     name: str
     kernel: Kernel
     privileged: bool
     summary: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(
         self,
@@ -93,11 +104,16 @@ class KernelPolicy:
         ``none`` and ``lru`` leave everything as it is; the environment's platform keeps processes as with a pre-loader.
 
         Raises:
-            PolicyError: the policy needs to know the future, which no observation shows.
+            PolicyError: the policy needs to know the future, which no observation shows, or the controller's insides.
         """
         if self.privileged:
             raise PolicyError(
                 f"policy {self.name}: knows the future, so it cannot predict from an observation; "
+                "run it through `tyche evaluate` or tyche_env.simulate"
+            )
+        if self.settings or self.kernel not in _PREDICTING:
+            raise PolicyError(
+                f"policy {self.name}: is more than an observation shows; "
                 "run it through `tyche evaluate` or tyche_env.simulate"
             )
         from tyche_env.heuristic import actions_of, predict_rows
@@ -126,6 +142,11 @@ class PredictorPolicy:
         return None
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """It changes none of the controller's settings."""
+        return {}
+
+    @property
     def privileged(self) -> bool:
         """It sees observations only."""
         return False
@@ -150,8 +171,14 @@ class PredictorPolicy:
         return answer
 
 
-def _builtin(kernel: Kernel, summary: str, privileged: bool = False, name: str | None = None) -> KernelPolicy:
-    return KernelPolicy(name or kernel.name.lower().replace("_", "-"), kernel, privileged, summary)
+_PREDICTING = (Kernel.NONE, Kernel.LRU, Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
+"""Kernels that an observation is enough for."""
+
+
+def _builtin(
+    kernel: Kernel, summary: str, privileged: bool = False, name: str | None = None, **settings: Any
+) -> KernelPolicy:
+    return KernelPolicy(name or kernel.name.lower().replace("_", "-"), kernel, privileged, summary, settings)
 
 
 POLICIES: dict[str, KernelPolicy] = {
@@ -162,6 +189,32 @@ POLICIES: dict[str, KernelPolicy] = {
         _builtin(Kernel.TYCHE, "load and off-load at quantiles of a Poisson process (window 10, 0.06 / 0.94)"),
         _builtin(Kernel.HISTOGRAM, "chance of a request from the function's own gaps", name="tyche-histogram"),
         _builtin(Kernel.CENSORED, "a rate that falls while no request comes"),
+        _builtin(Kernel.EWMA, "Tyche's rule on exponentially smoothed gaps", name="tyche-ewma"),
+        _builtin(Kernel.EMPIRICAL, "hazard of the function's own last 32 gaps at the present age"),
+        _builtin(
+            Kernel.TYCHE,
+            "each worker decides alone, routing to the fewest busy containers (SoCC'24)",
+            name="instainfer",
+            scope=Scope.WORKER,
+            routing=Routing.FEWEST_BUSY,
+        ),
+        _builtin(Kernel.NO_TIMERS, "ablation: Tyche without timers", name="tyche-np"),
+        _builtin(
+            Kernel.TYCHE,
+            "ablation: Tyche without packing, one function a container",
+            name="tyche-ns",
+            packing=Packing.SINGLE,
+        ),
+        _builtin(
+            Kernel.NO_TIMERS,
+            "ablation: neither timers nor packing, each container reloads its own function",
+            name="tyche-nps",
+            packing=Packing.OWN,
+        ),
+        _builtin(
+            Kernel.TYCHE, "Tyche with one function a container", name="tyche-strict", isolation=Isolation.STRICT
+        ),
+        _builtin(Kernel.TYCHE, "Tyche with worst fit", name="tyche-worst-fit", packing=Packing.WORST),
         _builtin(Kernel.RANDOM, "load, leave or off-load by lot"),
         _builtin(Kernel.ORACLE, "knows every arrival", privileged=True),
         _builtin(Kernel.MINUTE_ORACLE, "knows the number of arrivals of every minute", privileged=True),

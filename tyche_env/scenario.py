@@ -31,8 +31,10 @@ from tyche_env.world import (
     FunctionTable,
     Isolation,
     Kernel,
+    Packing,
     Prewarm,
     Routing,
+    Scope,
     Settings,
     World,
     WorldError,
@@ -42,7 +44,13 @@ _FOLDER = Path(__file__).with_name("scenarios")
 
 Mode = Literal["paper", "realistic"]
 SplitName = Literal["train", "validation", "test"]
-PrewarmName = Literal["openwhisk", "histogram"]
+PrewarmName = Literal["openwhisk", "histogram", "faascache", "pagurus"]
+_PREWARM: dict[str, Prewarm] = {
+    "openwhisk": Prewarm.KEEP_ALIVE,
+    "histogram": Prewarm.HISTOGRAM,
+    "faascache": Prewarm.FAASCACHE,
+    "pagurus": Prewarm.PAGURUS,
+}
 Fate = Literal["keep", "reload", "discard"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,6 +139,8 @@ class Controller(Part):
     p_offload: Probability = 0.94
     prior_gap_s: Positive = 600
     copies: Annotated[int, Field(ge=1, le=8)] = 1
+    scope: Literal["central", "worker"] = "central"
+    packing: Literal["full", "single", "own", "worst"] = "full"
     displace_percent: Annotated[int, Field(ge=0)] | Literal["by-mode"] | None = "by-mode"
     scheduling_ms: NotNegative = 0
     clear_ms: NotNegative = 0
@@ -205,7 +215,7 @@ class Scenario(Part):
     functions: Functions
     trace: TraceSettings
     prewarm: PrewarmSettings = PrewarmSettings()
-    routing: Literal["hash", "ring"] = "ring"
+    routing: Literal["hash", "ring", "fewest-busy"] = "ring"
     controller: Controller = Controller()
     after_run: AfterRunFates | None = None
     isolation: Literal["none", "tenant", "strict"] = "tenant"
@@ -397,9 +407,11 @@ class Scenario(Part):
             load_ppm=_hazard_ppm(controller.p_load),
             offload_ppm=_hazard_ppm(controller.p_offload),
             prior_gap_us=round(controller.prior_gap_s * 1_000_000),
-            prewarm={"openwhisk": Prewarm.KEEP_ALIVE, "histogram": Prewarm.HISTOGRAM}[prewarm],
+            prewarm=_PREWARM[prewarm],
             keep_alive_us=round(self.prewarm.keep_alive_s * 1_000_000),
-            routing=Routing[self.routing.upper()],
+            routing=Routing[self.routing.upper().replace("-", "_")],
+            scope=Scope[controller.scope.upper()],
+            packing=Packing[controller.packing.upper()],
             isolation=Isolation[self.isolation.upper()],
             after_run_platform=AfterRun[fates.platform.upper()],
             after_run_preloader=AfterRun[fates.preloader.upper()],

@@ -153,3 +153,15 @@ def table(observation: Observation, name: str) -> NDArray[np.float32]:
 def action_space(functions: int) -> spaces.Box:
     """For each function: container memory and GPU.  Negative: off-load; within the dead zone: leave; above: hold."""
     return spaces.Box(-1.0, 1.0, (functions, 2), np.float32)
+
+
+def as_markdown(table: str) -> str:
+    """A table's columns as a table in Markdown, for the reference page (``python -m tyche_env.spaces`` prints all)."""
+    lines = ["| column | unit | highest | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{c.name}` | {c.unit} | {c.high:.10g} | {c.meaning} |" for c in TABLES[table]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    for _name in TABLES:
+        print(f"### {_name}\n\n{as_markdown(_name)}\n")

@@ -24,7 +24,8 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_every_kernel_has_a_policy() -> None:
-    assert {policy.kernel for policy in POLICIES.values()} == set(Kernel)
+    # TABLE needs a fitted forecast, which a name cannot bring
+    assert {policy.kernel for policy in POLICIES.values()} == set(Kernel) - {Kernel.TABLE}
     assert set(POLICIES) == {
         "none",
         "lru",
@@ -34,6 +35,14 @@ def test_every_kernel_has_a_policy() -> None:
         "random",
         "oracle",
         "minute-oracle",
+        "tyche-ewma",
+        "empirical",
+        "instainfer",
+        "tyche-np",
+        "tyche-ns",
+        "tyche-nps",
+        "tyche-strict",
+        "tyche-worst-fit",
     }
 
 

@@ -538,6 +538,8 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         if s.event_mode != 0 and s.preloads != 0:
             decide(st, function)
             to_apply = function
+        elif s.copies > 1:
+            refresh_candidate(st, function)  # the worth of a second copy follows the rate
         node = route(st, function, ordinal)
         mode = ARRIVED
         if node >= OVERFLOWED:

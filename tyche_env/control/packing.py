@@ -196,7 +196,7 @@ def gpu_try(st: ClusterState, resident: int) -> None:
 
 @inner
 def fitting_container(st: ClusterState, function: int, node: int) -> int:
-    """The idle container of a node that takes f as it is: best or worst fit, or an empty one; the youngest of equals."""
+    """The idle container of a node that takes f as it is: best, worst or empty; the youngest among equals."""
     packing = st.cluster[0].packing
     need = st.functions[function].peak_mb
     best = -1
