@@ -121,8 +121,8 @@ class ObservedEngine(ReferenceEngine):
     def promote(self, g: Gpu) -> None:
         self._inside("transfer: promoted", "transfers", super().promote, g)
 
-    def replace(self, v: Function) -> None:
-        self._inside("load: replaced", "loads", super().replace, v)
+    def replace(self, v: Function, node: Node) -> None:
+        self._inside("load: replaced", "loads", super().replace, v, node)
 
     def fill(self, c: Container) -> None:
         self._inside("load: filled", "loads", super().fill, c)
@@ -168,9 +168,11 @@ class ObservedEngine(ReferenceEngine):
         self.seen[f"kernel: {Kernel(self.settings.kernel).name} {Decision(row[0]).name}"] += bool(f.window)
         return row
 
-    def prewarm_on_finish(self, f: Function) -> int:
+    def prewarm_on_finish(self, f: Function) -> int | None:
         keep = super().prewarm_on_finish(f)
-        self.seen["prewarm: short tail"] += self.settings.prewarm == Prewarm.HISTOGRAM and 0 < keep < 240 * 60_000_000
+        self.seen["prewarm: short tail"] += (
+            self.settings.prewarm == Prewarm.HISTOGRAM and 0 < (keep or 0) < 240 * 60_000_000
+        )
         self.seen["prewarm: unload"] += self.settings.prewarm == Prewarm.HISTOGRAM and keep == 0
         return keep
 
