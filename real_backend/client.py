@@ -354,9 +354,8 @@ class Client:
         """
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_RefusedError),
-            wait=tenacity.wait_exponential_jitter(
-                initial=self._backoff.first_s, max=self._backoff.longest_s, jitter=self._backoff.first_s
-            ),
+            wait=tenacity.wait_exponential(multiplier=self._backoff.first_s, max=self._backoff.longest_s)
+            + tenacity.wait_random(0, self._backoff.first_s),
             stop=tenacity.stop_after_attempt(self._backoff.attempts),
             before_sleep=lambda state: self._count(state),
             reraise=True,

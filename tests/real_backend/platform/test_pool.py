@@ -1,0 +1,219 @@
+"""Which container serves a request, and what becomes of idle ones; with containers that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from real_backend.client import Activation, ClientError
+from real_backend.platform.config import NodeSpec, StemCells
+from tests.real_backend.platform.site import FakeEngine, Open, Site
+
+pytestmark = pytest.mark.anyio
+
+TWO_NODES = (NodeSpec(name="a", memory_mib=512), NodeSpec(name="b", memory_mib=512))
+ONE_NODE = (NodeSpec(name="a", memory_mib=512),)
+
+
+def start_of(activation: Activation) -> str:
+    return str(activation.annotation("tyche")["start"])
+
+
+def node_of(activation: Activation) -> str:
+    return str(activation.annotation("tyche")["node"])
+
+
+async def states(site: Site) -> list[tuple[str | None, str]]:
+    return [(each.action, each.state) for each in await site.client.containers()]
+
+
+async def until(site: Site, wanted: list[tuple[str | None, str]]) -> None:
+    """Wait until the containers are these."""
+    for _ in range(500):
+        if await states(site) == wanted:
+            return
+        await asyncio.sleep(0.01)
+    assert await states(site) == wanted
+
+
+async def test_a_container_serves_only_its_action_and_one_request_at_a_time(open_site: Open) -> None:
+    async with open_site(FakeEngine()) as site:
+        await site.put("f", "")
+        await site.put("g", "")
+        both = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(2)))
+        assert [start_of(each) for each in both] == ["cold", "cold"]
+        assert start_of(await site.client.invoke("g")) == "cold"
+        assert start_of(await site.client.invoke("f")) == "warm"
+        assert await states(site) == [("f", "idle"), ("f", "idle"), ("g", "idle")]
+
+
+async def test_an_action_keeps_to_its_home_node_and_moves_on_when_that_is_full(open_site: Open) -> None:
+    async with open_site(FakeEngine(), nodes=TWO_NODES) as site:
+        await site.put("f", "", memory=512)
+        both = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(2)))
+        assert {node_of(each) for each in both} == {"a", "b"}
+
+
+async def test_an_annotation_ties_an_action_to_a_node(open_site: Open) -> None:
+    async with open_site(FakeEngine(), nodes=TWO_NODES) as site:
+        for node in ("a", "b"):
+            body = {"exec": {"kind": "tyche:1"}, "annotations": [{"key": "tyche-node", "value": node}]}
+            await site.http.put(f"/namespaces/_/actions/on-{node}", json=body)
+            assert node_of(await site.client.invoke(f"on-{node}")) == node
+
+
+async def test_the_idle_container_used_least_recently_makes_room(open_site: Open) -> None:
+    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+        for name in ("f", "g", "h"):
+            await site.put(name, "")
+        await site.client.invoke("f")
+        await site.client.invoke("g")
+        await site.client.invoke("f")
+        assert start_of(await site.client.invoke("h")) == "cold"
+        assert sorted(await states(site)) == [("f", "idle"), ("h", "idle")]
+        assert site.service.pool.removals == {"evicted": 1}
+
+
+async def test_requests_wait_in_line_when_every_container_is_busy(open_site: Open) -> None:
+    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+        await site.put("f", "", memory=512)
+        activations = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(3)))
+        assert sorted(start_of(each) for each in activations) == ["cold", "warm", "warm"]
+        assert max(each.wait_ms or 0 for each in activations) >= 350
+
+
+async def test_a_large_request_is_not_overtaken_by_small_ones_that_need_memory(open_site: Open) -> None:
+    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+        await site.put("small", "")
+        await site.put("large", "", memory=512)
+        first = [asyncio.create_task(site.client.invoke("small", {"hold": True})) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        large = asyncio.create_task(site.client.invoke("large"))
+        await asyncio.sleep(0.01)
+        await site.put("late", "")
+        late = asyncio.create_task(site.client.invoke("late"))
+        await asyncio.gather(*first)
+        assert (await large).start <= (await late).start
+
+
+async def test_stem_cells_serve_any_action_of_their_kind_and_memory_and_are_replaced(open_site: Open) -> None:
+    stems = (StemCells(kind="python:3", memory_mib=128, count=1),)
+    async with open_site(FakeEngine(), stem_cells=stems) as site:
+        await until(site, [(None, "stem")])
+        await site.put("f", "", memory=128)
+        await site.put("g", "")
+        activation = await site.client.invoke("f")
+        assert start_of(activation) == "prewarmed"
+        assert activation.init_ms is not None
+        assert start_of(await site.client.invoke("g")) == "cold"
+        await until(site, [("f", "idle"), (None, "stem"), ("g", "idle")])
+
+
+async def test_an_idle_container_is_paused_resumed_and_removed_in_the_end(open_site: Open) -> None:
+    engine = FakeEngine()
+    async with open_site(engine, pause_after_s=0.05, keep_alive_s=0.4) as site:
+        await site.put("f", "")
+        await site.client.invoke("f")
+        await until(site, [("f", "paused")])
+        assert start_of(await site.client.invoke("f")) == "paused"
+        await until(site, [])
+        assert engine.made[0].history == ["pause", "resume", "pause", "remove"]
+        assert site.service.pool.removals == {"expired": 1}
+
+
+async def test_without_times_a_container_stays_as_it_is(open_site: Open) -> None:
+    async with open_site(FakeEngine(), pause_after_s=None, keep_alive_s=None) as site:
+        await site.put("f", "")
+        await site.client.invoke("f")
+        assert all(not each.timers for each in site.service.pool.containers)
+
+
+async def test_a_container_that_dies_while_idle_is_forgotten(open_site: Open) -> None:
+    engine = FakeEngine()
+    async with open_site(engine) as site:
+        await site.put("f", "")
+        await site.client.invoke("f")
+        engine.made[0].die(137)
+        await until(site, [])
+        assert site.service.pool.removals == {"lost": 1}
+        assert start_of(await site.client.invoke("f")) == "cold"
+
+
+async def test_an_update_or_deletion_retires_idle_containers(open_site: Open) -> None:
+    async with open_site(FakeEngine()) as site:
+        await site.put("f", "")
+        await site.client.invoke("f")
+        await site.put("f", "")
+        await until(site, [])
+        assert start_of(await site.client.invoke("f")) == "cold"
+        await site.client.delete_action("f")
+        await until(site, [])
+
+
+async def test_an_engine_that_fails_is_an_internal_error_and_costs_no_memory(open_site: Open) -> None:
+    engine = FakeEngine(broken=True)
+    async with open_site(engine, nodes=ONE_NODE) as site:
+        await site.put("f", "", memory=512)
+        activation = await site.client.invoke("f")
+        assert activation.response.status == "whisk internal error"
+        assert "no containers today" in activation.response.result["error"]
+        engine.broken = False
+        assert (await site.client.invoke("f")).response.success
+
+
+async def test_limits_of_the_namespace_answer_429_and_what_fits_nowhere_503(open_site: Open) -> None:
+    limits = {"memory_max_mib": 4096, "invocations_per_minute": 3, "concurrent_invocations": 1}
+    async with open_site(FakeEngine(), limits=limits, nodes=ONE_NODE) as site:
+        await site.put("f", "")
+        await site.put("huge", "", memory=1024)
+        with pytest.raises(ClientError, match="503"):
+            await site.client.invoke("huge")
+        first = asyncio.create_task(site.client.invoke("f", {"hold": True}))
+        await asyncio.sleep(0.05)
+        with pytest.raises(ClientError, match=r"concurrent requests in flight \(count: 2, allowed: 1\)"):
+            await site.client.invoke("f")
+        await first
+        await site.client.invoke("f")
+        await site.client.invoke("f")
+        with pytest.raises(ClientError, match=r"in the last minute \(count: 4, allowed: 3\)"):
+            await site.client.invoke("f")
+        assert site.client.retries == {"503": 2, "429": 4}
+
+
+async def test_a_container_made_ahead_of_time_needs_free_memory(open_site: Open) -> None:
+    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+        await site.put("f", "", memory=512)
+        await site.client.create_container("f")
+        with pytest.raises(ClientError, match=r"no node has 512 MiB free .*a: 0"):
+            await site.client.create_container("f")
+
+
+async def test_a_worker_learns_its_node_memory_and_gpu(open_site: Open) -> None:
+    engine = FakeEngine()
+    nodes = (NodeSpec(name="n", memory_mib=512, gpus=("GPU-1",)),)
+    async with open_site(engine, nodes=nodes, worker_arguments=("--start", "zygote")) as site:
+        await site.http.put("/namespaces/_/actions/w", json={"exec": {"kind": "blackbox", "image": "tyche-worker"}})
+        await site.client.invoke("w")
+        command = list(engine.specs[0].command)
+        for option, value in (("--node", "n"), ("--memory-mb", "268.435"), ("--gpu", "GPU-1"), ("--start", "zygote")):
+            assert command[command.index(option) + 1] == value
+
+
+async def test_an_image_that_is_not_there_is_said_so(open_site: Open) -> None:
+    async with open_site(FakeEngine()) as site:
+        await site.http.put("/namespaces/_/actions/x", json={"exec": {"kind": "blackbox", "image": "some/image"}})
+        activation = await site.client.invoke("x")
+        assert "Failed to pull container image 'some/image'" in activation.response.result["error"]
+
+
+async def test_nothing_is_left_when_the_platform_closes_in_the_middle(open_site: Open) -> None:
+    engine = FakeEngine()
+    async with open_site(engine) as site:
+        await site.put("f", "")
+        await site.client.invoke("f")
+        running = await site.client.start("f", {"hold": True})
+        await asyncio.sleep(0.05)
+    assert all("remove" in each.history for each in engine.made)
+    async with open_site(engine) as site:
+        assert (await site.client.activation(running)).response.result == {"error": "The platform was stopped."}
