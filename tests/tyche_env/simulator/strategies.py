@@ -22,8 +22,10 @@ from tyche_env.world import (
     FunctionTable,
     Isolation,
     Kernel,
+    Packing,
     Prewarm,
     Routing,
+    Scope,
     Settings,
     World,
 )
@@ -31,9 +33,11 @@ from tyche_env.world import (
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 
-_PRELOADING = (Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM, Kernel.ORACLE, Kernel.MINUTE_ORACLE)
+_PRELOADING = tuple(kernel for kernel in Kernel if kernel not in (Kernel.NONE, Kernel.LRU))
 KERNELS = (Kernel.NONE, Kernel.LRU, *_PRELOADING, *_PRELOADING, Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM)
-"""Kernels that both engines know, those that load more often."""
+"""All kernels, those that load more often."""
+LEVELS = (0, 1, ONE_Q20 // 50, ONE_Q20 // 2, ONE_Q20 // 2 + 1, ONE_Q20)
+"""Priorities that tie, almost tie, or do not count."""
 
 T = TypeVar("T")
 
@@ -79,6 +83,7 @@ class Run:
         lines.append(f"  gpus on {world.gpu_node.tolist()} of {world.gpu_memory_mb.tolist()}")
         lines.append(f"  arrivals {list(zip(world.arrival_us.tolist(), world.arrival_function.tolist(), strict=True))}")
         lines.append(f"  durations {world.arrival_duration_us.tolist()}, end {world.end_us}")
+        lines.append(f"  forecast {world.forecast.tolist()}")
         lines.append(f"  {world.settings}")
         for step in self.steps:
             rows_text = "ask_all" if step.rows is None else f"{step.rows[0].tolist()} {step.rows[1].tolist()}"
@@ -155,7 +160,7 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
 
     A crowd has up to 24 functions, 11 nodes, 7 copies and a thousand requests instead.
     Half of the worlds are about GPUs: every function wants one, transfers are long, and one process's memory is
-    another's loss.  A third have little more memory than one container a node, so that requests queue and spread.
+    another's loss.  Half run one of the further systems (section 10 of docs/engine.md).  A third have little more memory than one container a node, so that requests queue and spread.
     """
     settings = make_settings(choose, range(1, 8) if crowd else (1, 2, 3))
     functions = choose(range(8, 25) if crowd else (1, 2, 3, 4, 4, 5, 5, 6, 6))
@@ -181,6 +186,7 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
         score_from_us=0,
         end_us=end_us,
         settings=settings,
+        forecast=forecast(choose, functions) if settings.kernel == Kernel.TABLE else np.zeros((0, 0), np.int32),
     ).validate()
     return Run(
         world,
@@ -226,7 +232,13 @@ def arrivals(choose: Choose, functions: int, trains: Sequence[int]) -> list[tupl
 
 def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     """Settings of every kind."""
-    kernel = choose(KERNELS)
+    kernel, further = choose(KERNELS), choose((False, True))
+    prewarm = choose((Prewarm.KEEP_ALIVE, Prewarm.HISTOGRAM))
+    if further:
+        prewarm = choose((*Prewarm, Prewarm.FAASCACHE, Prewarm.PAGURUS))
+    keeps_us = (0, SECOND, 10 * SECOND, *(3 * [600 * SECOND]))
+    if prewarm == Prewarm.PAGURUS:
+        keeps_us = (SECOND, 3 * SECOND, 10 * SECOND, 30 * SECOND, MINUTE)
     return Settings(
         seed=choose(range(1000)),
         kernel=kernel,
@@ -235,9 +247,11 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
         load_ppm=choose((0, 61_875, 500_000)),
         offload_ppm=choose((61_875, 700_000, 2_813_411)),
         prior_gap_us=choose((1, 10 * SECOND, 600 * SECOND)),
-        prewarm=choose((Prewarm.KEEP_ALIVE, Prewarm.HISTOGRAM)),
-        keep_alive_us=choose((0, SECOND, 10 * SECOND, *(3 * [600 * SECOND]))),
-        routing=choose((Routing.HASH, Routing.RING, Routing.RING)),
+        prewarm=prewarm,
+        keep_alive_us=choose(keeps_us),
+        routing=choose(tuple(Routing) if further else (Routing.HASH, Routing.RING, Routing.RING)),
+        scope=choose(tuple(Scope) if further else (Scope.CENTRAL,)),
+        packing=choose((*Packing, Packing.FULL, Packing.WORST) if further else (Packing.FULL,)),
         isolation=choose((Isolation.NONE, Isolation.NONE, Isolation.TENANT, Isolation.STRICT)),
         after_run_platform=choose(tuple(AfterRun)),
         after_run_preloader=choose((AfterRun.KEEP, *AfterRun)),
@@ -251,6 +265,12 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     )
 
 
+def forecast(choose: Choose, functions: int) -> NDArray[np.int32]:
+    """The table of the kernel TABLE, often shorter than the window."""
+    minutes = choose((1, 2, 4, 8, 30))
+    return np.array([[choose(LEVELS) for _ in range(minutes)] for _ in range(functions)], dtype=np.int32)
+
+
 def steps(choose: Choose, functions: int, end_us: int) -> tuple[Step, ...]:
     """A schedule of interval mode: the kernel's decisions or random ones, at times that meet arrivals and events."""
     found = []
@@ -258,8 +278,7 @@ def steps(choose: Choose, functions: int, end_us: int) -> tuple[Step, ...]:
         rows = None
         if choose((False, True)):
             decision = [choose((*Decision, Decision.HOLD)) for _ in range(2 * functions)]
-            levels = (0, 1, ONE_Q20 // 50, ONE_Q20 // 2, ONE_Q20 // 2 + 1, ONE_Q20)
-            priority = [choose(levels) for _ in range(2 * functions)]
+            priority = [choose(LEVELS) for _ in range(2 * functions)]
             rows = (
                 np.array(decision, dtype=np.int8).reshape(functions, 2),
                 np.array(priority, dtype=np.int64).reshape(functions, 2),

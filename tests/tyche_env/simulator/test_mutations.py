@@ -47,7 +47,7 @@ class OldestWarm(ReferenceEngine):
             found = self.entries(f, node, category)
             if found:
                 return min(found, key=lambda entry: entry[0])[1]
-        return None
+        return self.to_rent(f, node)
 
 
 class NewestLoad(ReferenceEngine):

@@ -20,9 +20,9 @@ from tyche_env.simulator.reference import (
     ReferenceEngine,
     Resident,
 )
-from tyche_env.world import AfterRun, Decision, Kernel, Prewarm, StartType
+from tyche_env.world import AfterRun, Decision, Kernel, Packing, Prewarm, Routing, Scope, StartType
 
-WORLDS = 300
+WORLDS = 400
 OFTEN = 5
 """Worlds, of those, in which each rule must take effect."""
 RULES = (
@@ -33,22 +33,40 @@ RULES = (
     "demotion for a run",
     "demotion for a transfer",
     "displacement",
+    "evict: not the one idle for longest",
     "kernel: CENSORED HOLD",
+    "kernel: EMPIRICAL HOLD",
+    "kernel: EMPIRICAL HOLD after its longest gap",
+    "kernel: EWMA HOLD",
+    "kernel: EWMA LEAVE",
+    "kernel: EWMA OFFLOAD",
     "kernel: HISTOGRAM HOLD",
     "kernel: HISTOGRAM OFFLOAD",
     "kernel: LRU LEAVE",
     "kernel: MINUTE_ORACLE HOLD",
+    "kernel: NO_TIMERS HOLD",
     "kernel: ORACLE HOLD",
     "kernel: RANDOM HOLD",
+    "kernel: TABLE HOLD",
+    "kernel: TABLE LEAVE",
     "kernel: TYCHE HOLD",
     "kernel: TYCHE LEAVE",
     "kernel: TYCHE OFFLOAD",
     "load: after a run",
     "load: beyond home",
     "load: filled",
+    "load: filled by OWN",
+    "load: filled by SINGLE",
+    "load: filled by a worker",
     "load: placed",
+    "load: placed by SINGLE",
+    "load: placed by a worker",
+    "load: placed by workers on several nodes",
+    "load: placed not by best fit",
     "load: replaced",
+    "load: replaced by a worker",
     "load: second copy",
+    "load: second copy on a worker",
     "off-load",
     "off-load: after a load",
     "off-load: cancels a transfer",
@@ -56,6 +74,9 @@ RULES = (
     "prewarm: unload",
     "remove: with a load in progress",
     "route: away from home",
+    "route: fewest busy, to a load",
+    "route: fewest busy, to memory",
+    "route: fewest busy, to no resident",
     "route: ring, to a GPU",
     "route: ring, to memory",
     "start: COLD",
@@ -69,6 +90,8 @@ RULES = (
     "start: kept",
     "start: on what it off-loads",
     "start: queued",
+    "start: rented",
+    "start: rented, clears others out",
     "start: takes over a transfer",
     "transfer: promoted",
     "transfer: tried",
@@ -101,6 +124,9 @@ class ObservedEngine(ReferenceEngine):
         )
         self.seen["start: clears others out"] += any(r.function is not f for r in c.residents)
         self.seen["start: on what it off-loads"] += own is not None and own.state == Load.OFFLOADING
+        rented = c.state == ContainerState.IDLE and f.index not in c.entries
+        self.seen["start: rented"] += rented
+        self.seen["start: rented, clears others out"] += rented and any(r.function is not f for r in c.residents)
         self.seen["start: in another's container"] += c.state == ContainerState.IDLE and c.owner is not f
         super().start(request, c)
         self.seen[f"start: {StartType(self._records[-1][13]).name}"] += 1
@@ -121,23 +147,49 @@ class ObservedEngine(ReferenceEngine):
     def promote(self, g: Gpu) -> None:
         self._inside("transfer: promoted", "transfers", super().promote, g)
 
+    def _by(self) -> str:
+        return " by a worker" if self.settings.scope == Scope.WORKER else ""
+
     def replace(self, v: Function, node: Node) -> None:
-        self._inside("load: replaced", "loads", super().replace, v, node)
+        self._inside(f"load: replaced{self._by()}", "loads", super().replace, v, node)
 
     def fill(self, c: Container) -> None:
-        self._inside("load: filled", "loads", super().fill, c)
+        packing = self.settings.packing
+        by = f" by {packing.name}" if packing in (Packing.SINGLE, Packing.OWN) else self._by()
+        self._inside(f"load: filled{by}", "loads", super().fill, c)
 
     def place(self, f: Function) -> bool:
-        freed = len(self._residents)
-        copies = self.copies(f)
+        loads = self._counts["loads"]
         placed = super().place(f)
+        self.seen["load: placed by workers on several nodes"] += self._counts["loads"] > loads + 1
+        return placed
+
+    def place_on(self, nodes: list[Node], f: Function) -> bool:
+        freed = len(self._residents)
+        copies = {node.index: self.copies_on(f, node) for node in self.nodes}
+        placed = super().place_on(nodes, f)
         if placed:
-            self.seen["load: placed"] += 1
-            self.seen["load: second copy"] += copies >= 1
+            node = f.residents[-1].container.node
+            by = " by SINGLE" if self.settings.packing == Packing.SINGLE else self._by()
+            self.seen[f"load: placed{by}"] += 1
+            self.seen["load: second copy"] += sum(copies.values()) >= 1 and self.settings.scope == Scope.CENTRAL
+            self.seen["load: second copy on a worker"] += (
+                copies[node.index] >= 1 and self.settings.scope == Scope.WORKER
+            )
             self.seen["displacement"] += len(self._residents) <= freed
             self.seen["displacement of several"] += len(self._residents) < freed
-            self.seen["load: beyond home"] += f.residents[-1].container.node.index != f.walk[0]
+            self.seen["load: beyond home"] += node.index != f.walk[0]
         return placed
+
+    def best_fit(self, fitting: list[Container]) -> Container:
+        best = super().best_fit(fitting)
+        self.seen["load: placed not by best fit"] += best.free_mb > min(c.free_mb for c in fitting)
+        return best
+
+    def eviction_victim(self, node: Node) -> Container:
+        victim = super().eviction_victim(node)
+        self.seen["evict: not the one idle for longest"] += victim is not node.idle()[0]
+        return victim
 
     def load(self, f: Function, c: Container) -> None:
         super().load(f, c)
@@ -155,7 +207,12 @@ class ObservedEngine(ReferenceEngine):
     def route(self, f: Function) -> Node | None:
         node = super().route(f)
         self.seen["route: group of several"] += f.group_size > 1
-        if node is not None:
+        if node is not None and self.settings.routing == Routing.FEWEST_BUSY:
+            memory, load = (bool(self.entries(f, node, kind)) for kind in (Category.MEMORY, Category.LOADING))
+            self.seen["route: fewest busy, to memory"] += memory
+            self.seen["route: fewest busy, to a load"] += load and not memory
+            self.seen["route: fewest busy, to no resident"] += not (memory or load)
+        elif node is not None:
             self.seen["route: away from home"] += node.index != f.walk[0]
             self.seen["route: ring, to memory"] += node.index != f.walk[0] and bool(
                 self.entries(f, node, Category.MEMORY)
@@ -165,15 +222,17 @@ class ObservedEngine(ReferenceEngine):
 
     def kernel(self, f: Function) -> tuple[int, int, int | None]:
         row = super().kernel(f)
-        self.seen[f"kernel: {Kernel(self.settings.kernel).name} {Decision(row[0]).name}"] += bool(f.window)
+        name = f"kernel: {Kernel(self.settings.kernel).name} {Decision(row[0]).name}"
+        self.seen[name] += bool(f.window)
+        longest = max(f.gaps_us, default=0)
+        self.seen[f"{name} after its longest gap"] += len(f.gaps_us) >= 4 and longest <= self.now - f.window[-1]
         return row
 
     def prewarm_on_finish(self, f: Function) -> int | None:
         keep = super().prewarm_on_finish(f)
-        self.seen["prewarm: short tail"] += (
-            self.settings.prewarm == Prewarm.HISTOGRAM and 0 < (keep or 0) < 240 * 60_000_000
-        )
-        self.seen["prewarm: unload"] += self.settings.prewarm == Prewarm.HISTOGRAM and keep == 0
+        if self.settings.prewarm == Prewarm.HISTOGRAM and keep is not None:
+            self.seen["prewarm: short tail"] += 0 < keep < 240 * 60_000_000
+            self.seen["prewarm: unload"] += keep == 0
         return keep
 
     def counted(self) -> Counter[str]:
