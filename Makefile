@@ -5,14 +5,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= --scenario small --policy none --policy lru --policy tyche --policy oracle --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
+SCENARIOS ?= small azure-8h azure-day
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench clean
+.PHONY: help run test test-slow lint bench decision-modes clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run  ## replay a trace through Tyche and its rivals; RUN= takes other options
 	$(BIN)/tyche evaluate $(RUN)
@@ -30,6 +31,9 @@ lint: $(VENV)/.dev  ## check style and types
 
 bench: $(VENV)/.run  ## measure the engines
 	$(BIN)/tyche bench
+
+decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
+	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)
 
 clean:  ## remove build products and caches, not the virtual environment nor runs
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
