@@ -8,6 +8,7 @@ Where no daemon answers, a private one is started, and stopped afterwards.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -19,7 +20,6 @@ import sys
 import sysconfig
 import tarfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,8 @@ class DockerEngine:
         if self._http is not None:
             await self._http.aclose()
         if self._daemon is not None:
-            self._daemon.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                self._daemon.terminate()
             try:
                 async with asyncio.timeout(20):
                     await self._daemon.wait()
@@ -339,7 +340,7 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
     raise EngineError(f"a private dockerd does not start: {lines[-1]}; or use --engine process")
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _running(platform: str) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Clients of every daemon that may have containers of ``platform``."""
     clients: list[httpx.AsyncClient] = []

@@ -1,7 +1,8 @@
 """Action server of the kind ``python:3``: runs a function that comes as text or as a zip archive.
 
-It is run by its path and needs nothing but the standard library, so that it starts fast.  Protocol: OpenWhisk's ``/init`` (once) and ``/run``, the sentinel
-on both streams after each activation.  The module of the action lives as long as the process.
+It is run by its path and needs nothing but the standard library, so that it starts fast.  Protocol: OpenWhisk's
+``/init`` (once) and ``/run``, the sentinel on both streams after each activation.  The module of the action lives as
+long as the process.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""Containers that are child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from real_backend.engines import process
+from real_backend.engines.engine import ContainerSpec, EngineError
+from real_backend.engines.process import ProcessEngine
+
+pytestmark = pytest.mark.anyio
+
+SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> ProcessEngine:
+    return ProcessEngine(f"test-{os.getpid()}-{tmp_path.name}", tmp_path)
+
+
+def spec(code: str, name: str = "c", **more: object) -> ContainerSpec:
+    return ContainerSpec(name, (sys.executable, "-c", code), 64, **more)  # type: ignore[arg-type]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def line_of(container: process.ProcessContainer) -> str:
+    """The first line that a container writes."""
+    for _ in range(1000):
+        if container.logs.tail():
+            break
+        await asyncio.sleep(0.01)
+    return container.logs.tail()
+
+
+async def test_a_program_gets_an_address_only_the_given_variables_and_a_label(engine: ProcessEngine) -> None:
+    await engine.start()
+    code = "import os; print(sorted(os.environ))"
+    container = await engine.create(spec(code, environment={"A": "1", "PYTHONCOERCECLOCALE": "0"}, gpus=("3",)))
+    assert (await container.exited).code == 0
+    variables = await line_of(container)
+    assert "HOME" not in variables
+    assert {"A", "CUDA_VISIBLE_DEVICES", "TYCHE_PLATFORM"} <= set(re.findall(r"\w+", variables))
+    assert container.host.startswith("127.")
+    await container.remove()
+
+
+async def test_containers_have_addresses_of_their_own(engine: ProcessEngine) -> None:
+    await engine.start()
+    both = [await engine.create(spec(SLEEP, name)) for name in ("a", "b")]
+    assert both[0].host != both[1].host
+    for each in both:
+        await each.remove()
+
+
+async def test_a_paused_container_does_not_run_until_it_is_resumed(engine: ProcessEngine) -> None:
+    await engine.start()
+    code = "import time\nfor k in range(6000):\n    print(k, flush=True)\n    time.sleep(0.01)\n"
+    container = await engine.create(spec(code))
+    await line_of(container)
+    await container.pause()
+    await asyncio.sleep(0.05)
+    before = container.logs.tail()
+    await asyncio.sleep(0.2)
+    assert container.logs.tail() == before
+    await container.resume()
+    for _ in range(1000):
+        if container.logs.tail() != before:
+            break
+        await asyncio.sleep(0.01)
+    assert container.logs.tail() != before
+    await container.remove()
+
+
+async def test_removal_takes_descendants_along_even_from_a_pause(engine: ProcessEngine) -> None:
+    await engine.start()
+    code = f"import subprocess, sys, time\nprint(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid, flush=True)\n"
+    container = await engine.create(spec(code + "time.sleep(60)"))
+    child = int(await line_of(container))
+    await container.pause()
+    await container.remove()
+    await container.remove()
+    assert (await container.exited).code == -9
+    for _ in range(500):
+        if not alive(child):
+            break
+        await asyncio.sleep(0.01)
+    assert not alive(child)
+    assert await process.sweep(engine._platform) == []
+
+
+async def test_too_much_memory_is_told_from_other_ends(engine: ProcessEngine) -> None:
+    await engine.start()
+    if "not enforced" in engine.notes[0]:
+        pytest.skip(engine.notes[0])
+    container = await engine.create(spec("x = b'x' * 300_000_000"))
+    assert (await container.exited).out_of_memory
+    await container.remove()
+    container = await engine.create(spec("import os; os.kill(os.getpid(), 9)"))
+    how = await container.exited
+    assert (how.code, how.out_of_memory) == (-9, False)
+    await container.remove()
+
+
+async def test_memory_is_measured(engine: ProcessEngine) -> None:
+    await engine.start()
+    container = await engine.create(spec("x = b'x' * 30_000_000; " + SLEEP))
+    await line_of(container)
+    assert 30 < (container.memory_mb() or 0) < 64 * 1.05
+    await container.remove()
+
+
+async def test_a_program_that_is_not_there_is_an_error(engine: ProcessEngine) -> None:
+    await engine.start()
+    container = await engine.create(ContainerSpec("c", ("/no/such/program",), 64))
+    assert (await container.exited).code != 0
+    assert "/no/such/program" in await line_of(container)
+    await container.remove()
+
+
+async def test_without_setpriv_the_engine_says_what_it_needs(
+    engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EngineError, match="setpriv"):
+        await engine.start()
+
+
+async def test_a_sweep_finds_by_label_what_was_left_and_nothing_else(engine: ProcessEngine) -> None:
+    await engine.start()
+    left = await engine.create(spec(SLEEP, "left"))
+    other = ProcessEngine(engine._platform + "x", engine._folder)
+    await other.start()
+    kept = await other.create(spec(SLEEP, "kept"))
+    await line_of(left)
+    await line_of(kept)
+    assert await process.sweep(engine._platform)
+    assert (await left.exited).code == -9
+    assert not kept.exited.done()
+    await kept.remove()
+    await left.remove()

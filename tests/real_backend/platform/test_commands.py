@@ -1,0 +1,171 @@
+"""``tyche platform``: up, status, deploy, down, in processes of their own; and what is left after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from real_backend.engines.engine import PLATFORM_LABEL
+from real_backend.platform.state import StateFolder
+
+TYCHE = (sys.executable, "-c", "from tyche_env.cli import main; main()", "platform")
+CODE = "def main(args):\n    return {'x': args.get('x', 0) + 1}\n"
+
+
+def tyche(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OW_")}
+    return subprocess.run(
+        [*TYCHE, arguments[0], "--state", str(state), *arguments[1:]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "state"
+    tyche(tmp_path / "state", "down")
+
+
+def up(state: Path, *options: str) -> str:
+    """Start a platform in the background and return its address."""
+    started = tyche(state, "up", "--detach", "--port", "0", *options)
+    assert started.returncode == 0, started.stderr
+    url = StateFolder(state).url
+    assert url is not None
+    assert url in started.stdout
+    return url
+
+
+def labelled(state: Path) -> list[int]:
+    """Processes that carry the platform's label."""
+    label = f"{PLATFORM_LABEL}={StateFolder(state).platform}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if label in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def until_none(state: Path) -> list[int]:
+    for _ in range(500):
+        if not labelled(state):
+            break
+        time.sleep(0.01)
+    return labelled(state)
+
+
+def test_a_platform_goes_up_takes_an_action_shows_itself_and_goes_down(state: Path, tmp_path: Path) -> None:
+    url = up(state, "--nodes", "2", "--memory-mb", "512", "--stem-cells", "python:3,128,1")
+    again = tyche(state, "up", "--detach", "--port", "0")
+    assert (again.returncode, "runs already" in again.stderr) == (2, True)
+    (tmp_path / "plus.py").write_text(CODE)
+    deployed = tyche(state, "deploy", "plus", "--file", str(tmp_path / "plus.py"), "--kind", "python:3")
+    assert deployed.stdout == f"{url} plus 0.0.1\n"
+    user, _, password = StateFolder(state).key.partition(":")
+    called = httpx.post(
+        f"{url}/api/v1/namespaces/_/actions/plus?blocking=true&result=true",
+        json={"x": 4},
+        auth=(user, password),
+        trust_env=False,
+    )
+    assert called.json() == {"x": 5}
+    shown = json.loads(tyche(state, "status", "--json").stdout)
+    assert [node["name"] for node in shown["nodes"]] == ["invoker0", "invoker1"]
+    assert shown["actions"] == ["plus"]
+    assert "plus" in tyche(state, "status").stdout
+    stopped = tyche(state, "down")
+    assert "stopped the platform" in stopped.stdout
+    assert labelled(state) == []
+    assert json.loads(tyche(state, "status", "--json").stdout) == {"running": False}
+
+
+def test_the_key_is_made_once_and_only_its_owner_may_read_it(state: Path) -> None:
+    folder = StateFolder(state)
+    key = folder.key
+    assert StateFolder(state).key == key
+    assert stat.S_IMODE((state / "key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+def test_a_killed_platform_takes_its_containers_along_and_down_sweeps_the_rest(state: Path) -> None:
+    up(state, "--stem-cells", "python:3,128,2")
+    for _ in range(500):
+        if len(labelled(state)) >= 2:
+            break
+        time.sleep(0.01)
+    assert len(labelled(state)) >= 2
+    process = StateFolder(state).process
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+    assert until_none(state) == []
+    assert not StateFolder(state).running
+    assert tyche(state, "down").returncode == 0
+
+
+def test_an_interrupt_removes_containers_and_ends_what_runs(state: Path) -> None:
+    url = up(state)
+    user, _, password = StateFolder(state).key.partition(":")
+    with httpx.Client(base_url=f"{url}/api/v1/namespaces/_", auth=(user, password), trust_env=False) as http:
+        code = "import time\ndef main(args):\n    time.sleep(60)\n"
+        http.put("/actions/slow", json={"exec": {"kind": "python:3", "code": code}})
+        http.post("/actions/slow", json={})
+        for _ in range(500):
+            if labelled(state):
+                break
+            time.sleep(0.01)
+    process = StateFolder(state).process
+    assert process is not None
+    os.kill(process, signal.SIGINT)
+    assert until_none(state) == []
+    for _ in range(500):
+        if not StateFolder(state).running:
+            break
+        time.sleep(0.01)
+    assert not StateFolder(state).running
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--stem-cells", "python:3"), "KIND,MEMORY,COUNT"),
+        (("--env", "X"), "NAME=VALUE"),
+        (("--private-key", __file__), "--certificate"),
+        (("--host", "192.0.2.1"), "192.0.2.1"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(state: Path, options: tuple[str, ...], reason: str) -> None:
+    refused = tyche(state, "up", "--port", "0", *options)
+    assert refused.returncode == 2
+    assert reason in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_deploy_needs_a_server_and_a_kind(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "--kind or --image" in tyche(state, "deploy", "f").stderr
+    assert "OW_APIHOST" in tyche(state, "deploy", "f", "--kind", "tyche:1").stderr
+
+
+def test_deploy_compares_needs_with_limits_first(state: Path) -> None:
+    up(state, "--max-action-mb", "256")
+    refused = tyche(state, "deploy", "f", "--kind", "tyche:1", "--memory-mb", "512")
+    assert refused.returncode == 2
+    assert "512 needed, at most 256; set whisk.memory.max" in refused.stderr
