@@ -1,0 +1,134 @@
+"""Pictures of the cluster, as text and as pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from tests.tyche_env.conftest import MakeEnv
+from tests.tyche_env.simulator.test_rules import SECOND, a_world, function
+from tyche_env.render import ansi, rgb_array
+from tyche_env.simulator.backend import SimulatedBackend
+from tyche_env.world import Decision, Kernel, Prewarm, World
+
+STAGES = {"container_mb": 1000, "hold_mb": 400, "peak_mb": 500, "transfer": 1, "gpu_inference": 1}
+
+
+def a_cluster() -> World:
+    """One container fits.  f0, on the GPU, until 18; f1, queued from 12, until 28; f0 is to be held from 30."""
+    world = a_world(
+        [function(gpu_mb=300, **STAGES), function(**STAGES)],
+        [(10, 0), (12, 1)],
+        nodes=(1500,),
+        gpu_mb=1000,
+        kernel=Kernel.LRU,
+        event_mode=False,
+    )
+    return replace(world, names=("resnet", "bert"))
+
+
+def run(seconds: tuple[float, ...]) -> tuple[list[str], list[bytes]]:
+    """Text and picture at some times, the pre-loader holding f0 from 30 s on."""
+    world, backend = a_cluster(), SimulatedBackend()
+    backend.reset(world)
+    texts, pictures, held = [], [], False
+    for second in seconds:
+        if second >= 30 and not held:
+            held = True
+            backend.advance_until_us(30 * SECOND)
+            priority = np.array([[1 << 20, 1 << 20], [0, 0]])
+            backend.set_priorities(np.array([[Decision.HOLD] * 2, [Decision.LEAVE] * 2], np.int8), priority)
+        backend.advance_until_us(round(second * SECOND))
+        texts.append(ansi(backend.state, world.names))
+        pictures.append(rgb_array(backend.state).tobytes())
+    return texts, pictures
+
+
+def test_text_tells_nodes_containers_residents_gpus_and_queues() -> None:
+    texts, _ = run((5, 15, 29, 31, 35.5, 37))
+    node = "node 0: 1500 MB ="
+    assert texts == [
+        f"t = 5.0 s   waiting 0   held 0\n{node} 0 busy + 0 idle (0 pre-loaded) + 1500 free, GPU 0/1000 MB, queue 0",
+        f"t = 15.0 s   waiting 1   held 0\n"
+        f"{node} 1000 busy + 0 idle (0 pre-loaded) + 500 free, GPU 300/1000 MB, queue 1\n"
+        "  [  0] 1000 MB  run resnet",
+        f"t = 29.0 s   waiting 0   held 1\n"
+        f"{node} 0 busy + 1000 idle (400 pre-loaded) + 500 free, GPU 0/1000 MB, queue 0\n"
+        "  [  0] 1000 MB  bert",
+        f"t = 31.0 s   waiting 0   held 1\n"
+        f"{node} 0 busy + 1000 idle (900 pre-loaded) + 500 free, GPU 0/1000 MB, queue 0\n"
+        "  [  0] 1000 MB  resnet~ bert",
+        f"t = 35.5 s   waiting 0   held 2\n"
+        f"{node} 0 busy + 1000 idle (800 pre-loaded) + 500 free, GPU 300/1000 MB, queue 0\n"
+        "  [  0] 1000 MB  resnet bert",
+        f"t = 37.0 s   waiting 0   held 2\n"
+        f"{node} 0 busy + 1000 idle (800 pre-loaded) + 500 free, GPU 300/1000 MB, queue 0\n"
+        "  [  0] 1000 MB  resnet* bert",
+    ]
+
+
+def test_every_change_of_the_cluster_changes_the_picture() -> None:
+    _, pictures = run((5, 11, 15, 20, 29, 31, 35.5, 37))
+    assert len(set(pictures)) == len(pictures)
+    _, pictures = run((3, 5))
+    assert pictures[0] == pictures[1]  # nothing happened
+
+
+def test_a_container_that_starts_and_a_nameless_function_are_shown() -> None:
+    # Ten regular gaps teach the histogram policy to pre-warm: the container starts 9/10 of two minutes after a run.
+    world = a_world(
+        [function()],
+        [(130 * i, 0) for i in range(12)],
+        end=1500,
+        kernel=Kernel.LRU,
+        event_mode=False,
+        prewarm=Prewarm.HISTOGRAM,
+    )
+    backend = SimulatedBackend()
+    backend.reset(world)
+    seen = set()
+    for second in np.arange(0, 1500, 0.5):
+        backend.advance_until_us(round(second * SECOND))
+        seen |= {line.split("MB  ")[1] for line in ansi(backend.state).splitlines() if line.startswith("  [")}
+        rgb_array(backend.state)
+    assert seen == {"starting", "run f0", "f0", "-"}
+
+
+def test_render_modes_of_the_environment(make_env: MakeEnv) -> None:
+    text, picture = make_env(render_mode="ansi"), make_env(render_mode="rgb_array")
+    pictures = []
+    for env in (text, picture):
+        env.reset(seed=0)
+        for _ in range(60):
+            env.step(np.ones((env.max_functions, 2), np.float32))
+            if env is picture:
+                pictures.append(env.render())
+    assert text.render().startswith("t = 600.0 s   waiting ")
+    assert text.render().count("node ") == 2
+    assert text.world.names[0]
+    assert {frame.shape for frame in pictures} == {pictures[0].shape}
+    assert pictures[0].ndim == 3
+    assert pictures[0].shape[2] == 3
+    assert pictures[0].dtype == np.uint8
+    assert len({frame.tobytes() for frame in pictures}) > 10
+
+
+def test_without_a_render_mode_there_is_a_hint(make_env: MakeEnv) -> None:
+    env = make_env()
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode='ansi' or 'rgb_array'"):
+        assert env.render() is None
+
+
+def test_frames_can_be_recorded() -> None:
+    env = gym.make("tyche_env:tyche/Preload-v0", scenario="small", render_mode="rgb_array")
+    frames = gym.wrappers.RenderCollection(env)
+    frames.reset(seed=0)
+    for _ in range(3):
+        frames.step(env.action_space.sample())
+    collected = frames.render()
+    assert isinstance(collected, list)
+    assert len(collected) == 4
