@@ -289,8 +289,12 @@ def _actions(service: Service) -> APIRouter:
     router = APIRouter(tags=["actions"])
     limits = service.config.limits
 
-    async def list_all(limit: Limit = 30, skip: Skip = 0) -> list[dict[str, Json]]:
-        """All actions, last updated first."""
+    async def list_all(
+        limit: Limit = 30, skip: Skip = 0, count: Flag = False
+    ) -> list[dict[str, Json]] | dict[str, int]:
+        """All actions, last updated first; only their number with ``count``."""
+        if count:
+            return {"actions": max(0, len(service.actions()) - skip)}
         return [each.brief() for each in _page(service.actions(), limit, skip)]
 
     async def list_package(package: Name, limit: Limit = 30, skip: Skip = 0) -> list[dict[str, Json]]:
@@ -433,8 +437,12 @@ def _activations(service: Service) -> APIRouter:
 def _packages(service: Service) -> APIRouter:
     router = APIRouter(tags=["packages"])
 
-    async def list_all(limit: Limit = 30, skip: Skip = 0) -> list[dict[str, Json]]:
-        """All packages, last updated first."""
+    async def list_all(
+        limit: Limit = 30, skip: Skip = 0, count: Flag = False
+    ) -> list[dict[str, Json]] | dict[str, int]:
+        """All packages, last updated first; only their number with ``count``."""
+        if count:
+            return {"packages": max(0, len(service.packages()) - skip)}
         return [each.brief() for each in _page(service.packages(), limit, skip)]
 
     router.add_api_route("/packages", list_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,14 @@ class Runtime:
 
     kind: str
     command: tuple[str, ...]
+
+
+def is_archive(code: str) -> bool:
+    """Whether code is a zip archive in base64; some clients send one without saying so."""
+    try:
+        return base64.b64decode(code[:8], validate=True)[:2] == b"PK"
+    except ValueError:
+        return False
 
 
 def check(what: Exec, limits_bytes: int, sequence_length: int) -> None:

@@ -150,11 +150,13 @@ class Service:
         old = self._actions.get(path)
         if old is not None and not overwrite:
             raise ApiError(409, "resource already exists")
-        if put.exec is not None:
-            kinds.check(put.exec, self.config.limits.code_bytes, self.config.limits.sequence_length)
-            for component in put.exec.components or []:
-                if put.exec.kind == kinds.SEQUENCE:
-                    self._check_component(component, path)
+        what = put.exec
+        if what is not None:
+            kinds.check(what, self.config.limits.code_bytes, self.config.limits.sequence_length)
+            if kinds.is_archive(what.code or ""):
+                put = put.model_copy(update={"exec": what.model_copy(update={"binary": True})})
+            for component in (what.components or []) if what.kind == kinds.SEQUENCE else []:
+                self._check_component(component, path)
         action = new_action((self.config.namespace, package, name), put, old, self.config.limits)
         action = action.model_copy(update={"revision": uuid.uuid4().hex})
         self.store.put_action(action)

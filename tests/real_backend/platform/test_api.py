@@ -35,6 +35,7 @@ async def test_an_action_is_made_updated_listed_and_deleted(open_site: Open) -> 
         assert changed.json()["exec"]["code"] == COUNT
         listed = (await site.http.get("/namespaces/guest/actions")).json()
         assert [(each["name"], "code" in each["exec"]) for each in listed] == [("count", False)]
+        assert (await site.http.get("/namespaces/_/actions?count=true")).json() == {"actions": 1}
         assert "code" not in (await site.http.get("/namespaces/_/actions/count?code=false")).json()["exec"]
         assert (await site.http.delete("/namespaces/_/actions/count")).status_code == 200
         assert (await site.http.get("/namespaces/_/actions/count")).status_code == 404
@@ -132,7 +133,7 @@ async def test_code_may_come_as_a_zip_archive_with_modules(open_site: Open) -> N
         archive.writestr("helper.py", "def double(x):\n    return 2 * x\n")
     code = base64.b64encode(packed.getvalue()).decode()
     async with open_site() as site:
-        what = {"kind": "python:3", "code": code, "binary": True, "main": "run"}
+        what = {"kind": "python:3", "code": code, "main": "run"}
         await site.http.put("/namespaces/_/actions/zipped", json={"exec": what})
         assert (await site.client.invoke("zipped", {"x": 4})).response.result == {"x": 8}
 
