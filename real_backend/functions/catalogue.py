@@ -25,6 +25,14 @@ _RANDOM: dict[str, ImageNetwork | TokenNetwork] = {
     "vgg19": ImageNetwork(Resources(850, 1440, 1050), network="vgg19"),
 }
 _STYLES: tuple[Style, ...] = ("fast", "mmap")
+_SLACK_MB = 30
+
+
+def _in_style(function: ImageNetwork | TokenNetwork, style: Style) -> Function:
+    """The same network in a style that has its weights in memory but once."""
+    needs = function.resources
+    return replace(function, style=style, resources=replace(needs, peak_mb=needs.hold_mb + _SLACK_MB))
+
 
 RANDOM_WEIGHTS = tuple(_RANDOM)
 """The networks whose weights ``python -m real_backend.functions make`` makes."""
@@ -36,6 +44,6 @@ FUNCTIONS: dict[str, Function] = {
     "opennsfw": OpenNsfw(Resources(140, 180)),
     "silero_onnx": SileroVad(Resources(80, 100)),
     **_RANDOM,
-    **{f"{name}-{style}": replace(f, style=style) for name, f in _RANDOM.items() for style in _STYLES},
+    **{f"{name}-{style}": _in_style(f, style) for name, f in _RANDOM.items() for style in _STYLES},
 }
 """All shipped functions."""

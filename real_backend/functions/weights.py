@@ -55,9 +55,9 @@ def make_weights(name: str, folder: Path) -> tuple[Path, ...]:
         with torch.no_grad():
             model.train()(images.permute(0, 3, 1, 2).float().div(127.5).sub(1))
     else:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     folder.mkdir(parents=True, exist_ok=True)
     tensors = _tensors(model)
     for path in paths:

@@ -99,7 +99,7 @@ class FunctionProcess:
             pass  # killed with unread messages of ours in its socket
         # A process closes its files after its memory is released, so the socket's end says that both are gone.
         code = await wait()
-        self._writer.close()
+        await _close(self._writer)
         self.ended.set_result(code)
         while self._waiting:
             answer = self._waiting.popleft()
@@ -192,7 +192,7 @@ class ZygoteLauncher:
     async def close(self) -> None:
         """End the zygotes, and with them whatever they forked."""
         for zygote in self._zygotes.values():
-            zygote.close()
+            await zygote.close()
         self._zygotes.clear()
 
 
@@ -257,9 +257,9 @@ class _Zygote:
         child.listen(wait)
         return child
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        await self._listener
 
     async def _reply(self, who: str) -> dict[str, Any]:
         reply = await self._replies.get()
@@ -280,12 +280,18 @@ class _Zygote:
             pass  # killed with unread messages of ours in its socket
         self.ended = True
         self._process.wait()
-        self._writer.close()
+        await _close(self._writer)
         self._control.close()
         self._replies.put_nowait({"error": "it died"})
         for code in self._exits.values():
             if not code.done():
                 code.set_result(-signal.SIGKILL)  # they die with the zygote
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def _spawn(

@@ -1,0 +1,351 @@
+"""The pre-load manager with real processes of toy functions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from real_backend.functions.protocol import load_functions
+from real_backend.worker.manager import Manager, Starter
+from real_backend.worker.messages import ActionError, Run
+from real_backend.worker.process import Launcher, ZygoteLauncher
+
+TOYS = "real_backend.functions.toy"
+T = TypeVar("T")
+
+
+def with_manager(
+    play: Callable[[Manager], Awaitable[T]],
+    memory_mb: float | None = None,
+    zygote: bool = False,
+    reference: str = TOYS,
+) -> T:
+    """Run a play on a manager of its own, and see that it leaves no process behind."""
+
+    async def run() -> T:
+        functions = load_functions(reference)
+        starter: Starter = (
+            ZygoteLauncher(reference, dict(os.environ), {name: f.library for name, f in functions.items()})
+            if zygote
+            else Launcher(reference, dict(os.environ), {})
+        )
+        manager = Manager(functions, starter, memory_mb)
+        try:
+            return await play(manager)
+        finally:
+            await manager.close()
+            assert manager.snapshot()["residents"] == []
+
+    before = children()
+    try:
+        return asyncio.run(run())
+    finally:
+        assert children() <= before
+
+
+def children() -> set[int]:
+    tasks = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return {int(pid) for pid in tasks.split()}
+
+
+def residents(manager: Manager) -> dict[str, dict[str, Any]]:
+    return {entry["function"]: entry for entry in manager.snapshot()["residents"]}
+
+
+def pid_of(manager: Manager, name: str) -> int:
+    process = manager._residents[name].process
+    assert process is not None
+    return process.pid
+
+
+@pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
+def test_a_loaded_function_starts_from_memory_and_pays_only_its_inference(zygote: bool) -> None:
+    async def play(manager: Manager) -> None:
+        load = await manager.run(Run("load", "toy-slow"))
+        assert load["stages_ms"]["library"] >= 150
+        assert load["stages_ms"]["model"] >= 250
+        assert residents(manager)["toy-slow"]["state"] == "held"
+        reply = await manager.run(Run("infer", "toy-slow", payload={"numbers": [1, 2, 3.5]}))
+        assert reply["answer"]["sum"] == 6.5
+        assert reply["start_type"] == "memory"
+        assert reply["stages_ms"]["library"] == reply["stages_ms"]["model"] == 0
+        assert reply["stages_ms"]["inference"] >= 20
+
+    with_manager(play, zygote=zygote)
+
+
+@pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
+def test_a_function_that_is_not_loaded_pays_for_everything(zygote: bool) -> None:
+    async def play(manager: Manager) -> None:
+        reply = await manager.run(Run("infer", "toy-slow"))
+        assert reply["start_type"] == "warm"
+        assert reply["stages_ms"]["library"] >= 150
+        assert reply["stages_ms"]["model"] >= 250
+
+    with_manager(play, zygote=zygote)
+
+
+def test_forks_of_a_zygote_do_not_import_again() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("load", "toy-slow"))
+        await manager.run(Run("offload", "toy-slow"))
+        again = await manager.run(Run("load", "toy-slow"))
+        assert again["stages_ms"]["library"] < 150
+
+    with_manager(play, zygote=True)
+
+
+def test_a_request_that_meets_its_load_pays_only_the_rest() -> None:
+    async def play(manager: Manager) -> None:
+        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
+        await asyncio.sleep(0.25)
+        reply = await manager.run(Run("infer", "toy-slow"))
+        assert reply["start_type"] == "loading"
+        paid = reply["stages_ms"]["library"] + reply["stages_ms"]["model"]
+        whole = (await load)["stages_ms"]
+        assert paid <= whole["library"] + whole["model"] - 200
+
+    with_manager(play)
+
+
+def test_a_start_kills_every_other_process_and_cancels_other_loads() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("load", "toy"))
+        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
+        await asyncio.sleep(0.1)
+        reply = await manager.run(Run("infer", "toy-gpu"))
+        assert reply["start_type"] == "warm"
+        assert set(residents(manager)) == {"toy-gpu"}
+        with pytest.raises(ActionError, match="toy-gpu started in this container") as caught:
+            await load
+        assert caught.value.code == "cancelled"
+
+    with_manager(play)
+
+
+def test_a_load_that_does_not_fit_is_refused_and_fits_once_another_is_evicted() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("load", "toy-slow"))
+        with pytest.raises(
+            ActionError, match=r"toy: needs 40 MB to load; of the container's 90 MB 60 are held"
+        ) as caught:
+            await manager.run(Run("load", "toy"))
+        assert caught.value.code == "out_of_memory"
+        await manager.run(Run("load", "toy", evict=("toy-slow",)))
+        assert set(residents(manager)) == {"toy"}
+
+    with_manager(play, memory_mb=90)
+
+
+def test_while_it_loads_a_function_counts_with_its_peak() -> None:
+    async def play(manager: Manager) -> None:
+        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
+        await asyncio.sleep(0.05)
+        with pytest.raises(ActionError, match="80 are held"):
+            await manager.run(Run("load", "toy"))
+        await load
+        await manager.run(Run("load", "toy"))
+
+    with_manager(play, memory_mb=100)
+
+
+def test_a_function_that_cannot_fit_the_container_never_starts() -> None:
+    async def play(manager: Manager) -> None:
+        with pytest.raises(ActionError, match="toy-big: needs 1000 MB"):
+            await manager.run(Run("infer", "toy-big"))
+        assert (await manager.run(Run("infer", "toy")))["start_type"] == "warm"
+
+    with_manager(play, memory_mb=500)
+
+
+def test_what_becomes_of_a_process_after_its_run() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("infer", "toy", after_run="keep"))
+        assert residents(manager)["toy"]["kept"]
+        await manager.run(Run("infer", "toy", after_run="discard"))
+        assert residents(manager) == {}
+        await manager.run(Run("infer", "toy", after_run="reload"))
+        assert residents(manager)["toy"]["state"] == "loading"
+        reply = await manager.run(Run("infer", "toy"))
+        assert reply["start_type"] == "loading"
+
+    with_manager(play)
+
+
+def test_a_preloaded_function_is_not_kept_until_it_has_run() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("load", "toy"))
+        assert not residents(manager)["toy"]["kept"]
+
+    with_manager(play)
+
+
+def test_a_model_moves_between_memory_and_gpu() -> None:
+    async def play(manager: Manager) -> None:
+        load = await manager.run(Run("load", "toy-gpu", gpu=True))
+        assert load["stages_ms"]["transfer"] >= 30
+        assert residents(manager)["toy-gpu"]["gpu"]
+        assert (await manager.run(Run("infer", "toy-gpu", gpu=True)))["start_type"] == "gpu"
+        await manager.run(Run("load", "toy-gpu", gpu=False))
+        assert not residents(manager)["toy-gpu"]["gpu"]
+        reply = await manager.run(Run("infer", "toy-gpu", gpu=True))
+        assert reply["start_type"] == "memory"
+        assert reply["stages_ms"]["transfer"] >= 30
+        with pytest.raises(ActionError, match="toy: declares no GPU memory"):
+            await manager.run(Run("load", "toy", gpu=True))
+
+    with_manager(play)
+
+
+def test_a_request_past_its_deadline_is_killed_and_the_container_lives_on() -> None:
+    async def play(manager: Manager) -> None:
+        with pytest.raises(ActionError, match="deadline passed during infer") as caught:
+            await manager.run(Run("infer", "toy", payload={"sleep_ms": 60_000}), seconds_left=0.3)
+        assert caught.value.code == "deadline"
+        with pytest.raises(ActionError, match="deadline passed during load"):
+            await manager.run(Run("load", "toy-slow"), seconds_left=0.1)
+        with pytest.raises(ActionError, match="had passed before it arrived"):
+            await manager.run(Run("infer", "toy"), seconds_left=-1)
+        assert residents(manager) == {}
+        assert (await manager.run(Run("infer", "toy"), seconds_left=30))["start_type"] == "warm"
+
+    with_manager(play)
+
+
+def test_a_container_runs_one_request_at_a_time() -> None:
+    async def play(manager: Manager) -> None:
+        first = asyncio.create_task(manager.run(Run("infer", "toy", payload={"sleep_ms": 300})))
+        await asyncio.sleep(0.15)
+        for run in (Run("infer", "toy"), Run("load", "toy-slow"), Run("offload", "toy")):
+            with pytest.raises(ActionError, match="runs") as caught:
+                await manager.run(run)
+            assert caught.value.code == "busy"
+        assert (await first)["answer"]["sum"] == 0
+
+    with_manager(play)
+
+
+def test_an_offload_cancels_a_load_and_is_idempotent() -> None:
+    async def play(manager: Manager) -> None:
+        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
+        await asyncio.sleep(0.1)
+        await manager.run(Run("offload", "toy-slow"))
+        with pytest.raises(ActionError, match="its off-load was ordered"):
+            await load
+        await manager.run(Run("offload", "toy-slow"))
+        assert residents(manager) == {}
+
+    with_manager(play)
+
+
+def test_loading_what_is_loaded_costs_nothing() -> None:
+    async def play(manager: Manager) -> None:
+        both = await asyncio.gather(manager.run(Run("load", "toy")), manager.run(Run("load", "toy")))
+        pid = pid_of(manager, "toy")
+        third = await manager.run(Run("load", "toy"))
+        assert all(reply["op"] == "load" for reply in both)
+        assert sum(third["stages_ms"].values()) < 1
+        assert pid_of(manager, "toy") == pid
+
+    with_manager(play)
+
+
+def test_a_corrupt_model_is_named_and_leaves_nothing() -> None:
+    async def play(manager: Manager) -> None:
+        with pytest.raises(ActionError, match="toy-corrupt: its model cannot be loaded: EOFError") as caught:
+            await manager.run(Run("load", "toy-corrupt"))
+        assert caught.value.code == "corrupt_model"
+        assert residents(manager) == {}
+        assert manager.snapshot()["lost"] == []
+
+    with_manager(play)
+
+
+def test_mistakes_in_a_payload_and_exceptions_leave_the_process_loaded() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("load", "toy"))
+        for payload, code in (
+            ({"numbers": 3}, "bad_request"),
+            ({"fail": True}, "failed"),
+            ({"numbers": [1e999]}, "failed"),
+        ):
+            with pytest.raises(ActionError) as caught:
+                await manager.run(Run("infer", "toy", payload=payload))
+            assert caught.value.code == code
+        assert (await manager.run(Run("infer", "toy")))["start_type"] == "memory"
+
+    with_manager(play)
+
+
+@pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
+def test_a_process_that_ends_by_itself_is_reported_with_its_code(zygote: bool) -> None:
+    async def play(manager: Manager) -> None:
+        with pytest.raises(ActionError, match="ended by itself with code 3") as caught:
+            await manager.run(Run("infer", "toy", payload={"exit": 3}))
+        assert caught.value.code == "died"
+        assert residents(manager) == {}
+
+    with_manager(play, zygote=zygote)
+
+
+def test_an_idle_process_that_dies_is_reported_once_as_lost() -> None:
+    async def play(manager: Manager) -> None:
+        await manager.run(Run("load", "toy"))
+        os.kill(pid_of(manager, "toy"), signal.SIGSEGV)
+        async with asyncio.timeout(10):
+            while manager._residents:
+                await asyncio.sleep(0.01)
+        lost = manager.snapshot()["lost"]
+        assert lost == [{"function": "toy", "code": "died", "message": "toy: its process died of SIGSEGV"}]
+        assert manager.snapshot()["lost"] == []
+
+    with_manager(play)
+
+
+def test_an_unknown_function_is_refused_with_the_known_ones() -> None:
+    async def play(manager: Manager) -> None:
+        for run in (Run("infer", "nobody"), Run("load", "toy", evict=("nobody",))):
+            with pytest.raises(ActionError, match="nobody: no such function here; there are toy, ") as caught:
+                await manager.run(run)
+            assert caught.value.code == "unknown_function"
+
+    with_manager(play)
+
+
+def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
+    declaration = tmp_path / "mine.py"
+    declaration.write_text(
+        "from real_backend.functions.protocol import Resources\n"
+        "from real_backend.functions.toy import Toy\n"
+        "class Mine(Toy):\n"
+        "    def libraries(self):\n"
+        "        import not_there\n"
+        "FUNCTIONS = {'mine': Mine(Resources(1, 1))}\n"
+    )
+
+    async def play(manager: Manager) -> None:
+        with pytest.raises(ActionError, match=r"mine: its libraries cannot be imported: .*not_there") as caught:
+            await manager.run(Run("load", "mine"))
+        assert caught.value.code == "failed"
+
+    with_manager(play, reference=str(declaration))
+
+
+def test_memory_is_that_of_the_processes() -> None:
+    async def play(manager: Manager) -> None:
+        small = manager.snapshot()["memory_mb"]
+        await manager.run(Run("load", "toy-slow"))
+        await manager.run(Run("status"))
+        snapshot = manager.snapshot()
+        (entry,) = snapshot["residents"]
+        assert 45 < entry["memory_mb"] < 60
+        assert entry["peak_mb"] >= entry["memory_mb"]
+        assert snapshot["memory_mb"] == pytest.approx(small + entry["memory_mb"], abs=3)
+
+    with_manager(play)
