@@ -12,6 +12,7 @@ differences.  From the repository's root:
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,9 @@ COLUMNS = (
 PER_FUNCTION, PER_REQUEST = "warming_loading_ms_function_mean", "warming_loading_ms_mean"
 
 
-def measure(scenario: str, policies: Sequence[str], windows: int, folder: Path) -> dict[Decision, RunFolder]:
+def measure(
+    scenario: str, policies: Sequence[str], windows: int, folder: Path, jobs: int | None = None
+) -> dict[Decision, RunFolder]:
     """Evaluate the same windows in event mode and at each interval.
 
     Args:
@@ -44,12 +47,15 @@ def measure(scenario: str, policies: Sequence[str], windows: int, folder: Path) 
         policies: built-in ones.
         windows: number of test windows, from the first.
         folder: where the run folders go.
+        jobs: processes; None: one a core.
     """
     decisions: tuple[Decision, ...] = ("event", *INTERVALS_S)
     runs: dict[Decision, RunFolder] = {}
     for decision in decisions:
         plan = Plan(Scenario.load(scenario), tuple(policies), windows=windows, decision=decision, record="none")
-        runs[decision] = evaluate(plan, folder / f"{scenario}-{decision}", command=" ".join(sys.argv)).folder
+        runs[decision] = evaluate(
+            plan, folder / f"{scenario}-{decision}", jobs=jobs, command=shlex.join(sys.argv)
+        ).folder
     return runs
 
 
