@@ -64,6 +64,7 @@ class Pooled:
     memory_mib: int
     need: Need | None
     state: State = "creating"
+    replaced: bool = False
     paused: bool = False
     initialised: bool = False
     keep_alive_s: float | None = None
@@ -92,8 +93,8 @@ class Node:
 
     @property
     def used_mib(self) -> int:
-        """Memory promised to its containers, those on their way out excepted."""
-        return sum(each.memory_mib for each in self.containers if each.state != "removing")
+        """Memory promised to its containers; those that make room for another are counted no more."""
+        return sum(each.memory_mib for each in self.containers if not each.replaced)
 
     @property
     def free_mib(self) -> int:
@@ -285,9 +286,13 @@ class Pool:
         return False
 
     def _victims(self, node: Node, memory_mib: int) -> list[Pooled] | None:
-        """Idle containers to remove, least recently used first, so that ``memory_mib`` is free; None if too few."""
+        """Containers to remove so that ``memory_mib`` is free; None if that is not enough.
+
+        Idle ones go first, the least recently used before others, then stem cells.
+        """
         free, victims = node.free_mib, list[Pooled]()
-        for each in sorted((each for each in node.containers if each.state == "idle"), key=lambda each: each.last_used):
+        candidates = [each for each in node.containers if each.state in ("idle", "stem")]
+        for each in sorted(candidates, key=lambda each: (each.state == "stem", each.last_used)):
             if free >= memory_mib:
                 break
             victims.append(each)
@@ -299,7 +304,7 @@ class Pool:
     def _begin(self, waiting: _Waiting, node: Node, victims: list[Pooled]) -> None:
         pooled = self._reserve(node, waiting.need.runtime, waiting.need.memory_mib, waiting.need)
         for victim in victims:
-            victim.state = "removing"
+            victim.state, victim.replaced = "removing", True
         self._spawn(self._grant_new(waiting, pooled, victims))
 
     async def _grant_new(self, waiting: _Waiting, pooled: Pooled, victims: list[Pooled]) -> None:
@@ -498,3 +503,6 @@ class Pool:
         self.removals[why] += 1
         if not self._closing:
             self._dispatch()
+            # A stem cell that cannot be made would fail again at once.
+            if why != "failed" and not self._queue:
+                self._refill(pooled.node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -217,3 +218,46 @@ async def test_nothing_is_left_when_the_platform_closes_in_the_middle(open_site:
     assert all("remove" in each.history for each in engine.made)
     async with open_site(engine) as site:
         assert (await site.client.activation(running)).response.result == {"error": "The platform was stopped."}
+
+
+async def test_stem_cells_make_room_for_a_request_that_fits_nowhere_else(open_site: Open) -> None:
+    stems = (StemCells(kind="tyche:1", memory_mib=256, count=2),)
+    async with open_site(FakeEngine(), nodes=ONE_NODE, stem_cells=stems, keep_alive_s=0.2) as site:
+        await until(site, [(None, "stem"), (None, "stem")])
+        await site.put("f", "")
+        assert start_of(await site.client.invoke("f")) == "cold"
+        await until(site, [(None, "stem"), (None, "stem")])
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_every_request_ends_and_no_node_promises_more_than_it_has(
+    open_site: Open, seed: int
+) -> None:
+    chance, engine = random.Random(seed), FakeEngine()
+    stems = (StemCells(kind="python:3", memory_mib=128, count=1),)
+    times = {"pause_after_s": 0.01, "keep_alive_s": 0.05}
+    async with open_site(engine, nodes=TWO_NODES, stem_cells=stems, **times) as site:
+        for k in range(6):
+            await site.put(f"f{k}", "", memory=128 * (1 + k % 3))
+
+        async def trouble() -> None:
+            while True:
+                await asyncio.sleep(0.01)
+                assert all(node.free_mib >= 0 for node in site.service.pool.nodes)
+                engine.broken = chance.random() < 0.1
+                if engine.made and chance.random() < 0.3:
+                    chance.choice(engine.made).die(137)
+
+        async def one(k: int) -> Activation:
+            await asyncio.sleep(chance.random() * 0.5)
+            return await site.client.invoke(f"f{k % 6}", {"hold": True} if chance.random() < 0.3 else {})
+
+        watcher = asyncio.create_task(trouble())
+        activations = await asyncio.gather(*(one(k) for k in range(120)))
+        watcher.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watcher
+        assert {each.response.status for each in activations} <= {"success", "whisk internal error"}
+        assert sum(each.response.success for each in activations) > 60
+        assert (site.service.in_flight, site.service.pool.queued) == (0, 0)
+    assert all("remove" in each.history for each in engine.made)
