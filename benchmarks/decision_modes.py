@@ -66,7 +66,7 @@ def markdown(runs: Mapping[Decision, RunFolder]) -> str:
     means = {
         (decision, entry["policy"]): entry for decision, run in runs.items() for entry in run.summary["aggregates"]
     }
-    differences = {
+    differences: dict[tuple[Decision, str, str], dict[str, Any]] = {
         (decision, entry["policy"], entry["metric"]): entry
         for decision, run in runs.items()
         if decision != "event"
