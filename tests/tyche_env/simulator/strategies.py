@@ -160,7 +160,8 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
 
     A crowd has up to 24 functions, 11 nodes, 7 copies and a thousand requests instead.
     Half of the worlds are about GPUs: every function wants one, transfers are long, and one process's memory is
-    another's loss.  Half run one of the further systems (section 10 of docs/engine.md).  A third have little more memory than one container a node, so that requests queue and spread.
+    another's loss.  A third have little more memory than one container a node, so that requests queue and spread.
+    Half run one of the further systems (section 10 of docs/engine.md).
     """
     settings = make_settings(choose, range(1, 8) if crowd else (1, 2, 3))
     functions = choose(range(8, 25) if crowd else (1, 2, 3, 4, 4, 5, 5, 6, 6))

@@ -24,8 +24,10 @@ from tyche_env.world import (
     FunctionTable,
     Isolation,
     Kernel,
+    Packing,
     Prewarm,
     Routing,
+    Scope,
     Settings,
     StartType,
     World,
@@ -61,9 +63,13 @@ def a_world(
     nodes: tuple[int, ...] = (10_000,),
     gpu_mb: int = 0,
     end: float = 1000,
+    forecast: tuple[int, ...] = (),
     **settings: Any,
 ) -> World:
-    """A world; ``arrivals`` are (second, function), ``gpu_mb`` is the memory of one GPU on node 0."""
+    """A world; ``arrivals`` are (second, function), ``gpu_mb`` is the memory of one GPU on node 0.
+
+    ``forecast`` is that of function 0, by the minute.
+    """
     return World(
         functions=FunctionTable.from_rows(functions),
         node_memory_mb=np.array(nodes),
@@ -74,6 +80,7 @@ def a_world(
         arrival_duration_us=np.zeros(0, dtype=np.int64),
         score_from_us=0,
         end_us=round(end * SECOND),
+        forecast=np.array([forecast], dtype=np.int32),
         settings=Settings(**({"after_run_platform": AfterRun.KEEP, "keep_alive_us": 600 * SECOND} | settings)),
     )
 
@@ -105,6 +112,12 @@ def rows(engine: Engine, *names: str) -> list[tuple[Any, ...]]:
 
 def mb_seconds(engine: Engine, kind: str) -> float:
     return float(engine.integrals()[kind].sum()) / SECOND
+
+
+def asked(engine: Engine) -> tuple[Any, Any]:
+    """What the kernel says of every function, for memory and for the GPU: decisions, and priorities."""
+    decisions, priorities = engine.ask_all()
+    return decisions.tolist(), priorities.tolist()
 
 
 def counts(engine: Engine, *names: str) -> tuple[float, ...]:
@@ -365,9 +378,27 @@ def worth(quarters_of_256th: int) -> int:
         (Kernel.TYCHE, 130, HOLD, worth(384)),
         (Kernel.TYCHE, 232, HOLD, worth(384)),
         (Kernel.TYCHE, 233, OFFLOAD, 0),
+        # The same gap; the window never closes.
+        (Kernel.NO_TIMERS, 121, HOLD, worth(384)),
+        (Kernel.NO_TIMERS, 290, HOLD, worth(384)),
+        # One request: as Tyche, with 600 s for the gap; 60 / 600 = 25.6 / 256.
+        (Kernel.EWMA, 10, HOLD, worth(25)),
+        # Gaps of 60 and 60: open from 120 + 3.7 to 120 + 168.8; 60 / 60 = 256 / 256.
+        (Kernel.EWMA, 123, LEAVE, worth(256)),
+        (Kernel.EWMA, 288, HOLD, worth(256)),
+        (Kernel.EWMA, 289, OFFLOAD, 0),
+        # Then one of 180: 60 + (180 - 60) / 4 = 90: open from 300 + 5.6; 60 / 90 = 170.7 / 256.
+        (Kernel.EWMA, 305, LEAVE, worth(170)),
+        (Kernel.EWMA, 306, HOLD, worth(170)),
         # 130 / 3 = 43.3; 60 / 43.3 = 354.4 / 256.  Two gaps are too few for a histogram.
         (Kernel.CENSORED, 130, HOLD, worth(354)),
         (Kernel.HISTOGRAM, 130, HOLD, worth(354)),
+        (Kernel.EMPIRICAL, 130, HOLD, worth(354)),
+        # The forecast for the minutes 0, 1 and 2; minute 2 goes on for ever.
+        (Kernel.TABLE, 59, LEAVE, 0),
+        (Kernel.TABLE, 60, HOLD, ONE // 2),
+        (Kernel.TABLE, 120, HOLD, ONE // 4),
+        (Kernel.TABLE, 400, HOLD, ONE // 4),
         # The next comes in 170 s; 60 / 170 = 90.4 / 256.  After the last one nothing is expected.
         (Kernel.ORACLE, 130, HOLD, worth(90)),
         (Kernel.ORACLE, 300, OFFLOAD, 0),
@@ -379,10 +410,10 @@ def worth(quarters_of_256th: int) -> int:
 )
 def test_what_each_kernel_says(make: MakeEngine, kernel: Kernel, second: int, decision: int, priority: int) -> None:
     arrivals: list[tuple[float, int]] = [(0, 0), (60, 0), (120, 0), (300, 0)]
-    engine = make(a_world([function()], arrivals, kernel=kernel, event_mode=False))
+    forecast = (0, ONE // 2, ONE // 4)
+    engine = make(a_world([function()], arrivals, forecast=forecast, kernel=kernel, event_mode=False))
     advance(engine, second)
-    decisions, priorities = engine.ask_all()
-    assert (decisions.tolist(), priorities.tolist()) == ([[decision] * 2], [[priority] * 2])
+    assert asked(engine) == ([[decision] * 2], [[priority] * 2])
 
 
 @pytest.mark.parametrize(
@@ -399,8 +430,231 @@ def test_what_the_histogram_kernel_says(make: MakeEngine, second: int, decision:
     arrivals: list[tuple[float, int]] = [(0, 0), (60, 0), (120, 0), (180, 0), (380, 0)]
     engine = make(a_world([function()], arrivals, kernel=Kernel.HISTOGRAM, event_mode=False))
     advance(engine, second)
-    decisions, priorities = engine.ask_all()
-    assert (decisions.tolist(), priorities.tolist()) == ([[decision] * 2], [[priority] * 2])
+    assert asked(engine) == ([[decision] * 2], [[priority] * 2])
+
+
+@pytest.mark.parametrize(
+    ("second", "priority"),
+    # Gaps of 60, 60, 60, 200 s; the last request at 380.
+    [
+        (390, 3 * ONE // 4),  # age 10: all four are longer, three of them end by 70
+        (440, 0),  # age 60: only the long one is longer, and it does not end by 120
+        (520, ONE),  # age 140: it ends by 200
+        (580, worth(76)),  # age 200: longer than any gap; 60 / 200 = 76.8 / 256
+    ],
+)
+def test_what_the_empirical_kernel_says(make: MakeEngine, second: int, priority: int) -> None:
+    arrivals: list[tuple[float, int]] = [(0, 0), (60, 0), (120, 0), (180, 0), (380, 0)]
+    engine = make(a_world([function()], arrivals, kernel=Kernel.EMPIRICAL, event_mode=False))
+    advance(engine, second)
+    assert asked(engine) == ([[HOLD] * 2], [[priority] * 2])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "second", "decision", "priority"),
+    [
+        # Requests at 0, 60, 120; each of two workers takes itself to get every other one: gap 40 x 2 = 80, open from
+        # 120 + 4.95 to 120 + 225.07; 60 / 80 = 192 / 256.
+        (Kernel.TYCHE, 124, LEAVE, worth(192)),
+        (Kernel.TYCHE, 346, OFFLOAD, 0),
+        (Kernel.TYCHE, 345, HOLD, worth(192)),
+        (Kernel.NO_TIMERS, 346, HOLD, worth(192)),
+        # 60 x 2 = 120: open from 120 + 7.4 to 120 + 337.6; 60 / 120 = 128 / 256.
+        (Kernel.EWMA, 127, LEAVE, worth(128)),
+        (Kernel.EWMA, 457, HOLD, worth(128)),
+        (Kernel.EWMA, 458, OFFLOAD, 0),
+        # 130 / 3 = 43.3, whoever decides.
+        (Kernel.CENSORED, 130, HOLD, worth(354)),
+    ],
+)
+def test_what_kernels_say_on_a_worker(
+    make: MakeEngine, kernel: Kernel, second: int, decision: int, priority: int
+) -> None:
+    arrivals: list[tuple[float, int]] = [(0, 0), (60, 0), (120, 0)]
+    settings: dict[str, Any] = {"kernel": kernel, "event_mode": False, "scope": Scope.WORKER}
+    engine = make(a_world([function()], arrivals, nodes=(2000, 2000), **settings))
+    advance(engine, second)
+    assert asked(engine) == ([[decision] * 2], [[priority] * 2])
+
+
+def test_a_forecast_is_followed_by_the_minute(make: MakeEngine) -> None:
+    # 0 to 10: cold; nothing is expected in minute 0, the process is discarded.  60: loaded, 60 to 65.
+    # 120: nothing is expected any more, which leaves it where it is.  130: found.
+    # 134: the container is idle and is not filled; 180: loaded again, 180 to 185, and there until the end.
+    world = a_world(
+        [function()],
+        [(0, 0), (130, 0)],
+        forecast=(0, ONE // 2, 0, ONE // 2, 0),
+        kernel=Kernel.TABLE,
+        after_run_preloader=AfterRun.DISCARD,
+    )
+    engine = make(world)
+    for second, held in ((60, 0), (130, 70), (180, 70), (300, 190)):
+        advance(engine, second)
+        assert mb_seconds(engine, "preload") == 400 * held
+    assert rows(engine, "start_type", "kept", "end") == [(COLD, 0, 10), (MEMORY, 0, 134)]
+    assert counts(engine, "loads") == (2,)
+
+
+def test_without_timers_what_was_requested_is_held_as_long_as_its_container(make: MakeEngine) -> None:
+    # 0 to 10: cold.  Tyche would off-load 10 s after the request; here it is loaded at 10 and goes with its container.
+    world = a_world(
+        [function()],
+        [(0, 0)],
+        kernel=Kernel.NO_TIMERS,
+        prior_gap_us=10 * SECOND,
+        offload_ppm=1_000_000,
+        after_run_preloader=AfterRun.DISCARD,
+    )
+    engine = make(world)
+    advance(engine, 1000)
+    assert counts(engine, "loads", "wasted_loads", "expiries") == (1, 1, 1)
+    assert mb_seconds(engine, "preload") == 400 * 600
+
+
+def test_greedy_dual_evicts_what_is_cheap_and_rare(make: MakeEngine) -> None:
+    # Room for two containers.  A start of A or C saves 1 + 2 + 3 = 6 s: worth 6 000 000 us / 1000 MB = 6000 a start, of
+    # B 1 + 2 + 9 = 12 s: 12000.
+    #   0: B, cold, to 16: worth 12000.          20: A, cold, to 30: worth 6000.
+    #  40: C: A is worth least: evicted, clock 6000; cold, to 50: worth 6000 + 6000 = 12000.
+    #  60: A: a tie, B has been idle for longer: evicted, clock 12000; cold, to 70.
+    #  65: C, in memory, to 69: its second start: worth 12000 + 2 x 6000 = 24000.
+    #  70: A's first start since it owned no container: worth 12000 + 6000 = 18000.
+    # 100: B: A is evicted, though C has been idle for longer; cold, to 116.  5000: C is still there.
+    functions = [function(), function(model=9), function()]
+    arrivals: list[tuple[float, int]] = [(0, 1), (20, 0), (40, 2), (60, 0), (65, 2), (100, 1), (5000, 2)]
+    engine = make(a_world(functions, arrivals, nodes=(2000,), end=6000, prewarm=Prewarm.FAASCACHE))
+    advance(engine, 6000)
+    assert rows(engine, "container", "start_type", "end") == [
+        (0, COLD, 16),
+        (1, COLD, 30),
+        (1, COLD, 50),
+        (0, COLD, 70),
+        (1, MEMORY, 69),
+        (0, COLD, 116),
+        (1, MEMORY, 5004),
+    ]
+    assert counts(engine, "evictions", "expiries") == (3, 0)
+
+
+@pytest.mark.parametrize(("fate", "start"), [(AfterRun.KEEP, COLD), (AfterRun.DISCARD, WARM)])
+def test_greedy_dual_counts_what_a_container_would_save(make: MakeEngine, fate: AfterRun, start: StartType) -> None:
+    # Room for two containers.  A's process takes 1 + 1 s, its container 5 s; B's process 5 + 5 s, its container 1 s.
+    # With the process, A's container saves 7 s and B's 11 s, without it 5 s and 1 s.  50: C evicts one; 70: A.
+    functions = [function(init=5, library=1, model=1), function(library=5, model=5), function()]
+    arrivals: list[tuple[float, int]] = [(0, 0), (0, 1), (50, 2), (70, 0)]
+    settings: dict[str, Any] = {"prewarm": Prewarm.FAASCACHE, "after_run_platform": fate}
+    engine = make(a_world(functions, arrivals, nodes=(2000,), **settings))
+    advance(engine, 100)
+    assert rows(engine, "start_type")[3] == (start,)
+
+
+def test_pagurus_lets_out_containers_that_nobody_needs(make: MakeEngine) -> None:
+    # Containers are to let after 100 s and are removed after 300 s.  E is larger than the others, F of another tenant.
+    #   0: A, cold, to 10: to let from 110 on.  109: B, cold, to 119.
+    # 110: C rents A's container: A is cleared out, 0.5 + 2 + 3 + 4, to 119.5.  120: A, cold, to 130.
+    # 250: B's container, C's and A's are to let; none is large enough for E: cold, to 260.  251: F: cold, to 261.
+    # 252: D rents B's, which has been idle for longest.  Everything is gone by 600, C's at 419.5, A's at 430.
+    functions = [function() for _ in range(4)] + [function(container_mb=1200, peak_mb=1200), function(tenant=1)]
+    arrivals: list[tuple[float, int]] = [(0, 0), (109, 1), (110, 2), (120, 0), (250, 4), (251, 5), (252, 3)]
+    world = a_world(
+        functions,
+        arrivals,
+        prewarm=Prewarm.PAGURUS,
+        keep_alive_us=100 * SECOND,
+        isolation=Isolation.TENANT,
+        clear_us=SECOND // 2,
+    )
+    engine = make(world)
+    advance(engine, 1000)
+    assert rows(engine, "container", "start_type", "end") == [
+        (0, COLD, 10),
+        (1, COLD, 119),
+        (0, WARM, 119.5),
+        (2, COLD, 130),
+        (3, COLD, 260),
+        (4, COLD, 261),
+        (1, WARM, 261.5),
+    ]
+    assert counts(engine, "created", "expiries", "evictions") == (5, 5, 0)
+    a_and_c, b_and_d, a, e, f = 100 + 300, 133 + 300, 300, 300, 300
+    assert mb_seconds(engine, "idle") == 1000 * (a_and_c + b_and_d + a + f) + 1200 * e
+
+
+def test_requests_go_to_the_node_with_the_fewest_runs_that_holds_the_function(make: MakeEngine) -> None:
+    # Three nodes with room for two containers.
+    #  0: A, cold, node 0, to 10.                              20: B, cold, node 0, to 30.
+    # 21: A is held on node 0, though it runs B: to 25.        22: A is held nowhere: node 1 runs nothing: cold, to 32.
+    # 23: B is held nowhere; node 0 is full: node 2.           40: A is held on the nodes 0 and 1: node 0, to 44.
+    # 41: A, node 1.                                           42: B is held on node 0, which runs A, and 2: node 2.
+    arrivals: list[tuple[float, int]] = [(0, 0), (20, 1), (21, 0), (22, 0), (23, 1), (40, 0), (41, 0), (42, 1)]
+    engine = make(a_world([function(), function()], arrivals, nodes=(2000,) * 3, routing=Routing.FEWEST_BUSY))
+    advance(engine, 100)
+    assert rows(engine, "node", "start_type") == [
+        (0, COLD),
+        (0, COLD),
+        (0, MEMORY),
+        (1, COLD),
+        (2, COLD),
+        (0, MEMORY),
+        (1, MEMORY),
+        (2, MEMORY),
+    ]
+
+
+def test_each_worker_decides_for_itself(make: MakeEngine) -> None:
+    # Three nodes with room for one container; 0 to 10: one of B on each, empty afterwards.
+    # 20: A is wanted: each worker loads it, 20 to 25.
+    # 30 and 31: A, on node 0 to 34, on node 1 to 35; each then loads it again, to 39 and to 40.
+    # 36: node 0, which loads A, will do as well as node 2, which holds it: the model is there at 39, to 43.  43: load.
+    # 50: B is held nowhere: node 0, where A is evicted; the others have it already, and node 0 no container: no load.
+    # 60: B ends, and node 0 loads A, the seventh load.
+    arrivals: list[tuple[float, int]] = [(0, 1), (0, 1), (0, 1), (30, 0), (31, 0), (36, 0), (50, 1)]
+    settings = interval(
+        scope=Scope.WORKER, routing=Routing.FEWEST_BUSY, after_run_preloader=AfterRun.DISCARD, displace_percent=10
+    )
+    engine = make(a_world([function(), function()], arrivals, nodes=(1000,) * 3, **settings))
+    advance(engine, 20)
+    decide(engine, [(HOLD, ONE), (LEAVE, 0)])
+    for second, loads in ((20, 3), (34, 4), (35, 5), (43, 6), (59, 6), (60, 7)):
+        advance(engine, second)
+        assert counts(engine, "loads") == (loads,)
+    assert rows(engine, "node", "start_type", "model", "end")[3:] == [
+        (0, MEMORY, 0, 34),
+        (1, MEMORY, 0, 35),
+        (0, LOADING, 3, 43),
+        (0, COLD, 3, 60),
+    ]
+    assert counts(engine, "evictions") == (1,)
+
+
+@pytest.mark.parametrize(
+    ("packing", "loads", "starts"),
+    [
+        (Packing.FULL, (3, 4), [(0, MEMORY), (0, MEMORY), (1, MEMORY)]),
+        (Packing.SINGLE, (2, 3), [(0, WARM), (0, MEMORY), (2, COLD)]),
+        (Packing.OWN, (0, 1), [(0, WARM), (0, MEMORY), (2, COLD)]),
+        (Packing.WORST, (3, 5), [(1, MEMORY), (1, MEMORY), (0, MEMORY)]),
+    ],
+)
+def test_packing_decides_who_finds_a_container(
+    make: MakeEngine, packing: Packing, loads: tuple[int, int], starts: list[tuple[int, StartType]]
+) -> None:
+    # 0 to 10: container 0 of A, container 1 of B, empty afterwards, with room for two each.  20: D, C, A are wanted, in
+    # this order.  FULL: D and C share 1, A is in 0.  SINGLE: D in 1, C in 0, no room for A.  OWN: nobody loads.
+    # WORST: D in 1, C in 0, A in 1, for both have 600 MB left.
+    # 40: A.  SINGLE: it clears C out of its own container, and C is not placed again.  WORST: D is, beside C.
+    # 44 or 49: A ends, and is loaded where it ran.  60: A once more.  70: C.
+    arrivals: list[tuple[float, int]] = [(0, 0), (0, 1), (40, 0), (60, 0), (70, 2)]
+    settings = interval(packing=packing, after_run_preloader=AfterRun.DISCARD, displace_percent=10)
+    engine = make(a_world([function() for _ in range(4)], arrivals, **settings))
+    advance(engine, 20)
+    decide(engine, [(HOLD, ONE // 4), (LEAVE, 0), (HOLD, ONE // 2), (HOLD, ONE)])
+    assert counts(engine, "loads") == (loads[0],)
+    advance(engine, 59)
+    assert counts(engine, "loads") == (loads[1],)
+    advance(engine, 80)
+    assert rows(engine, "container", "start_type")[2:] == starts
 
 
 def test_a_queued_request_gives_a_second_copy_its_worth(make: MakeEngine) -> None:
