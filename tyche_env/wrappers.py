@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tyche_env.env import PreloadEnv
 from tyche_env.spaces import TABLES, Column, Observation
 
-Env = gym.Env[Observation, NDArray[np.float32]]
+Env = gym.Env[Observation, Any]
 
 SMALLEST = {"s": 0.1, "1/s": 1e-5, "MB": 100.0, "s/MB": 1e-6, "count": 1.0, "ratio": 1.0, "code": 1.0}
 """By unit: differences below this hardly show in a scaled observation."""
@@ -50,7 +50,7 @@ def scale_of(column: Column) -> tuple[float, float]:
     return smallest, float(np.log1p(column.high / smallest))
 
 
-class ScaledObservation(gym.ObservationWrapper[Observation, NDArray[np.float32], Observation], RecordConstructorArgs):
+class ScaledObservation(gym.ObservationWrapper[Observation, Any, Observation], RecordConstructorArgs):
     """Every column scaled to [0, 1] by :func:`scale_of`; masks stay as they are.
 
     Args:

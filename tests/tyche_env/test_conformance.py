@@ -98,7 +98,8 @@ class Broken(SimulatedBackend):
 
     @property
     def state(self) -> ClusterState:
-        return self.changed_state(ClusterState(*(table.copy() for table in super().state)))
+        copied: dict[str, Any] = {name: table.copy() for name, table in super().state._asdict().items()}
+        return self.changed_state(ClusterState(**copied))
 
     def log(self) -> NDArray[Any]:
         return self.changed_log(super().log().copy())

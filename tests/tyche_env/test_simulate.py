@@ -6,12 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tyche_env.scenario import Scenario
-from tyche_env.simulate import simulate
+from tyche_env.simulate import EngineName, new_engine, simulate
 from tyche_env.world import Kernel, World, WorldError
 
 POLICIES = [Kernel.NONE, Kernel.LRU, Kernel.TYCHE, Kernel.CENSORED, Kernel.ORACLE]
+
+
+def log_of(world: World, **options: Any) -> NDArray[Any]:
+    """The log of a run."""
+    log = simulate(world, **options).log
+    assert log is not None
+    return log
 
 
 def world_of(scenario: Scenario, kernel: Kernel = Kernel.TYCHE, **options: Any) -> World:
@@ -45,10 +53,13 @@ def test_percentiles_of_many_requests_are_within_one_per_cent() -> None:
 
 @pytest.mark.parametrize("decision", ["event", 7, 10])
 def test_both_engines_give_the_same_result(tiny: Scenario, decision: Any) -> None:
-    results = [simulate(world_of(tiny), decision=decision, engine=engine) for engine in ("compiled", "reference")]  # type: ignore[arg-type]
-    assert np.array_equal(results[0].log, results[1].log)
-    assert results[0].counters == results[1].counters
-    assert np.array_equal(results[0].totals, results[1].totals)
+    engines: tuple[EngineName, ...] = ("compiled", "reference")
+    first, second = (simulate(world_of(tiny), decision=decision, engine=engine) for engine in engines)
+    assert first.log is not None
+    assert second.log is not None
+    assert np.array_equal(first.log, second.log)
+    assert first.counters == second.counters
+    assert np.array_equal(first.totals, second.totals)
 
 
 def test_only_the_scored_window_counts(tiny: Scenario) -> None:
@@ -78,10 +89,7 @@ def test_decisions_fall_on_multiples_of_the_interval_wherever_scoring_begins(tin
 
     world = world_of(tiny)
     with pytest.MonkeyPatch.context() as patch:
-        from tyche_env import simulate as module
-
-        new_engine = module.new_engine
-        patch.setattr(module, "new_engine", lambda *arguments: Spy(new_engine(*arguments)))
+        patch.setattr("tyche_env.simulate.new_engine", lambda *arguments: Spy(new_engine(*arguments)))
         simulate(world, decision=decision)
     assert asked == list(range(0, world.end_us, round(decision * 1e6)))
 
@@ -89,12 +97,12 @@ def test_decisions_fall_on_multiples_of_the_interval_wherever_scoring_begins(tin
 @pytest.mark.parametrize("decision", ["event", 10])
 def test_progress_climbs_to_one_and_changes_nothing(tiny: Scenario, decision: Any) -> None:
     shares: list[float] = []
-    result = simulate(world_of(tiny), decision=decision, progress=shares.append)
+    log = log_of(world_of(tiny), decision=decision, progress=shares.append)
     assert len(shares) > 20
     assert shares == sorted(shares)
     assert shares[0] > 0
     assert shares[-1] == 1
-    assert np.array_equal(result.log, simulate(world_of(tiny), decision=decision).log)
+    assert np.array_equal(log, log_of(world_of(tiny), decision=decision))
 
 
 @pytest.mark.parametrize("decision", [0, -1, float("nan"), float("inf"), 1e-9, "weekly"])
@@ -105,6 +113,6 @@ def test_a_wrong_interval_is_refused(tiny: Scenario, decision: Any) -> None:
 
 def test_the_mode_of_the_world_follows_the_decision(tiny: Scenario) -> None:
     event, interval = world_of(tiny, event_mode=True), world_of(tiny, event_mode=False)
-    assert np.array_equal(simulate(event).log, simulate(interval).log)
-    assert np.array_equal(simulate(event, decision=10).log, simulate(interval, decision=10).log)
-    assert not np.array_equal(simulate(event).log, simulate(event, decision=10).log)
+    assert np.array_equal(log_of(event), log_of(interval))
+    assert np.array_equal(log_of(event, decision=10), log_of(interval, decision=10))
+    assert not np.array_equal(log_of(event), log_of(event, decision=10))
