@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         help="a fresh interpreter for each function, or a fork of one that has imported its library",
     )
     parser.add_argument(
+        "--sentinels",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="end each activation's logs with OpenWhisk's line",
+    )
+    parser.add_argument("--until-eof", action="store_true", help="stop, too, when standard input ends")
+    parser.add_argument(
         "--user-base", type=int, help="run the n-th function as the unprivileged user with this id plus n; needs root"
     )
     return parser
@@ -88,15 +95,25 @@ async def _serve(options: argparse.Namespace) -> None:
         starter = Launcher(reference, environment, users)
     cgroup = Cgroup()
     memory_mb = options.memory_mb if options.memory_mb is not None else cgroup.limit_mb()
-    server = ActionServer(Manager(functions, starter, memory_mb, cgroup), environment, options.node, gpu_uuid)
+    server = ActionServer(
+        Manager(functions, starter, memory_mb, cgroup), environment, options.node, gpu_uuid, options.sentinels
+    )
     listening = socket.create_server((options.host, options.port))
     # Process 1 of a container ignores signals that it has no handler for.
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if options.until_eof:
+        asyncio.get_running_loop().add_reader(0, _stop_at_eof, stop)
     host, port = listening.getsockname()[:2]
     print(f"listening on http://{host}:{port}", file=sys.stderr, flush=True)
     await server.serve(listening, stop)
+
+
+def _stop_at_eof(stop: asyncio.Event) -> None:
+    if not os.read(0, 1024):
+        asyncio.get_running_loop().remove_reader(0)
+        stop.set()
 
 
 def _gpu_uuid(which: str | None) -> str | None:

@@ -36,6 +36,7 @@ class ActionServer:
         environment: of the functions' processes; ``/init`` adds to it.
         node: name of the node; ``/init`` may change it.
         gpu_uuid: the GPU that its functions use; None without one.
+        sentinels: whether to end each activation's logs with OpenWhisk's line.
         boot_id: made anew with each start, so that a reply tells whether the container is still the same.
     """
 
@@ -43,6 +44,7 @@ class ActionServer:
     environment: dict[str, str]
     node: str = field(default_factory=socket.gethostname)
     gpu_uuid: str | None = None
+    sentinels: bool = True
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     _settings: Settings | None = None
 
@@ -74,7 +76,7 @@ class ActionServer:
                     f"{settings.function}: no such function here; there are {', '.join(self.manager.functions)}",
                 )
         except ActionError as error:
-            _end_of_activation()
+            self._end_of_activation()
             return 502, {"error": error.message}
         self.environment.update({key: str(text) for key, text in (value.get("env") or {}).items()})
         self._settings = settings
@@ -90,8 +92,15 @@ class ActionServer:
         except ActionError as error:
             # An object with `error` is what OpenWhisk takes for an application error.
             reply = {"ok": False, "error": error.as_dict()}
-        _end_of_activation()
+        self._end_of_activation()
         return 200, {**reply, **self._common()}
+
+    def _end_of_activation(self) -> None:
+        """Tell the platform that the logs of this activation are complete."""
+        if self.sentinels:
+            for stream in (sys.stdout, sys.stderr):
+                stream.write(SENTINEL + os.linesep)
+                stream.flush()
 
     def _common(self) -> dict[str, Any]:
         return {"boot_id": self.boot_id, "node": self.node, "gpu_uuid": self.gpu_uuid, **self.manager.snapshot()}
@@ -163,10 +172,3 @@ def _seconds_left(deadline: Any) -> float | None:
         return float(deadline) / 1e3 - time.time()
     except (TypeError, ValueError):
         raise ActionError("bad_request", f"deadline: must be epoch milliseconds, got {deadline!r}") from None
-
-
-def _end_of_activation() -> None:
-    """Tell the platform that the logs of this activation are complete."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.write(SENTINEL + os.linesep)
-        stream.flush()
