@@ -130,8 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = json.dumps(value).encode()
         except (TypeError, ValueError) as error:
             status, answer = 502, json.dumps({"error": f"The action's result is no JSON: {error}"}).encode()
-        for stream in (sys.stdout, sys.stderr):
-            print(_SENTINEL, file=stream, flush=True)
+        # One line for each activation, so none for an /init that goes well: the /run that follows writes it.
+        if self.path != "/init" or status != 200:
+            for stream in (sys.stdout, sys.stderr):
+                print(_SENTINEL, file=stream, flush=True)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))

@@ -75,9 +75,10 @@ class FakeEngine:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                     length = int(head.partition("content-length:")[2].split("\r\n")[0])
                     body = await reader.readexactly(length)
-                    for stream in ("stdout", "stderr"):
-                        holder[0].logs.feed(stream, f"{SENTINEL}\n".encode())
                     path = head.split()[1]
+                    if path == "/run":
+                        for stream in ("stdout", "stderr"):
+                            holder[0].logs.feed(stream, f"{SENTINEL}\n".encode())
                     answer = b'{"ok":true}' if path == "/init" else body
                     if b"hold" in body and path == "/run":
                         await asyncio.sleep(0.2)
