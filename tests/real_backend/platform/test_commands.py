@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -169,3 +170,21 @@ def test_deploy_compares_needs_with_limits_first(state: Path) -> None:
     refused = tyche(state, "deploy", "f", "--kind", "tyche:1", "--memory-mb", "512")
     assert refused.returncode == 2
     assert "512 needed, at most 256; set whisk.memory.max" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+def test_a_killed_platform_takes_its_docker_daemon_along_and_down_sweeps_the_rest(state: Path) -> None:
+    if shutil.which("dockerd") is None or os.geteuid() != 0:
+        pytest.skip("needs root and docker.io")
+    up(state, "--engine", "docker", "--stem-cells", "python:3,128,2")
+    process = StateFolder(state).process
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+    swept = tyche(state, "down")
+    assert swept.returncode == 0, swept.stderr
+    assert until_none(state) == []
+    name = StateFolder(state).platform
+    assert not (state / "docker").exists()
+    assert not list(Path("/run").glob(f"tyche-{name}*"))
+    assert name not in Path("/proc/self/mounts").read_text()
