@@ -7,6 +7,8 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 if TYPE_CHECKING:
     from tyche_env.simulator.backend import SimulatedBackend as SimulatedBackend
 
@@ -21,15 +23,20 @@ def __getattr__(name: str) -> Any:
 
 @cache
 def warm_up() -> None:
-    """Load the compiled kernels; the first time on a machine this compiles them, and says so once on stderr."""
-    from tyche_env.control.compiled import is_compiled
+    """Load the compiled kernels; the first time on a machine one process compiles them, and says so on stderr."""
+    from tyche_env.control.compiled import cache_folder
 
-    fresh = not is_compiled()
-    start_s = time.perf_counter()
-    if fresh:
-        print("tyche-env: compiling the kernels for this machine (once, about a minute) ...", file=sys.stderr)
-    from tyche_env.simulator.engine import compile_all
+    folder = cache_folder()
+    complete = folder / "complete"
+    with FileLock(folder / "lock"):
+        # the engine is compiled or loaded under the lock, so that processes started together compile it once
+        fresh = not complete.exists()
+        start_s = time.perf_counter()
+        if fresh:
+            print("tyche-env: compiling the kernels for this machine (once, about a minute) ...", file=sys.stderr)
+        from tyche_env.simulator.engine import compile_all
 
-    compile_all()
-    if fresh:
-        print(f"tyche-env: compiled in {time.perf_counter() - start_s:.0f} s", file=sys.stderr)
+        compile_all()
+        if fresh:
+            complete.touch()
+            print(f"tyche-env: compiled in {time.perf_counter() - start_s:.0f} s", file=sys.stderr)
