@@ -604,7 +604,7 @@ class ReferenceEngine:
         f.arrivals += 1
         if f.window:
             gap = self.now - f.window[-1]
-            f.smoothed_gap_us = f.smoothed_gap_us + (gap - f.smoothed_gap_us) // 4 if f.gaps_us else gap
+            f.smoothed_gap_us = self.smooth(f.smoothed_gap_us, gap) if f.gaps_us else gap
             f.gaps_us.append(gap)
             gap_bin = gap // MINUTE_US
             if gap_bin < BINS:
@@ -615,6 +615,10 @@ class ReferenceEngine:
         if len(f.window) > self.settings.window:
             f.window.popleft()
         f.group_size = self.group_size(f)
+
+    def smooth(self, smoothed_us: int, gap_us: int) -> int:
+        """EWMA's gap after another one (§10)."""
+        return smoothed_us + (gap_us - smoothed_us) // 4
 
     def span_us(self, f: Function) -> int:
         """T_w: from the first to the last arrival in the window."""
@@ -1296,30 +1300,31 @@ class ReferenceEngine:
             decision = (Decision.OFFLOAD, Decision.LEAVE, Decision.HOLD)[u % 3]
             return decision, u >> 44 if decision == Decision.HOLD else 0, 10 * SECOND_US
         if kernel == Kernel.ORACLE:
-            return self._expect(f.upcoming[0] - self.now if f.upcoming else None)
+            return self.expect(f.upcoming[0] - self.now if f.upcoming else None)
         if kernel == Kernel.MINUTE_ORACLE:
-            return self._expect(self._minute_gap_us(f))
+            return self.expect(self._minute_gap_us(f))
         if not f.window or kernel in (Kernel.NONE, Kernel.LRU):
             return Decision.LEAVE, 0, None
         if kernel == Kernel.TYCHE or (kernel == Kernel.EWMA and len(f.window) == 1):
-            return self._tyche(f, self._own_gap_us(self.gap_us(f)))
+            return self.tyche(f, self.gap_seen_us(self.gap_us(f)))
         if kernel == Kernel.EWMA:
-            return self._tyche(f, self._own_gap_us(max(1, f.smoothed_gap_us)))
+            return self.tyche(f, self.gap_seen_us(max(1, f.smoothed_gap_us)))
         if kernel == Kernel.NO_TIMERS:
-            return Decision.HOLD, self.p60(self._own_gap_us(self.gap_us(f))), None
+            return self.no_timers(f)
         if kernel == Kernel.TABLE:
-            return self._table(f)
+            return self.table(f)
         if kernel == Kernel.HISTOGRAM and sum(f.gap_bins) + f.gap_oob >= 4:
-            return self._histogram(f)
+            return self.histogram(f)
         if kernel == Kernel.EMPIRICAL and len(f.gaps_us) >= 4:
-            return self._empirical(f)
-        return self._censored(f)
+            return self.empirical(f)
+        return self.censored(f)
 
-    def _own_gap_us(self, gap_us: int) -> int:
+    def gap_seen_us(self, gap_us: int) -> int:
         """The gap as who decides sees it: a worker takes itself to get one request in N (§10)."""
         return gap_us * len(self.nodes) if self.settings.scope == Scope.WORKER else gap_us
 
-    def _tyche(self, f: Function, gap: int) -> tuple[int, int, int | None]:
+    def tyche(self, f: Function, gap: int) -> tuple[int, int, int | None]:
+        """TYCHE, and EWMA with a gap of its own: hold while the window is open."""
         age = self.now - f.window[-1]
         load = 0 if len(f.window) == 1 else gap * self.settings.load_ppm // 1_000_000
         off = gap * self.settings.offload_ppm // 1_000_000
@@ -1329,12 +1334,18 @@ class ReferenceEngine:
             return Decision.HOLD, self.p60(gap), off - age
         return Decision.OFFLOAD, 0, None
 
-    def _censored(self, f: Function) -> tuple[int, int, int | None]:
+    def no_timers(self, f: Function) -> tuple[int, int, int | None]:
+        """NO_TIMERS: hold for ever (§10)."""
+        return Decision.HOLD, self.p60(self.gap_seen_us(self.gap_us(f))), None
+
+    def censored(self, f: Function) -> tuple[int, int, int | None]:
+        """CENSORED: hold, by the mean gap that ends now."""
         n, open_span, age = len(f.window), self.now - f.window[0], self.now - f.window[-1]
         gap = max(open_span, MINUTE_US) if n == 1 else max(1, open_span // n)
         return Decision.HOLD, self.p60(gap), max(10 * SECOND_US, age // 2)
 
-    def _histogram(self, f: Function) -> tuple[int, int, int | None]:
+    def histogram(self, f: Function) -> tuple[int, int, int | None]:
+        """HISTOGRAM: hold, by the gaps of whole minutes that outlasted the present one."""
         age = self.now - f.window[-1]
         b = age // MINUTE_US
         survivors = sum(f.gap_bins[b:]) + f.gap_oob
@@ -1343,7 +1354,8 @@ class ReferenceEngine:
         hits = sum(f.gap_bins[b : b + 2])
         return Decision.HOLD, min(ONE_Q20, (hits << 20) // survivors), (b + 1) * MINUTE_US - age
 
-    def _empirical(self, f: Function) -> tuple[int, int, int | None]:
+    def empirical(self, f: Function) -> tuple[int, int, int | None]:
+        """EMPIRICAL: hold, by the last gaps that outlasted the present one (§10)."""
         age = self.now - f.window[-1]
         longer = sum(gap > age for gap in f.gaps_us)
         if longer == 0:
@@ -1351,13 +1363,15 @@ class ReferenceEngine:
         hits = sum(age < gap <= age + MINUTE_US for gap in f.gaps_us)
         return Decision.HOLD, (hits << 20) // longer, max(5 * SECOND_US, age // 4)
 
-    def _table(self, f: Function) -> tuple[int, int, int | None]:
+    def table(self, f: Function) -> tuple[int, int, int | None]:
+        """TABLE: what the forecast says of this minute (§10)."""
         minute = self.now // MINUTE_US
         forecast = self.forecast[f.index]
         p = forecast[min(minute, len(forecast) - 1)]
         return Decision.HOLD if p else Decision.LEAVE, p, (minute + 1) * MINUTE_US - self.now
 
-    def _expect(self, gap_us: int | None) -> tuple[int, int, int | None]:
+    def expect(self, gap_us: int | None) -> tuple[int, int, int | None]:
+        """The oracles: hold what comes after a known gap, None being never."""
         if gap_us is None:
             return Decision.OFFLOAD, 0, None
         return Decision.HOLD, self.p60(max(1, gap_us)), max(SECOND_US, gap_us // 2)

@@ -22,7 +22,7 @@ from tyche_env.simulator.reference import (
     ReferenceEngine,
     Resident,
 )
-from tyche_env.world import Decision
+from tyche_env.world import Decision, Packing, Prewarm, Routing, Scope
 
 
 class WorstFit(ReferenceEngine):
@@ -54,9 +54,9 @@ class NewestLoad(ReferenceEngine):
     """Of several loads in progress, a request takes the one that began last."""
 
     def select(self, f: Function, node: Node) -> Container | None:
-        best = super().select(f, node)
-        if best is not None and best.entries[f.index][0] == Category.LOADING:
-            return max(self.entries(f, node, Category.LOADING), key=lambda entry: entry[0])[1]
+        best, loads = super().select(f, node), self.entries(f, node, Category.LOADING)
+        if any(c is best for _, c in loads):
+            return max(loads, key=lambda entry: entry[0])[1]
         return best
 
 
@@ -112,7 +112,7 @@ class LoadRenews(ReferenceEngine):
 
     def on_loaded(self, r: Resident) -> None:
         super().on_loaded(r)
-        if r.container.state == ContainerState.IDLE:
+        if r.container.state == ContainerState.IDLE and self.settings.prewarm == Prewarm.KEEP_ALIVE:
             self._schedule(self.now + self.settings.keep_alive_us, Kind.EXPIRY, r.container.slot)
 
 
@@ -125,7 +125,7 @@ class KeepAliveFromStart(ReferenceEngine):
 
     def on_finish(self, c: Container) -> None:
         super().on_finish(c)
-        if c.state == ContainerState.IDLE:
+        if c.state == ContainerState.IDLE and self.settings.prewarm == Prewarm.KEEP_ALIVE:
             expiry = max(self.now, c.keep_us + self.settings.keep_alive_us)
             self._schedule(expiry, Kind.EXPIRY, c.slot)
 
@@ -148,10 +148,10 @@ class NoDemotion(ReferenceEngine):
 
 
 class HomeOnly(ReferenceEngine):
-    """The group of a function is its home node, however busy it is."""
+    """On the ring, the group of a function is its home node, however busy it is."""
 
     def group_size(self, f: Function) -> int:
-        return 1
+        return 1 if self.settings.routing == Routing.RING else super().group_size(f)
 
 
 class LoadsCancelled(ReferenceEngine):
@@ -172,6 +172,151 @@ class SecondCopyWorthAsMuch(ReferenceEngine):
         return super().density(f, 1)
 
 
+class LongestIdleEvicted(ReferenceEngine):
+    """FaasCache: what has been idle for longest is evicted, whatever it is worth."""
+
+    def eviction_victim(self, node: Node) -> Container:
+        return node.idle()[0]
+
+
+class ClockStands(ReferenceEngine):
+    """FaasCache: what was evicted does not raise the worth of what comes later."""
+
+    def greedy_dual_worth(self, c: Container) -> int:
+        return super().greedy_dual_worth(c) - self._clock
+
+
+class StartsOfALifetime(ReferenceEngine):
+    """FaasCache: a function keeps its starts when it loses its last container."""
+
+    def disown(self, f: Function) -> None:
+        return
+
+
+class RentsAtOnce(ReferenceEngine):
+    """Pagurus: an idle container is to let from the first."""
+
+    def rentable(self, c: Container, f: Function) -> bool:
+        idle_since_us, c.idle_since_us = c.idle_since_us, self.now - self.settings.keep_alive_us
+        rentable = super().rentable(c, f)
+        c.idle_since_us = idle_since_us
+        return rentable
+
+
+class RentsTheNewest(ReferenceEngine):
+    """Pagurus: of several containers to let, the one idle for least long is taken."""
+
+    def to_rent(self, f: Function, node: Node) -> Container | None:
+        if super().to_rent(f, node) is None:
+            return None
+        return next(c for c in reversed(node.idle()) if self.rentable(c, f))
+
+
+class RentsAcrossTenants(ReferenceEngine):
+    """Pagurus: a container is let to any tenant."""
+
+    def rentable(self, c: Container, f: Function) -> bool:
+        tenant, c.tenant = c.tenant, f.tenant
+        rentable = super().rentable(c, f)
+        c.tenant = tenant
+        return rentable
+
+
+class AnyFewestBusy(ReferenceEngine):
+    """InstaInfer's routing does not ask who holds the function."""
+
+    def fewest_busy(self, f: Function) -> Node | None:
+        nodes = [node for node in self.nodes if not node.queue and self.has_room(f, node)]
+        return min(nodes, key=lambda node: (node.runs, node.index), default=None)
+
+
+class WorkersSeeAll(ReferenceEngine):
+    """A worker counts the copies on all nodes."""
+
+    def copies_seen(self, f: Function, node: Node) -> int:
+        return self.copies(f)
+
+
+class OneWorkerPlaces(ReferenceEngine):
+    """Only the first worker that can load a function does."""
+
+    def place(self, f: Function) -> bool:
+        if self.settings.scope == Scope.CENTRAL:
+            return super().place(f)
+        return self.place_on([n for n in self.group(f) if self.copies_on(f, n) < self.settings.copies], f)
+
+
+class WorkersReplaceAnywhere(ReferenceEngine):
+    """What one worker lost, others place as well."""
+
+    def replace(self, v: Function, node: Node) -> None:
+        for other in self.group(v) if self.settings.scope == Scope.WORKER else [node]:
+            super().replace(v, other)
+
+
+class WorkersSeeEveryRequest(ReferenceEngine):
+    """A worker takes itself to get all requests of a function."""
+
+    def gap_seen_us(self, gap_us: int) -> int:
+        return gap_us
+
+
+class SingleReplaces(ReferenceEngine):
+    """NS: who is cleared out is placed again."""
+
+    def replace(self, v: Function, node: Node) -> None:
+        super().replace(v, node)
+        wanted = v.decision != Decision.OFFLOAD and self.copies_seen(v, node) < self.settings.copies
+        if self.settings.packing == Packing.SINGLE and wanted:
+            self.place(v)
+
+
+class SingleFillsWithAnybody(ReferenceEngine):
+    """NS and NPS: an empty idle container is filled with whoever is most worthy."""
+
+    def fillers(self, c: Container) -> list[Function]:
+        return [f for f in self.functions if c.node in self.group(f)] if super().fillers(c) else []
+
+
+class WorstIsBest(ReferenceEngine):
+    """Worst fit places like best fit."""
+
+    def best_fit(self, fitting: list[Container]) -> Container:
+        if self.settings.packing == Packing.WORST:
+            return min(fitting, key=lambda c: (c.free_mb, -c.rank))
+        return super().best_fit(fitting)
+
+
+class NoTimersOffloads(ReferenceEngine):
+    """NP closes the window as Tyche does."""
+
+    def no_timers(self, f: Function) -> tuple[int, int, int | None]:
+        return self.tyche(f, self.gap_seen_us(self.gap_us(f)))
+
+
+class EwmaForgets(ReferenceEngine):
+    """Exponential smoothing knows nothing but the last gap."""
+
+    def smooth(self, smoothed_us: int, gap_us: int) -> int:
+        return gap_us
+
+
+class EmpiricalLooksSeldom(ReferenceEngine):
+    """The empirical kernel looks again only after half the age."""
+
+    def empirical(self, f: Function) -> tuple[int, int, int | None]:
+        decision, priority, _ = super().empirical(f)
+        return decision, priority, max(10_000_000, (self.now - f.window[-1]) // 2)
+
+
+class TableHoldsAlways(ReferenceEngine):
+    """A forecast of 0 also holds."""
+
+    def table(self, f: Function) -> tuple[int, int, int | None]:
+        _, priority, again_us = super().table(f)
+        return Decision.HOLD, priority, again_us
+
+
 MUTANTS = [
     WorstFit,
     FitIgnoresRank,
@@ -190,6 +335,24 @@ MUTANTS = [
     HomeOnly,
     LoadsCancelled,
     SecondCopyWorthAsMuch,
+    LongestIdleEvicted,
+    ClockStands,
+    StartsOfALifetime,
+    RentsAtOnce,
+    RentsTheNewest,
+    RentsAcrossTenants,
+    AnyFewestBusy,
+    WorkersSeeAll,
+    OneWorkerPlaces,
+    WorkersReplaceAnywhere,
+    WorkersSeeEveryRequest,
+    SingleReplaces,
+    SingleFillsWithAnybody,
+    WorstIsBest,
+    NoTimersOffloads,
+    EwmaForgets,
+    EmpiricalLooksSeldom,
+    TableHoldsAlways,
 ]
 
 
