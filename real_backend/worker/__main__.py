@@ -96,7 +96,11 @@ async def _serve(options: argparse.Namespace) -> None:
     cgroup = Cgroup()
     memory_mb = options.memory_mb if options.memory_mb is not None else cgroup.limit_mb()
     server = ActionServer(
-        Manager(functions, starter, memory_mb, cgroup), environment, options.node, gpu_uuid, options.sentinels
+        Manager(functions, starter, memory_mb, options.start, cgroup),
+        environment,
+        options.node,
+        gpu_uuid,
+        options.sentinels,
     )
     listening = socket.create_server((options.host, options.port))
     # Process 1 of a container ignores signals that it has no handler for.

@@ -59,12 +59,14 @@ class Manager:
         functions: the declared functions by name.
         starter: starts their processes.
         memory_mb: the container's memory in MB; None if nobody limits it.
-        helpers: gives the pids of processes that belong to no function, for the container's memory.
+        style: how processes start; each but ``fresh`` has profiles of its own, named ``FUNCTION-STYLE``.
+        cgroup: the container's cgroup, which tells who was killed for memory.
     """
 
     functions: Mapping[str, Function]
     starter: Starter
     memory_mb: float | None = None
+    style: Literal["fresh", "zygote"] = "fresh"
     cgroup: Cgroup = field(default_factory=Cgroup)
     _residents: dict[str, _Resident] = field(default_factory=dict)
     _running: str | None = None
@@ -343,6 +345,7 @@ class Manager:
                 memory += resident.exact_mb - resident.exact_rss_mb
         return {
             "function": resident.name,
+            "profile": resident.name if self.style == "fresh" else f"{resident.name}-{self.style}",
             "state": resident.state,
             "gpu": resident.gpu,
             "memory_mb": round(memory, 1),

@@ -25,6 +25,8 @@ from real_backend.worker.messages import ActionError, Run, Settings
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 _LARGEST_BODY = 64 << 20
 _CHUNK = 1 << 16
+_MARGIN_S = 0.05
+"""We answer a little before the deadline, at which the platform would destroy the container and all it holds."""
 
 
 @dataclass(slots=True)
@@ -165,10 +167,10 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, status
 
 
 def _seconds_left(deadline: Any) -> float | None:
-    """Seconds until OpenWhisk's deadline, which is in epoch milliseconds, as text or number."""
+    """Seconds until we have to answer; OpenWhisk's deadline is in epoch milliseconds, as text or number."""
     if deadline is None:
         return None
     try:
-        return float(deadline) / 1e3 - time.time()
+        return float(deadline) / 1e3 - time.time() - _MARGIN_S
     except (TypeError, ValueError):
         raise ActionError("bad_request", f"deadline: must be epoch milliseconds, got {deadline!r}") from None

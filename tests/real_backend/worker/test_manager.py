@@ -35,7 +35,7 @@ def with_manager(
             if zygote
             else Launcher(reference, dict(os.environ), {})
         )
-        manager = Manager(functions, starter, memory_mb)
+        manager = Manager(functions, starter, memory_mb, "zygote" if zygote else "fresh")
         try:
             return await play(manager)
         finally:
@@ -91,9 +91,10 @@ def test_a_function_that_is_not_loaded_pays_for_everything(zygote: bool) -> None
     with_manager(play, zygote=zygote)
 
 
-def test_forks_of_a_zygote_do_not_import_again() -> None:
+def test_forks_of_a_zygote_do_not_import_again_and_have_profiles_of_their_own() -> None:
     async def play(manager: Manager) -> None:
         await manager.run(Run("load", "toy-slow"))
+        assert residents(manager)["toy-slow"]["profile"] == "toy-slow-zygote"
         await manager.run(Run("offload", "toy-slow"))
         again = await manager.run(Run("load", "toy-slow"))
         assert again["stages_ms"]["library"] < 150
