@@ -211,9 +211,7 @@ POLICIES: dict[str, KernelPolicy] = {
             name="tyche-nps",
             packing=Packing.OWN,
         ),
-        _builtin(
-            Kernel.TYCHE, "Tyche with one function a container", name="tyche-strict", isolation=Isolation.STRICT
-        ),
+        _builtin(Kernel.TYCHE, "Tyche with one function a container", name="tyche-strict", isolation=Isolation.STRICT),
         _builtin(Kernel.TYCHE, "Tyche with worst fit", name="tyche-worst-fit", packing=Packing.WORST),
         _builtin(Kernel.RANDOM, "load, leave or off-load by lot"),
         _builtin(Kernel.ORACLE, "knows every arrival", privileged=True),
