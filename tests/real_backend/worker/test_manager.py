@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -350,3 +351,50 @@ def test_memory_is_that_of_the_processes() -> None:
         assert snapshot["memory_mb"] == pytest.approx(small + entry["memory_mb"], abs=3)
 
     with_manager(play)
+
+
+@pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_arrives_at_once_everything_is_answered_and_memory_is_never_overbooked(
+    seed: int, zygote: bool
+) -> None:
+    chance = random.Random(seed)
+    names = ["toy", "toy-slow", "toy-gpu", "toy-corrupt"]
+
+    def draw() -> tuple[Run, float | None]:
+        name = chance.choice(names)
+        run = chance.choice(
+            [
+                Run(
+                    "load", name, gpu=name == "toy-gpu" and chance.random() < 0.5, evict=tuple(chance.sample(names, 1))
+                ),
+                Run("load", name),
+                Run("offload", name),
+                Run("infer", name, payload={"sleep_ms": chance.randrange(30)}),
+                Run("infer", name, after_run=chance.choice(["discard", "reload"])),
+                Run("infer", name, payload={"exit": 1}),
+            ]
+        )
+        return run, chance.choice([None, None, 0.02, 0.2])
+
+    async def play(manager: Manager) -> None:
+        async def one(delay_s: float, run: Run, seconds_left: float | None) -> str:
+            await asyncio.sleep(delay_s)
+            try:
+                reply = await manager.run(run, seconds_left)
+            except ActionError as error:
+                return error.code
+            finally:
+                functions = manager.functions
+                reserved = sum(
+                    functions[entry["function"]].resources.hold_mb for entry in manager.snapshot()["residents"]
+                )
+                assert reserved <= 130
+            return str(reply["op"])
+
+        async with asyncio.timeout(60):
+            outcomes = await asyncio.gather(*(one(chance.random() * 2, *draw()) for _ in range(60)))
+        assert "infer" in outcomes
+        assert (await manager.run(Run("infer", "toy")))["answer"]["sum"] == 0
+
+    with_manager(play, memory_mb=130, zygote=zygote)
