@@ -40,6 +40,7 @@ from tyche_env.world import (
     WorldError,
 )
 
+_MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
 _FOLDER = Path(__file__).with_name("scenarios")
 
 Mode = Literal["paper", "realistic"]
@@ -354,6 +355,7 @@ class Scenario(Part):
             end_us=chosen.end_us - chosen.start_us,
             settings=self._settings(seed, _kernel(kernel), event_mode, prewarm or self.prewarm.policy),
             names=requests.names,
+            clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
         )
         try:
             return world.validate()

@@ -176,6 +176,17 @@ class Settings:
         return self.after_run_preloader if self.preloads else self.after_run_platform
 
 
+_CODES: dict[str, type[IntEnum]] = {
+    "kernel": Kernel,
+    "prewarm": Prewarm,
+    "routing": Routing,
+    "scope": Scope,
+    "packing": Packing,
+    "isolation": Isolation,
+    "after_run_platform": AfterRun,
+    "after_run_preloader": AfterRun,
+}
+
 FUNCTION_FIELDS = (
     "tenant",
     "container_mb",
@@ -359,6 +370,9 @@ class World:
             raise WorldError("window: needs 0 <= score_from_us <= end_us < 2^42 (50 days)")
         if np.any(np.diff(self.gpu_node) < 0) or np.any(self.gpu_node >= self.node_count):
             raise WorldError("gpus: gpu_node must ascend and name existing nodes")
+        for name, codes in _CODES.items():
+            if getattr(self.settings, name) not in set(codes):
+                raise WorldError(f"settings: {name} has no meaning {getattr(self.settings, name)!r}")
         if self.settings.kernel == Kernel.TABLE and (
             self.forecast.ndim != 2 or self.forecast.shape[0] != len(table) or self.forecast.shape[1] == 0
         ):

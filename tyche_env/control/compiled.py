@@ -63,8 +63,3 @@ def outer(function: F) -> F:
         return cast(F, numba.njit(**OUTER)(function))
     finally:
         _SETTINGS.CACHE_DIR = before
-
-
-def is_compiled() -> bool:
-    """Whether the cache folder already holds machine code, so that first use will not compile."""
-    return any(cache_folder().rglob("*.nbc"))

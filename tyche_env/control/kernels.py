@@ -24,6 +24,7 @@ from tyche_env.world import Kernel
 NO_TIMER = -1
 DEAD_ZONE = 0.05
 """Actions within +-0.05 of zero leave a function as it is; above, the rest of (0, 1] is a priority."""
+_EDGE = float(np.float32(DEAD_ZONE))
 _SECOND_US = 1_000_000
 _MINUTE_US = 60_000_000
 _COUNT_LIMIT = 64
@@ -240,9 +241,9 @@ def read_action(action: NDArray[np.float32], decision: NDArray[np.int8], priorit
                 a = 0.0
             decision[f, k] = LEAVE
             priority[f, k] = 0
-            if a > DEAD_ZONE:
+            if a > _EDGE:
                 decision[f, k] = HOLD
-                priority[f, k] = np.int64(min(1.0, (a - DEAD_ZONE) / (1.0 - DEAD_ZONE)) * ONE_Q20)
-            elif a < -DEAD_ZONE:
+                priority[f, k] = np.int64(min(1.0, (a - DEAD_ZONE) / (1.0 - DEAD_ZONE)) * ONE_Q20 + 0.5)
+            elif a < -_EDGE:
                 decision[f, k] = OFFLOAD
     return finite

@@ -380,6 +380,11 @@ class CompiledEngine:
         self.handles: Handles = handles_of(self.state)
         begin(self.handles)
 
+    def __setstate__(self, content: dict[str, Any]) -> None:
+        # a copy has tables of its own, so their addresses are its own as well
+        self.__dict__.update(content)
+        self.handles = handles_of(self.state)
+
     @property
     def now_us(self) -> int:
         """The engine's clock."""
