@@ -251,8 +251,22 @@ class NodeInfo(_Answer):
     containers: int
 
 
+class Resident(_Answer):
+    """A function that the pre-loading action server of a container holds, or loads."""
+
+    function: str
+    state: str
+    gpu: bool = False
+    memory_mb: float = 0.0
+    torch_reserved_mb: float = 0.0
+    kept: bool = False
+
+
 class ContainerInfo(_Answer):
-    """A container of the embedded platform; times in s since 1970."""
+    """A container of the embedded platform; times in s since 1970.
+
+    ``boot_id``, ``gpu_uuid`` and ``residents`` are what its action server said in its last reply.
+    """
 
     id: str
     node: str
@@ -266,6 +280,32 @@ class ContainerInfo(_Answer):
     create_ms: float
     activations: int
     keep_alive_s: float | None
+    boot_id: str | None = None
+    gpu_uuid: str | None = None
+    residents: tuple[Resident, ...] = ()
+
+
+class ContainerEvent(_Answer):
+    """Something that happened to a container of the embedded platform; ``time`` in s since 1970.
+
+    ``kind`` is created, busy, idle, paused or removed; ``reason`` says why it was removed: expired, evicted, lost,
+    failed, outdated or asked.
+    """
+
+    number: int
+    time: float
+    kind: str
+    container: str
+    node: str
+    action: str | None
+    reason: str = ""
+
+
+class EventPage(_Answer):
+    """Events in order; ``oldest`` is the number of the oldest one that the platform still has."""
+
+    oldest: int
+    events: tuple[ContainerEvent, ...]
 
 
 class Backoff(BaseModel):
@@ -618,6 +658,14 @@ class Client:
     async def containers(self) -> list[ContainerInfo]:
         """All containers."""
         return [ContainerInfo.model_validate(each) for each in (await self._send("GET", "tyche/containers")).json()]
+
+    async def events(self, after: int = 0, timeout_s: float = 0.0) -> EventPage:
+        """Events of containers after number ``after``; waits up to ``timeout_s`` (60 s at most) for one.
+
+        If ``oldest`` is above ``after`` + 1, some were missed: read ``containers`` again.
+        """
+        query = {"after": after, "timeout": round(timeout_s * 1000)}
+        return EventPage.model_validate_json((await self._send("GET", "tyche/events", query=query)).content)
 
     async def create_container(
         self, action: str, node: str | None = None, keep_alive_s: float | None = None

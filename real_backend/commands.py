@@ -136,8 +136,9 @@ def _config(options: dict[str, Any]) -> Any:
 
 
 def _greet(url: str, engine: Engine, state: StateFolder) -> None:
+    key = state.folder / "key"
     click.echo(f"platform at {url} with engine {engine.name} ({'; '.join(engine.notes)}); Ctrl-C stops it")
-    click.echo(f"key in {state.folder / 'key'}; for clients: OW_APIHOST={url} OW_AUTH=$(cat {state.folder / 'key'})")
+    click.echo(f"key in {key}; status page at {url}/status; for clients: OW_APIHOST={url} OW_AUTH=$(cat {key})")
 
 
 def _detach(state: StateFolder) -> None:

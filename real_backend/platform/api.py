@@ -6,14 +6,17 @@ Namespaces.scala, Limits.scala, ErrorResponse.scala).  Paths, statuses and recor
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import secrets
 import uuid
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -26,6 +29,7 @@ from real_backend.platform.metrics import Metrics
 from real_backend.platform.pool import Pooled
 from real_backend.platform.records import NAME_PATTERN, ActionPut, Json, PackagePut
 from real_backend.platform.service import Service
+from real_backend.telemetry import Reading
 
 _MAX_LIST = 200
 _EPOCH_MAX = 2**53
@@ -125,13 +129,14 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(service: Service, metrics: Metrics, key: str) -> FastAPI:
+def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[], Reading]) -> FastAPI:
     """The application.
 
     Args:
         service: What it serves.
         metrics: What /metrics shows.
         key: ``UUID:KEY`` that callers authenticate with.
+        read_gpus: Reads the machine's GPUs.
     """
     app = FastAPI(
         title="tyche platform",
@@ -153,15 +158,21 @@ def make_app(service: Service, metrics: Metrics, key: str) -> FastAPI:
 
     app.include_router(_public(service.config.limits))
     guarded = [Depends(authenticated)]
+    page = importlib.resources.files("real_backend.platform").joinpath("status.html").read_text(encoding="utf-8")
     app.include_router(_namespaces(service), prefix="/api/v1", dependencies=guarded)
     for router in (_actions(service), _activations(service), _packages(service)):
         app.include_router(router, prefix="/api/v1/namespaces/{namespace}", dependencies=[*guarded, Depends(own)])
-    app.include_router(_tyche(service), prefix="/api/v1/tyche", dependencies=guarded)
+    app.include_router(_tyche(service, read_gpus), prefix="/api/v1/tyche", dependencies=guarded)
 
     @app.get("/metrics", dependencies=guarded, tags=["tyche"], response_class=Response)
     async def prometheus() -> Response:
         """Metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/status", dependencies=guarded, tags=["tyche"], response_class=HTMLResponse)
+    async def status_page() -> HTMLResponse:
+        """A page that shows nodes, containers, residents and GPUs, and keeps itself up to date."""
+        return HTMLResponse(page)
 
     def refused(request: Request, status: int, message: str) -> JSONResponse:
         metrics.refusals.labels(str(status)).inc()
@@ -484,10 +495,13 @@ def describe(pooled: Pooled) -> dict[str, Json]:
         "create_ms": round(pooled.create_ms, 3),
         "activations": pooled.activations,
         "keep_alive_s": pooled.keep_alive_s,
+        "boot_id": pooled.told.get("boot_id"),
+        "gpu_uuid": pooled.told.get("gpu_uuid"),
+        "residents": pooled.told.get("residents", []),
     }
 
 
-def _tyche(service: Service) -> APIRouter:
+def _tyche(service: Service, read_gpus: Callable[[], Reading]) -> APIRouter:
     """Containers and nodes: not a part of OpenWhisk."""
     router = APIRouter(tags=["tyche"])
 
@@ -522,6 +536,38 @@ def _tyche(service: Service) -> APIRouter:
         """Remove a container that is not serving; 409 if it is."""
         await service.pool.remove(container)
         return {"id": container}
+
+    @router.get("/events")
+    async def events(
+        after: Annotated[int, Query(ge=0, le=_EPOCH_MAX)] = 0,
+        timeout: Annotated[int, Query(ge=0, le=60_000, description="ms")] = 0,
+    ) -> dict[str, Json]:
+        """What happened to containers after event number ``after``; waits up to ``timeout`` for something to happen.
+
+        ``oldest`` above ``after`` + 1 says that events in between are forgotten: read /containers again.
+        """
+        found = await service.follow(after, timeout / 1000)
+        return {"oldest": service.pool.events.oldest, "events": [asdict(event) for event in found]}
+
+    @router.get("/gpus")
+    def gpus() -> dict[str, Json]:
+        """The machine's GPUs and their memory in MB, or why there are none."""
+        reading = read_gpus()
+        shown = ("index", "uuid", "name", "total_mb", "used_mb", "utilisation_percent", "is_stub")
+        return {
+            "absent": reading.absent,
+            "driver": reading.driver,
+            "gpus": [{name: getattr(gpu, name) for name in shown} for gpu in reading.gpus],
+        }
+
+    @router.get("/summary")
+    async def summary() -> dict[str, Json]:
+        """How many activations wait and run, and how many containers were removed, by reason."""
+        return {
+            "queued": service.pool.queued,
+            "in_flight": service.in_flight,
+            "removals": dict(service.pool.removals),
+        }
 
     @router.get("/engine")
     async def engine() -> dict[str, Json]:

@@ -23,6 +23,7 @@ from real_backend.engines.engine import Container, ContainerSpec, Engine, Engine
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.container_client import ContainerClient, ContainerLostError, ContainerSlowError
 from real_backend.platform.errors import ApiError
+from real_backend.platform.events import Events
 from real_backend.platform.kinds import WORKER, Runtime
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,10 @@ class Need:
 
 @dataclass(eq=False)
 class Pooled:
-    """A container and what the pool knows of it."""
+    """A container and what the pool knows of it.
+
+    ``told`` is what the pre-loading action server said of itself in its last reply; empty for other servers.
+    """
 
     id: str
     node: Node
@@ -74,6 +78,7 @@ class Pooled:
     last_used: float = field(default_factory=time.time)
     create_ms: float = 0.0
     activations: int = 0
+    told: dict[str, Any] = field(default_factory=dict)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -135,6 +140,7 @@ class Pool:
     def __init__(self, engine: Engine, config: PlatformConfig, stems: Callable[[str], Runtime]) -> None:
         self.nodes = [Node(spec) for spec in config.nodes]
         self.removals: Counter[str] = Counter()
+        self.events = Events()
         self._engine = engine
         self._config = config
         self._stem_runtime = stems
@@ -178,6 +184,9 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("a container could not be looked after", exc_info=task.exception())
+
+    def _note(self, kind: str, pooled: Pooled, reason: str = "") -> None:
+        self.events.add(kind, pooled.id, pooled.node.spec.name, pooled.need.action if pooled.need else None, reason)
 
     # Choice
 
@@ -264,6 +273,7 @@ class Pool:
     def _take(self, pooled: Pooled) -> Pooled:
         pooled.state = "busy"
         pooled.stop_timers()
+        self._note("busy", pooled)
         return pooled
 
     def _serve(self, waiting: _Waiting) -> bool:
@@ -367,6 +377,7 @@ class Pool:
             raise
         if pooled.state == "removing":
             raise CreationError(f"container {pooled.id} was removed while it started")
+        self._note("created", pooled)
         pooled.create_ms = (time.perf_counter() - begun) * 1e3
         pooled.container.exited.add_done_callback(lambda _: self._spawn(self._lost(pooled)))
 
@@ -447,6 +458,7 @@ class Pool:
             self.discard(pooled, "failed")
             return
         pooled.state, pooled.last_used = "idle", time.time()
+        self._note("idle", pooled)
         loop = asyncio.get_running_loop()
         if self._config.pause_after_s is not None:
             pooled.timers.append(loop.call_later(self._config.pause_after_s, lambda: self._spawn(self._pause(pooled))))
@@ -459,6 +471,7 @@ class Pool:
             if pooled.state == "idle" and pooled.container is not None:
                 await pooled.container.pause()
                 pooled.paused = True
+                self._note("paused", pooled)
 
     def discard(self, pooled: Pooled, why: str) -> None:
         """Begin to remove a container."""
@@ -501,6 +514,7 @@ class Pool:
                 _log.error("container %s cannot be removed: %s", pooled.id, error)
             pooled.node.containers.remove(pooled)
         self.removals[why] += 1
+        self._note("removed", pooled, why)
         if not self._closing:
             self._dispatch()
             # A stem cell that cannot be made would fail again at once.

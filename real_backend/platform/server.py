@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from real_backend.platform.service import Service
 from real_backend.platform.state import StateFolder
 from real_backend.platform.store import Store
 from real_backend.platform.sweeping import sweep
+from real_backend.telemetry import Telemetry
 from tyche_env.errors import UserError
 
 _GRACE_S = 5
@@ -125,15 +126,17 @@ async def _run(
         state.announce(url)
         announce(url, engine)
 
+    resources = ExitStack()
     try:
         await engine.start()
+        telemetry = resources.enter_context(Telemetry())
         store = Store(state.database, config.keep_activations)
         metrics = Metrics()
         service = Service(config, engine, store, metrics.observe)
         metrics.watch(service)
         server = _Server(
             uvicorn.Config(
-                make_app(service, metrics, state.key),
+                make_app(service, metrics, state.key, telemetry.read),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -154,6 +157,7 @@ async def _run(
         raise UserError(f"--engine {config.engine}: {error}") from error
     finally:
         await engine.close()
+        resources.close()
         bound.close()
 
 

@@ -17,6 +17,7 @@ from real_backend.platform import kinds
 from real_backend.platform.config import PlatformConfig
 from real_backend.platform.container_client import ContainerLostError, ContainerSlowError
 from real_backend.platform.errors import ApiError, missing
+from real_backend.platform.events import ContainerEvent
 from real_backend.platform.pool import CreationError, Lease, Need, Pool, Pooled
 from real_backend.platform.records import (
     Action,
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _LOG_WAIT_S = 0.5
 _UNAVAILABLE = "The server is currently unavailable (because it is overloaded or down for maintenance)."
+_TOLD = ("boot_id", "gpu_uuid", "residents", "memory_mb", "torch_reserved_mb")
 NODE_ANNOTATION = "tyche-node"
 """Annotation of an action that names the only node allowed to run it."""
 
@@ -79,7 +81,7 @@ class Service:
         self._packages = {package.name: package for package in store.packages()}
         self._running: dict[str, Activation] = {}
         self._accepted: deque[float] = deque()
-        self._stopping = False
+        self._stopped = asyncio.Event()
 
     def start(self) -> None:
         """Settle what an earlier platform left running, and make stem cells."""
@@ -90,7 +92,7 @@ class Service:
 
     def stop(self) -> None:
         """Refuse new activations and end those that run, as internal errors."""
-        self._stopping = True
+        self._stopped.set()
         for activation in self._running.values():
             if activation.task is not None:
                 activation.task.cancel()
@@ -252,7 +254,7 @@ class Service:
             ApiError: 404; 429, a limit of the namespace; 503, no node can run it or the platform stops.
         """
         action = self.action(path)
-        if self._stopping or not self._can_run(action):
+        if self._stopped.is_set() or not self._can_run(action):
             raise ApiError(
                 503, "The server is currently unavailable (because it is overloaded or down for maintenance)."
             )
@@ -443,7 +445,10 @@ class Service:
             else:
                 message = "The action did not produce a valid response and exited unexpectedly."
             return failure("action developer error", message), False
-        return self._response(status, answer, length), True
+        response = self._response(status, answer, length)
+        if pooled.runtime.kind == kinds.WORKER and isinstance(response["result"], dict):
+            pooled.told = {name: response["result"][name] for name in _TOLD if name in response["result"]}
+        return response, True
 
     async def _init(self, pooled: Pooled, action: Action, limit_s: float) -> tuple[dict[str, Json] | None, float]:
         """Send ``/init``; returns the response that ends the activation if it fails, and the milliseconds taken."""
@@ -539,6 +544,17 @@ class Service:
         return found
 
     # Containers: not a part of OpenWhisk
+
+    async def follow(self, number: int, timeout_s: float) -> list[ContainerEvent]:
+        """Events of containers after ``number``; waits for one, unless the platform stops."""
+        waiting = asyncio.create_task(self.pool.events.after(number, timeout_s))
+        stopping = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if waiting.done():
+            return waiting.result()
+        waiting.cancel()
+        return []
 
     async def create_container(
         self, path: str | None, kind: str | None, memory_mib: int | None, node: str | None, keep_alive_s: float | None

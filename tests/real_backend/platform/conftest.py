@@ -19,6 +19,7 @@ from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.metrics import Metrics
 from real_backend.platform.service import Service
 from real_backend.platform.store import Store
+from real_backend.telemetry import Reading
 from tests.real_backend.platform.site import ENVIRONMENT, KEY, Open, Site
 
 
@@ -41,7 +42,9 @@ def open_site(tmp_path: Path) -> Open:
         metrics = Metrics()
         service = Service(config, chosen, Store(tmp_path / "state.sqlite", config.keep_activations), metrics.observe)
         metrics.watch(service)
-        transport = httpx.ASGITransport(make_app(service, metrics, KEY), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            make_app(service, metrics, KEY, lambda: Reading(absent="no GPU in tests")), raise_app_exceptions=False
+        )
         client = Client(
             Credentials(host="http://platform", key=KEY), transport=transport, backoff=Backoff(attempts=3, first_s=0.01)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 
 class FakeContainer:
-    """A server in this process that answers at once: what it runs is a function from parameters to an answer."""
+    """A server in this process that answers at once: what it runs is to answer with the parameters."""
 
     def __init__(self, spec: ContainerSpec, host: str, port: int, server: asyncio.Server) -> None:
         self.name = spec.name
@@ -52,7 +53,7 @@ class FakeContainer:
 
 @dataclass
 class FakeEngine:
-    """Makes false containers; ``broken`` makes it fail, ``answer`` is what their actions do."""
+    """Makes false containers, whose actions answer with their parameters; ``broken`` makes it fail."""
 
     name: str = "fake"
     notes: list[str] = field(default_factory=list)
@@ -79,7 +80,7 @@ class FakeEngine:
                     if path == "/run":
                         for stream in ("stdout", "stderr"):
                             holder[0].logs.feed(stream, f"{SENTINEL}\n".encode())
-                    answer = b'{"ok":true}' if path == "/init" else body
+                    answer = b'{"ok":true}' if path == "/init" else json.dumps(json.loads(body)["value"]).encode()
                     if b"hold" in body and path == "/run":
                         await asyncio.sleep(0.2)
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))

@@ -261,3 +261,32 @@ async def test_whatever_happens_every_request_ends_and_no_node_promises_more_tha
         assert sum(each.response.success for each in activations) > 60
         assert (site.service.in_flight, site.service.pool.queued) == (0, 0)
     assert all("remove" in each.history for each in engine.made)
+
+
+async def test_events_tell_what_becomes_of_a_container_as_it_happens(open_site: Open) -> None:
+    async with open_site(FakeEngine(), pause_after_s=0.02, keep_alive_s=0.1) as site:
+        await site.put("f", "")
+        waiting = asyncio.create_task(site.client.events(timeout_s=10))
+        await site.client.invoke("f")
+        assert (await waiting).events[0].kind == "created"
+        await until(site, [])
+        page = await site.client.events()
+        assert [(each.number, each.kind, each.reason) for each in page.events] == [
+            (1, "created", ""),
+            (2, "idle", ""),
+            (3, "paused", ""),
+            (4, "removed", "expired"),
+        ]
+        assert {(each.action, each.node) for each in page.events} == {("f", "invoker0")}
+        assert [each.number for each in (await site.client.events(after=3)).events] == [4]
+        assert (await site.client.events(after=4, timeout_s=0.05)).events == ()
+
+
+async def test_a_worker_container_shows_what_its_server_said_last(open_site: Open) -> None:
+    async with open_site(FakeEngine()) as site:
+        await site.http.put("/namespaces/_/actions/w", json={"exec": {"kind": "tyche:1"}})
+        residents = [{"function": "resnet", "state": "held", "gpu": True, "memory_mb": 5.5, "unknown": 1}]
+        await site.client.invoke("w", {"residents": residents, "boot_id": "b", "gpu_uuid": "GPU-1"})
+        (container,) = await site.client.containers()
+        assert (container.boot_id, container.gpu_uuid) == ("b", "GPU-1")
+        assert [(each.function, each.gpu) for each in container.residents] == [("resnet", True)]
