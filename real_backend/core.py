@@ -1,0 +1,78 @@
+"""The decision core, one event at a time, for a backend that lives in real time.
+
+The simulator runs the core inside its compiled loop.  A real backend calls the same handler once for each thing that
+happens, reads the commands it left in ``state.commands``, and carries them out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import outer
+from tyche_env.control.controller import decide, handle
+from tyche_env.control.handles import open_state
+from tyche_env.control.ledger import timer_is_due
+from tyche_env.control.queue import ENTITY_BITS, ENTITY_MASK, KIND_MASK, TIME_SHIFT, pop
+
+NONE_DUE = -1
+"""No timer is due."""
+
+
+@outer
+def on_event(handles: NDArray[np.int64], now_us: int, kind: int, entity: int, request: int) -> int:
+    """Tell the core that something happened.
+
+    Args:
+        handles: of the state.
+        now_us: the time of the event; it may not lie before the last one's.
+        kind: ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, LOAD_FAILED, OFFLOADED, TIMER, PREWARM or PRIORITIES
+            (``tyche_env.control.queue``).
+        entity: function (arrival, timers), container (finish, created, expiry) or resident slot (loaded, load failed,
+            off-loaded); 0 for priorities.
+        request: row of the arrival table, for an arrival.
+
+    Returns:
+        Number of commands now in ``state.commands``; -1 if a pool overflowed.
+    """
+    st = open_state(handles)
+    s = st.cluster[0]
+    s.now_us = max(s.now_us, now_us)
+    s.events += 1
+    s.command_count = 0
+    if kind == 0:
+        s.next_arrival = request + 1
+    handle(st, kind, entity, request)
+    return -1 if s.overflow != 0 else s.command_count
+
+
+@outer
+def next_timer(handles: NDArray[np.int64], now_us: int) -> tuple[int, int]:
+    """Take the core's next due timer off its queue.
+
+    Returns:
+        (kind, entity) for :func:`on_event`, or (NONE_DUE, time in us at which to look again; -1 for never).
+    """
+    st = open_state(handles)
+    s = st.cluster[0]
+    while s.timer_count > 0:
+        key = st.timers[0]
+        if (key >> TIME_SHIFT) > now_us:
+            return NONE_DUE, key >> TIME_SHIFT
+        pop(st.timers, s.timer_count)
+        s.timer_count -= 1
+        kind = (key >> ENTITY_BITS) & KIND_MASK
+        entity = key & ENTITY_MASK
+        if timer_is_due(st, kind, entity, key):
+            return kind, entity
+    return NONE_DUE, -1
+
+
+@outer
+def begin(handles: NDArray[np.int64]) -> None:
+    """Time 0 in event mode: ask the policy once about every function."""
+    st = open_state(handles)
+    s = st.cluster[0]
+    if s.event_mode != 0 and s.preloads != 0:
+        for function in range(s.functions):
+            decide(st, function)
