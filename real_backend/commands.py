@@ -30,8 +30,9 @@ _PASSED_ON = (
     "TZ",
     "LD_LIBRARY_PATH",
     "VIRTUAL_ENV",
+    "CUDA_HOME",
+    "CUDA_VISIBLE_DEVICES",
     "HF_HOME",
-    "TYCHE_WEIGHTS",
     "XDG_CACHE_HOME",
 )
 """Variables of this process that containers get too; others, keys among them, stay here."""
@@ -98,6 +99,7 @@ def _state(folder: Path | None) -> StateFolder:
 def _config(options: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
+    from real_backend.functions.weights import VARIABLE, weights_folder
     from real_backend.platform.config import Limits, NodeSpec, PlatformConfig, StemCells
 
     memory, gpus = options["memory_mb"], options["gpus"]
@@ -113,6 +115,9 @@ def _config(options: dict[str, Any]) -> Any:
     }
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["OMP_NUM_THREADS"] = "1"
+    # Containers run in another folder, and may not know whose cache to look in.
+    weights = weights_folder().absolute()
+    environment[VARIABLE] = str(weights)
     for text in options["variables"]:
         name, equals, value = text.partition("=")
         if not (name and equals):
@@ -128,7 +133,7 @@ def _config(options: dict[str, Any]) -> Any:
             pause_after_s=None if options["no_pause"] else options["pause_after_s"],
             keep_alive_s=None if options["no_keep_alive"] else options["keep_alive_s"],
             worker_arguments=tuple(shlex.split(options["worker_options"])),
-            mounts=tuple(path.absolute() for path in options["mounts"]),
+            mounts=(*(path.absolute() for path in options["mounts"]), *([weights] if weights.is_dir() else [])),
             environment=environment,
         )
     except ValidationError as error:

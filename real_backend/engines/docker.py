@@ -132,14 +132,7 @@ class DockerEngine:
         if self._http is not None:
             await self._http.aclose()
         if self._daemon is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._daemon.terminate()
-            try:
-                async with asyncio.timeout(20):
-                    await self._daemon.wait()
-            except TimeoutError:
-                self._daemon.kill()
-                await self._daemon.wait()
+            await _stop(self._daemon)
             await _tidy(self._platform, self._folder)
 
 
@@ -334,10 +327,25 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
                     return daemon, address
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        daemon.terminate()
-        await daemon.wait()
+        await _stop(daemon)
+    except asyncio.CancelledError:
+        await _stop(daemon)
+        await _tidy(platform, folder)
+        raise
     lines = log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
     raise EngineError(f"a private dockerd does not start: {lines[-1]}; or use --engine process")
+
+
+async def _stop(daemon: asyncio.subprocess.Process) -> None:
+    """Ask a daemon to end, and kill it if it has not after 20 s."""
+    with contextlib.suppress(ProcessLookupError):
+        daemon.terminate()
+    try:
+        async with asyncio.timeout(20):
+            await daemon.wait()
+    except TimeoutError:
+        daemon.kill()
+        await daemon.wait()
 
 
 @contextlib.asynccontextmanager

@@ -105,7 +105,11 @@ def run(config: PlatformConfig, listen: Listen, state: StateFolder, announce: Ca
         UserError: The folder is in use, the address is taken, or the engine does not work here.
     """
     with state.locked():
-        asyncio.run(_run(config, listen, state, announce))
+        try:
+            asyncio.run(_run(config, listen, state, announce))
+        except asyncio.CancelledError:
+            # A signal came before the server listened.
+            raise KeyboardInterrupt from None
 
 
 async def _run(
