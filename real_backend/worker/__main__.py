@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--memory-mb", type=float, help="the container's memory, in 10^6 bytes; by default its cgroup's"
     )
     parser.add_argument("--node", default=socket.gethostname(), help="name of the node in every reply")
-    parser.add_argument("--gpu", help="index or UUID of the GPU that functions may use; none by default")
+    parser.add_argument("--gpu", help="NVML's index, or UUID, of the GPU to use; CUDA_VISIBLE_DEVICES by default")
     parser.add_argument("--weights", help="folder of the made weights (TYCHE_WEIGHTS)")
     parser.add_argument(
         "--start",
@@ -121,7 +121,8 @@ def _stop_at_eof(stop: asyncio.Event) -> None:
 
 
 def _gpu_uuid(which: str | None) -> str | None:
-    if which is None:
+    which = which or os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    if which in ("", "-1"):
         return None
     from real_backend.telemetry import Telemetry
 

@@ -21,6 +21,10 @@ from real_backend.worker.messages import ActionError
 _LONGEST_LINE = 1 << 26
 """Answers of up to 64 MB; OpenWhisk itself stops at 1 MB unless told otherwise."""
 
+_GRACE_S = 1.0
+"""How long a process that has hung up may take to end."""
+_POLL_S = 0.0005
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -95,10 +99,14 @@ class FunctionProcess:
                     self._waiting.popleft().set_result(message)
                 else:
                     self._waiting.popleft()
-        except ConnectionError:
-            pass  # killed with unread messages of ours in its socket
-        # A process closes its files after its memory is released, so the socket's end says that both are gone.
-        code = await wait()
+        except (ConnectionError, ValueError):
+            pass  # killed with unread messages of ours in its socket, or its answer is longer than any may be
+        # A killed process closes its files after its memory is released, so the socket's end says that both are gone.
+        code_known = asyncio.ensure_future(wait())
+        await asyncio.wait({code_known}, timeout=_GRACE_S)
+        if not code_known.done():
+            self.kill()  # it hung up and lives on
+        code = await code_known
         await _close(self._writer)
         self.ended.set_result(code)
         while self._waiting:
@@ -146,7 +154,9 @@ class Launcher:
         child = FunctionProcess(process.pid, reader, writer)
 
         async def wait() -> int:
-            return process.wait()  # its socket is closed: it is ending, if not ended
+            while (code := process.poll()) is None:
+                await asyncio.sleep(_POLL_S)
+            return code
 
         child.listen(wait)
         return child

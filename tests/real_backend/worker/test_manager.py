@@ -339,6 +339,29 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
     with_manager(play, reference=str(declaration))
 
 
+@pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
+def test_a_process_that_hangs_up_is_ended(tmp_path: Path, zygote: bool) -> None:
+    declaration = tmp_path / "mine.py"
+    declaration.write_text(
+        "import os, time\n"
+        "from real_backend.functions.protocol import Resources\n"
+        "from real_backend.functions.toy import Toy\n"
+        "class Mine(Toy):\n"
+        "    def infer(self, model, payload):\n"
+        "        os.closerange(3, 100)\n"
+        "        time.sleep(1000)\n"
+        "FUNCTIONS = {'mine': Mine(Resources(1, 1))}\n"
+    )
+
+    async def play(manager: Manager) -> None:
+        with pytest.raises(ActionError) as caught:
+            await manager.run(Run("infer", "mine"), seconds_left=30)
+        assert caught.value.code in ("died", "out_of_memory")
+        assert residents(manager) == {}
+
+    with_manager(play, reference=str(declaration), zygote=zygote)
+
+
 def test_memory_is_that_of_the_processes() -> None:
     async def play(manager: Manager) -> None:
         small = manager.snapshot()["memory_mb"]
