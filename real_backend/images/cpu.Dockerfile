@@ -1,5 +1,5 @@
 # The action server with the shipped functions, on the CPU.  Written to OpenWhisk's rules, but built by nobody yet.
-#   docker build -f real_backend/images/cpu.Dockerfile -t action-tyche:cpu .        (in the root of the source tree)
+#   docker build -f real_backend/images/cpu.Dockerfile -t tyche-worker:cpu .        (in the root of the source tree)
 # pip takes torch from wherever PIP_INDEX_URL says; name an index with CPU builds there to keep the image small.
 FROM python:3.11-slim
 ARG PIP_INDEX_URL

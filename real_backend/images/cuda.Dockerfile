@@ -1,5 +1,5 @@
 # The action server with the shipped functions, on the first GPU that the container sees.  Built by nobody yet.
-#   docker build -f real_backend/images/cuda.Dockerfile -t action-tyche:cuda .      (in the root of the source tree)
+#   docker build -f real_backend/images/cuda.Dockerfile -t tyche-worker:cuda .      (in the root of the source tree)
 # torch's own packages bring CUDA; the host needs NVIDIA's driver and container toolkit, and the invoker must start
 # containers with GPUs: whisk.container-factory.container-args.extra-args { gpus: ["all"] }.
 FROM python:3.11-slim
