@@ -32,4 +32,8 @@ def __getattr__(name: str) -> Any:
 
 
 if "tyche/Preload-v0" not in gymnasium.registry:
-    gymnasium.register(id="tyche/Preload-v0", entry_point="tyche_env.env:PreloadEnv")
+    gymnasium.register(
+        id="tyche/Preload-v0",
+        entry_point="tyche_env.env:PreloadEnv",
+        vector_entry_point="tyche_env.vector:make_vec",
+    )

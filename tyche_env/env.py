@@ -24,7 +24,7 @@ from tyche_env.observe import observe
 from tyche_env.reward import charges_rent, reward_terms
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulate import Result
-from tyche_env.spaces import TABLES, Observation, action_space, observation_space
+from tyche_env.spaces import Layout, Observation, action_space, observation_space
 from tyche_env.world import Kernel, World
 
 
@@ -82,9 +82,9 @@ class PreloadEnv(gym.Env[Any, Any]):
         interval_s = self.scenario.decision_interval_s if decision_interval_s is None else decision_interval_s
         if not 1e-6 <= interval_s < math.inf:
             raise PreloadEnvError(f"decision_interval_s: needs a positive number of seconds, got {interval_s}")
-        self._interval_us = round(interval_s * 1_000_000)
-        self._windows = self.scenario.windows(split)
-        largest = max(len(window.functions) for window in self._windows)
+        self.interval_us = round(interval_s * 1_000_000)
+        self.windows = self.scenario.windows(split)
+        largest = max(len(window.functions) for window in self.windows)
         self.max_functions = largest if max_functions is None else max_functions
         if self.max_functions < largest:
             raise PreloadEnvError(f"max_functions: the largest {split} window has {largest}, got {max_functions}")
@@ -92,15 +92,10 @@ class PreloadEnv(gym.Env[Any, Any]):
         self._gpus = sum(group.count * group.gpus for group in self.scenario.cluster.nodes)
         self.observation_space = observation_space(self.max_functions, nodes, self._gpus)
         self.action_space = action_space(self.max_functions)
-        self._rows = {"functions": self.max_functions, "nodes": nodes, "gpus": max(1, self._gpus), "cluster": 1}
-        self._parts, self._size = {}, 0
-        for name, rows in self._rows.items():
-            end = self._size + rows * len(TABLES[name])
-            self._parts[name], self._size = slice(self._size, end), end
-        self._rent = charges_rent(self.scenario.reward)
+        self.layout = Layout.of(self.max_functions, nodes, self._gpus)
+        self.charges_rent = charges_rent(self.scenario.reward)
         self.backend: Backend = make_backend(backend)
         self._world: World | None = None
-        self._masks: dict[str, NDArray[np.float32]] = {}
 
     @property
     def world(self) -> World:
@@ -131,10 +126,10 @@ class PreloadEnv(gym.Env[Any, Any]):
         if options:
             raise PreloadEnvError(f"reset options: unknown {', '.join(map(repr, options))}; there is 'window'")
         if window is None:
-            window = int(self.np_random.integers(len(self._windows)))
-        if not isinstance(window, int | np.integer) or not 0 <= window < len(self._windows):
+            window = int(self.np_random.integers(len(self.windows)))
+        if not isinstance(window, int | np.integer) or not 0 <= window < len(self.windows):
             raise PreloadEnvError(
-                f"reset options: split {self.split} has windows 0 to {len(self._windows) - 1}, there is no {window!r}"
+                f"reset options: split {self.split} has windows 0 to {len(self.windows) - 1}, there is no {window!r}"
             )
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
         world = self.scenario.world(self.split, int(window), world_seed, Kernel.LRU, event_mode=False)
@@ -145,15 +140,12 @@ class PreloadEnv(gym.Env[Any, Any]):
         self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
         self._scored_from: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
         self._at_end: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
-        if self._rent:
+        if self.charges_rent:
             self._before = self.backend.counters(), self.backend.integrals()
         self._note_score_start()
         self._decision = np.zeros((world.function_count, 2), np.int8)
         self._priority = np.zeros((world.function_count, 2), np.int64)
-        present = {"functions": world.function_count, "nodes": world.node_count, "gpus": self._gpus}
-        self._masks = {
-            f"{name}_mask": (np.arange(self._rows[name]) < count).astype(np.float32) for name, count in present.items()
-        }
+        self._blank = self.layout.blank(world.function_count, world.node_count, self._gpus)
         return self._observe(), self._info(np.zeros(world.function_count), None)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -171,7 +163,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         if not read_action(np.ascontiguousarray(action, np.float32), self._decision, self._priority):
             raise PreloadEnvError("action: holds a value that is not finite")
         self.backend.set_priorities(self._decision, self._priority)
-        waited_s = self._advance(min(self._now_us + self._interval_us, world.end_us))
+        waited_s = self._advance(min(self._now_us + self.interval_us, world.end_us))
         truncated = self._now_us >= world.end_us
         # of the end of the window, not of the drained cluster after it
         observation = self._observe()
@@ -235,7 +227,7 @@ class PreloadEnv(gym.Env[Any, Any]):
             self._scored_from = self.backend.counters(), self.backend.integrals()
 
     def _terms(self, waited_s: NDArray[np.float64]) -> dict[str, float]:
-        if not self._rent:
+        if not self.charges_rent:
             return {"latency": -float(waited_s.sum())}
         counters, integrals = self.backend.counters(), self.backend.integrals()
         old_counters, old_integrals = self._before
@@ -248,12 +240,10 @@ class PreloadEnv(gym.Env[Any, Any]):
         )
 
     def _observe(self) -> Observation:
-        flat = np.zeros(self._size, np.float32)
-        observe(self.backend.handles, flat, self._rows["functions"], self._rows["nodes"], self._rows["gpus"])
-        observation = {name: flat[part] for name, part in self._parts.items()}
-        for name, mask in self._masks.items():
-            observation[name] = mask.copy()
-        return observation
+        flat = self._blank.copy()
+        rows = self.layout.rows
+        observe(self.backend.handles, flat, rows["functions"], rows["nodes"], rows["gpus"])
+        return self.layout.split(flat)
 
     def _info(self, waited_s: NDArray[np.float64], terms: dict[str, float] | None) -> dict[str, Any]:
         rewards = np.zeros(self.max_functions)

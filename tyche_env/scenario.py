@@ -325,14 +325,37 @@ class Scenario(Part):
         Raises:
             ScenarioError: no such window or kernel, or a world that no engine can run.
         """
-        if mode not in (None, self.mode):
-            return self.with_(mode=mode).world(split, window, seed, kernel, event_mode, prewarm)
         windows = self.windows(split)
         if not 0 <= window < len(windows):
             raise ScenarioError(
                 f"scenario {self.name}: split {split} has windows 0 to {len(windows) - 1}, there is no {window}"
             )
-        chosen = windows[window]
+        return self.world_of(windows[window], seed, kernel, event_mode, prewarm, mode)
+
+    def world_of(
+        self,
+        chosen: Window,
+        seed: int = 0,
+        kernel: str | Kernel = Kernel.NONE,
+        event_mode: bool = True,
+        prewarm: PrewarmName | None = None,
+        mode: Mode | None = None,
+    ) -> World:
+        """The world of any functions and time of the trace, in one of the scenario's splits or not.
+
+        Args:
+            chosen: functions and time; with ``assign: position`` the order of its functions decides their profiles.
+            seed: as in :meth:`world`, like the other arguments.
+            kernel: see there.
+            event_mode: see there.
+            prewarm: see there.
+            mode: see there.
+
+        Raises:
+            ScenarioError: no such kernel, or a world that no engine can run.
+        """
+        if mode not in (None, self.mode):
+            return self.with_(mode=mode).world_of(chosen, seed, kernel, event_mode, prewarm)
         profiles = self._profiles_of(chosen)
         requests = requests_of(self.trace, seed, chosen.functions)
         requests = requests.between(chosen.start_us, chosen.end_us)
@@ -360,7 +383,7 @@ class Scenario(Part):
         try:
             return world.validate()
         except WorldError as error:
-            raise ScenarioError(f"scenario {self.name}, {split} window {window}: {error}") from None
+            raise ScenarioError(f"scenario {self.name}, {chosen.split} window {chosen.index}: {error}") from None
 
     def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
         """The profile of each function of a window."""

@@ -134,6 +134,49 @@ def highs(table: str) -> NDArray[np.float32]:
     return np.array([c.high for c in TABLES[table]], np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each table, and each mask, lies in one flat observation.
+
+    Attributes:
+        rows: rows of each table, padding included.
+        parts: slice of each table.
+        masks: slice of each table's mask.
+        size: length of the whole.
+    """
+
+    rows: dict[str, int]
+    parts: dict[str, slice]
+    masks: dict[str, slice]
+    size: int
+
+    @classmethod
+    def of(cls, functions: int, nodes: int, gpus: int) -> Layout:
+        """The layout for that many rows; the tables come in the order in which ``observe`` writes them."""
+        rows = {"functions": functions, "nodes": nodes, "gpus": max(1, gpus), "cluster": 1}
+        parts, masks, size = {}, {}, 0
+        for name, count in rows.items():
+            parts[name] = slice(size, size + count * len(TABLES[name]))
+            size = parts[name].stop
+        for name in ("functions", "nodes", "gpus"):
+            masks[name] = slice(size, size + rows[name])
+            size = masks[name].stop
+        return cls(rows, parts, masks, size)
+
+    def blank(self, functions: int, nodes: int, gpus: int) -> NDArray[np.float32]:
+        """An observation with nothing in it but the masks of that many real rows, (size,) float32."""
+        flat = np.zeros(self.size, np.float32)
+        for name, count in (("functions", functions), ("nodes", nodes), ("gpus", gpus)):
+            flat[self.masks[name].start : self.masks[name].start + count] = 1.0
+        return flat
+
+    def split(self, flat: NDArray[np.float32]) -> Observation:
+        """Views of the tables and masks; dimensions before the last are kept."""
+        observation = {name: flat[..., part] for name, part in self.parts.items()}
+        observation.update({f"{name}_mask": flat[..., part] for name, part in self.masks.items()})
+        return observation
+
+
 def observation_space(functions: int, nodes: int, gpus: int) -> spaces.Dict:
     """The space of observations with that many rows; a table without a row gets one of padding."""
     boxes: dict[str, spaces.Space[NDArray[np.float32]]] = {}

@@ -220,9 +220,22 @@ def decide_rows(
         priority[f] = p
 
 
+@inner
+def meaning(a: float) -> tuple[int, int, bool]:
+    """One component of an action: decision, priority in 2^-20, whether it was finite (``docs/engine.md``, 6)."""
+    value = np.float64(a)
+    if not math.isfinite(value):
+        return LEAVE, 0, False
+    if value > _EDGE:
+        return HOLD, np.int64(min(1.0, (value - DEAD_ZONE) / (1.0 - DEAD_ZONE)) * ONE_Q20 + 0.5), True
+    if value < -_EDGE:
+        return OFFLOAD, 0, True
+    return LEAVE, 0, True
+
+
 @outer
 def read_action(action: NDArray[np.float32], decision: NDArray[np.int8], priority: NDArray[np.int64]) -> bool:
-    """What an action means to the decision core (``docs/engine.md``, 6, priorities set).
+    """What an action means to the decision core.
 
     Args:
         action: at least (F, 2) in [-1, 1].
@@ -235,15 +248,8 @@ def read_action(action: NDArray[np.float32], decision: NDArray[np.int8], priorit
     finite = True
     for f in range(len(decision)):
         for k in range(2):
-            a = np.float64(action[f, k])
-            if not math.isfinite(a):
-                finite = False
-                a = 0.0
-            decision[f, k] = LEAVE
-            priority[f, k] = 0
-            if a > _EDGE:
-                decision[f, k] = HOLD
-                priority[f, k] = np.int64(min(1.0, (a - DEAD_ZONE) / (1.0 - DEAD_ZONE)) * ONE_Q20 + 0.5)
-            elif a < -_EDGE:
-                decision[f, k] = OFFLOAD
+            answer, p, good = meaning(action[f, k])
+            decision[f, k] = answer
+            priority[f, k] = p
+            finite = finite and good
     return finite

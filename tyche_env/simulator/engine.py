@@ -409,6 +409,10 @@ class CompiledEngine:
         # up to the microsecond before now: what the decisions set off at once waits for the next advance
         self._run(self.now_us - 1, drain=False, new_priorities=True)
 
+    def advance_from_decisions(self, t_us: int) -> None:
+        """Act on decisions that were written into the state, then handle every event up to and including ``t_us``."""
+        self._run(t_us, drain=False, new_priorities=True)
+
     def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`."""
         decision = np.zeros((self.world.function_count, 2), np.int8)

@@ -1,0 +1,225 @@
+"""Many clusters at once: ``PreloadVectorEnv``, natively batched.
+
+All clusters step in one process, each in its own engine; observations of all are written by compiled code into one
+array.  An episode that ends is begun anew in the same step (``AutoresetMode.SAME_STEP``): the observation returned is
+the first of the next episode, the last one is in ``infos["final_obs"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import outer
+from tyche_env.control.handles import open_state
+from tyche_env.control.kernels import meaning
+from tyche_env.control.ledger import LEAVE, refresh_candidate
+from tyche_env.env import PreloadEnv, PreloadEnvError
+from tyche_env.observe import observe
+from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
+from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.spaces import Layout
+from tyche_env.world import Kernel, World
+
+Batch = dict[str, NDArray[np.float32]]
+
+
+@outer
+def act(handles: NDArray[np.int64], action: NDArray[np.float32]) -> bool:
+    """Write the decisions of one action, at least (F, 2), into a state; returns whether every value was finite."""
+    st = open_state(handles)
+    finite = True
+    for function in range(st.cluster[0].functions):
+        f = st.functions[function]
+        decision, priority, good = meaning(action[function, 0])
+        gpu_decision, gpu_priority, gpu_good = meaning(action[function, 1])
+        finite = finite and good and gpu_good
+        f.decision = decision
+        if decision != LEAVE:
+            f.priority = priority
+        f.gpu_decision = gpu_decision
+        if gpu_decision != LEAVE:
+            f.gpu_priority = gpu_priority
+        refresh_candidate(st, function)
+    return finite
+
+
+@outer
+def take_rewards(handles: NDArray[np.int64], out: NDArray[np.float64]) -> float:
+    """Move the rewards that fell due, by function, into ``out``, at least (F,); returns their sum."""
+    st = open_state(handles)
+    total = 0.0
+    for function in range(st.cluster[0].functions):
+        out[function] = st.rewards[function]
+        total += st.rewards[function]
+        st.rewards[function] = 0.0
+    return total
+
+
+class _Lane:
+    """One cluster of the batch: its engine and where it stands."""
+
+    __slots__ = ("blank", "engine", "now_us", "seed", "window", "world")
+
+    def __init__(self, world: World, window: int, seed: int, layout: Layout) -> None:
+        self.world, self.window, self.seed = world, window, seed
+        self.blank = layout.blank(world.function_count, world.node_count, world.gpu_count)
+        self.engine = CompiledEngine(world, features=True)
+        self.now_us = 0
+
+
+class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
+    """A batch of simulated clusters of one scenario; every argument as in :class:`~tyche_env.env.PreloadEnv`.
+
+    ``infos`` holds arrays with one row a cluster: ``window``, ``world_seed``, ``time_s``, ``warm_up``,
+    ``function_rewards`` (n, max_functions), the one thing there that is of the step that ended an episode and not of
+    the next episode; and, where an episode ended, ``final_obs`` with the mask ``_final_obs``.
+    Rents are not charged here.
+
+    Args:
+        num_envs: number of clusters.
+        scenario: name, path, mapping or Scenario.
+        split: windows to draw from.
+        prewarm: the platform's container policy, if not the scenario's.
+        mode: paper or realistic, if not the scenario's.
+        decision_interval_s: seconds between decisions, if not the scenario's.
+        max_functions: rows of the function table.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        scenario: str | Mapping[str, Any] | Scenario = "small",
+        *,
+        split: SplitName = "train",
+        prewarm: PrewarmName | None = None,
+        mode: Mode | None = None,
+        decision_interval_s: float | None = None,
+        max_functions: int | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise PreloadEnvError(f"num_envs: needs at least one, got {num_envs}")
+        # the single environment checks the arguments and lays out the observation
+        self._one = PreloadEnv(
+            scenario,
+            split=split,
+            prewarm=prewarm,
+            mode=mode,
+            decision_interval_s=decision_interval_s,
+            max_functions=max_functions,
+        )
+        if self._one.charges_rent:
+            raise PreloadEnvError("reward: the batched environment charges no rent; use PreloadEnv")
+        self.num_envs = num_envs
+        self.scenario, self.split = self._one.scenario, split
+        self.max_functions = self._one.max_functions
+        self.single_observation_space = self._one.observation_space
+        self.single_action_space = self._one.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata = {**self._one.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.render_mode = None
+        self.spec = None
+        self._lanes: list[_Lane] = []
+        self._draws: list[np.random.Generator] = []
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Batch, dict[str, Any]]:
+        """Begin an episode in every cluster.
+
+        Args:
+            seed: of the first cluster, the others count up from it; or one for each.
+            options: ``window``: index of the window of every cluster, else each draws its own.
+        """
+        seeds = seed if isinstance(seed, list) else [None if seed is None else seed + lane for lane in self._count()]
+        if len(seeds) != self.num_envs:
+            raise PreloadEnvError(f"seed: needs one for each of {self.num_envs} clusters, got {len(seeds)}")
+        window = (options or {}).get("window")
+        if not self._draws or seed is not None:
+            self._draws = [np.random.default_rng(s) for s in seeds]
+        self._lanes = [self._begin(lane, window, seeds[lane]) for lane in self._count()]
+        flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
+        for lane in self._count():
+            self._observe(lane, flat[lane])
+        return self._one.layout.split(flat), self._infos(np.zeros((self.num_envs, self.max_functions)))
+
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[Batch, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Apply one action in every cluster, (num_envs, max_functions, 2), and let one interval pass."""
+        actions = np.ascontiguousarray(actions, np.float32)
+        if actions.shape != self.action_space.shape:
+            raise PreloadEnvError(f"actions: need shape {self.action_space.shape}, got {actions.shape}")
+        if not self._lanes:
+            raise PreloadEnvError("environment: call reset first")
+        rewards = np.zeros(self.num_envs)
+        function_rewards = np.zeros((self.num_envs, self.max_functions))
+        truncated = np.zeros(self.num_envs, np.bool_)
+        flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
+        finals: dict[int, NDArray[np.float32]] = {}
+        interval_us = self._one.interval_us
+        for at, lane in enumerate(self._lanes):
+            engine = lane.engine
+            if not act(engine.handles, actions[at]):
+                raise PreloadEnvError(f"actions: row {at} holds a value that is not finite")
+            lane.now_us = min(lane.now_us + interval_us, lane.world.end_us)
+            engine.advance_from_decisions(lane.now_us)
+            self._observe(at, flat[at])
+            if lane.now_us >= lane.world.end_us:
+                engine.drain()
+                truncated[at] = True
+            rewards[at] = take_rewards(engine.handles, function_rewards[at])
+        for ended in np.flatnonzero(truncated).tolist():
+            finals[ended] = flat[ended].copy()
+            self._lanes[ended] = self._begin(ended, None, None)
+            self._observe(ended, flat[ended])
+        infos = self._infos(function_rewards)
+        if finals:
+            infos["final_obs"] = np.array(
+                [self._one.layout.split(finals[at]) if at in finals else None for at in self._count()], dtype=object
+            )
+            infos["_final_obs"] = truncated.copy()
+        return self._one.layout.split(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Forget the engines."""
+        self._lanes = []
+        self._one.close()
+
+    def _count(self) -> range:
+        return range(self.num_envs)
+
+    def _begin(self, lane: int, window: int | None, seed: int | None) -> _Lane:
+        draw = self._draws[lane]
+        count = len(self._one.windows)
+        chosen = int(draw.integers(count)) if window is None else window
+        world_seed = int(draw.integers(2**31)) if seed is None else seed
+        if not 0 <= chosen < count:
+            raise PreloadEnvError(f"reset options: split {self.split} has windows 0 to {count - 1}, got {chosen}")
+        world = self.scenario.world(self.split, chosen, world_seed, Kernel.LRU, event_mode=False)
+        return _Lane(world, chosen, world_seed, self._one.layout)
+
+    def _observe(self, lane: int, out: NDArray[np.float32]) -> None:
+        rows = self._one.layout.rows
+        out[:] = self._lanes[lane].blank
+        observe(self._lanes[lane].engine.handles, out, rows["functions"], rows["nodes"], rows["gpus"])
+
+    def _infos(self, function_rewards: NDArray[np.float64]) -> dict[str, Any]:
+        return {
+            "window": np.array([lane.window for lane in self._lanes]),
+            "world_seed": np.array([lane.seed for lane in self._lanes]),
+            "time_s": np.array([lane.now_us / 1e6 for lane in self._lanes]),
+            "warm_up": np.array([lane.now_us <= lane.world.score_from_us for lane in self._lanes]),
+            "function_rewards": function_rewards,
+        }
+
+
+def make_vec(num_envs: int, **arguments: Any) -> PreloadVectorEnv:
+    """What ``gym.make_vec("tyche_env:tyche/Preload-v0", num_envs, vectorization_mode="vector_entry_point")`` calls."""
+    return PreloadVectorEnv(num_envs, **arguments)
