@@ -378,6 +378,7 @@ class Scenario(Part):
             end_us=chosen.end_us - chosen.start_us,
             settings=self._settings(seed, _kernel(kernel), event_mode, prewarm or self.prewarm.policy),
             names=requests.names,
+            profiles=tuple(profile.name for profile in profiles),
             clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
         )
         try:

@@ -267,6 +267,7 @@ class World:
         names: (F,) names of the functions, for tables and logs.
         clock_us: time of the trace's day at time 0.
         forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE; else empty.
+        profiles: (F,) names of the functions' profiles, which a real backend runs; empty if nobody needs them.
     """
 
     functions: FunctionTable
@@ -282,6 +283,7 @@ class World:
     names: tuple[str, ...] = ()
     clock_us: int = 0
     forecast: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    profiles: tuple[str, ...] = ()
 
     @property
     def function_count(self) -> int:
