@@ -1,4 +1,4 @@
-"""``tyche evaluate``, ``policy``, ``report`` and ``compare``."""
+"""``tyche evaluate``, ``reproduce``, ``policy``, ``report`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from agents.evaluation import Decision, Outcome, Plan, Progress
+    from agents.evaluation import Decision, Outcome, Progress
     from agents.runs import RunFolder
     from tyche_env.scenario import Scenario
 
@@ -136,7 +136,7 @@ def evaluate(
         engine=cast(Any, engine),
     ).validated()
     out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    with _progress(plan, show=not (quiet or as_json)) as progress:
+    with _bar(scenario.name, show=not (quiet or as_json)) as progress:
         try:
             outcome = run(plan, out, jobs=jobs, command=_command_line(), progress=progress)
         except KeyboardInterrupt:
@@ -148,6 +148,57 @@ def evaluate(
         click.echo(json.dumps(outcome.folder.summary, indent=1))
     elif not quiet:
         _show(outcome, report_path)
+
+
+@click.group()
+def reproduce() -> None:
+    """Run the papers' experiments and set their numbers beside ours."""
+
+
+@reproduce.command()
+@click.option(
+    "--experiment", "names", multiple=True, metavar="NAME", help="May be repeated; --list names them.  [default: all]"
+)
+@click.option("--draws", type=click.IntRange(min=1), default=30, show_default=True, help="Draws of functions a class.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/reproduce"), show_default=True, help="A folder each."
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--list", "show_names", is_flag=True, help="List the experiments.")
+def paper(names: tuple[str, ...], draws: int, out: Path, jobs: int | None, as_json: bool, show_names: bool) -> None:
+    """Run the Tyche paper's experiments on draws from the Azure trace (TYCHE_TRACES; docs/reproduction.md).
+
+    The same command with the same --out goes on where it was interrupted.
+
+    \b
+    Examples:
+      tyche reproduce paper --experiment single-node
+      tyche reproduce paper --experiment nodes --experiment ablation --draws 10 --json
+    """  # noqa: D301 (click wants the character)
+    from agents.experiments.paper import EXPERIMENTS
+    from agents.experiments.reproduce import reproduce as run
+    from agents.experiments.tables import show_experiment
+
+    if show_names:
+        for each in EXPERIMENTS.values():
+            click.echo(f"{each.name:14} {each.title}")
+        return
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise UserError(f"--experiment: there is no {name!r}; there are {', '.join(EXPERIMENTS)}")
+    summaries = []
+    for name in names or tuple(EXPERIMENTS):
+        with _bar(name, show=not as_json) as progress:
+            summaries.append(run(name, draws, out / name, jobs=jobs, command=_command_line(), progress=progress))
+        if not as_json:
+            show_experiment(_console(), summaries[-1])
+    if as_json:
+        click.echo(
+            json.dumps({key: [each for summary in summaries for each in summary[key]] for key in ("rows", "checks")})
+        )
+    else:
+        click.echo(f"Everything: {out}")
 
 
 @click.group()
@@ -242,7 +293,7 @@ def _command_line() -> str:
 
 
 @contextmanager
-def _progress(plan: Plan, show: bool) -> Iterator[Progress | None]:
+def _bar(title: str, show: bool) -> Iterator[Progress | None]:
     """A progress bar on stderr, if that is a terminal."""
     from rich.console import Console
 
@@ -254,7 +305,7 @@ def _progress(plan: Plan, show: bool) -> Iterator[Progress | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"{plan.scenario.name}: runs", total=None)
+        task = bar.add_task(f"{title}: runs", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

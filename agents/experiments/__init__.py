@@ -1,0 +1,1 @@
+"""The papers' experiments in the simulator, beside the numbers they published."""

@@ -1,0 +1,51 @@
+"""Run experiments of the paper into a folder, resumably, and set the results beside the paper's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.experiments import checks
+from agents.experiments.paper import EXPERIMENTS
+from agents.experiments.rows import conditions, rows_of
+from agents.experiments.runs import Progress, open_folder, run_all
+
+
+def reproduce(
+    name: str, draws: int, out: Path, *, jobs: int | None = None, command: str = "", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Run one experiment, or what is left of it.
+
+    Args:
+        name: one of ``paper.EXPERIMENTS``.
+        draws: draws a class.
+        out: folder of the experiment; ``summary.json`` is written there.
+        jobs: processes; None: one a core.
+        command: the command line, for the manifest.
+        progress: called with (finished runs, all).
+
+    Returns:
+        ``rows``, one a condition, and ``checks``.
+
+    Raises:
+        RunError: the folder holds something else.
+        SourceError: the trace is missing.
+    """
+    experiment = EXPERIMENTS[name]
+    cases = experiment.cases(draws)
+    folder = open_folder(out, name, draws, cases, command)
+    results = run_all(cases, folder, jobs, progress)
+    rows = rows_of(name, cases, results)
+    grouped = conditions(cases, results)
+    found = [*experiment.checks(rows), *checks.oracle(grouped)]
+    summary = {
+        "experiment": name,
+        "title": experiment.title,
+        "draws": draws,
+        "axes": list(cases[0].axes),
+        "rows": rows,
+        "checks": found,
+    }
+    folder.write_json("summary.json", summary)
+    folder.update_manifest(status="finished", cpu_s=sum(result.get("cpu_s", 0.0) for result in results))
+    return summary
