@@ -660,11 +660,11 @@ class Client:
         return [ContainerInfo.model_validate(each) for each in (await self._send("GET", "tyche/containers")).json()]
 
     async def events(self, after: int = 0, timeout_s: float = 0.0) -> EventPage:
-        """Events of containers after number ``after``; waits up to ``timeout_s`` (60 s at most) for one.
+        """Events of containers after number ``after``; waits up to ``timeout_s`` (2 s at most) for one.
 
         If ``oldest`` is above ``after`` + 1, some were missed: read ``containers`` again.
         """
-        query = {"after": after, "timeout": round(timeout_s * 1000)}
+        query = {"after": after, "timeout": min(2000, round(timeout_s * 1000))}
         return EventPage.model_validate_json((await self._send("GET", "tyche/events", query=query)).content)
 
     async def create_container(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> ProcessEngine:
-    return ProcessEngine(f"test-{os.getpid()}-{tmp_path.name}", tmp_path)
+async def engine(tmp_path: Path) -> AsyncIterator[ProcessEngine]:
+    made = ProcessEngine(f"test-{os.getpid()}-{tmp_path.name}", tmp_path)
+    yield made
+    await process.sweep(made._platform)
 
 
 def spec(code: str, name: str = "c", **more: object) -> ContainerSpec:
