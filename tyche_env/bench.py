@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from tyche_env.scenario import PrewarmName
 
 REPEATS = 5
 _SPEED = Path(__file__).with_name("scenarios") / "speed"
@@ -57,17 +60,21 @@ def _median_cpu_s(run: Callable[[], object], repeats: int = REPEATS) -> float:
     return statistics.median(times)
 
 
-def _engine(name: str, kernel: str, prewarm: str, goal: float, repeats: int) -> Measurement:
-    """Invocations a CPU-second on the synthetic day of 200 functions and 16 nodes, against the reference engine."""
+def _engine(
+    name: str, kernel: str, prewarm: PrewarmName, goal: float, repeats: int, speed: str = "speed-200", nodes: int = 16
+) -> Measurement:
+    """Invocations a CPU-second on a synthetic day of ``scenarios/speed``, against the reference engine."""
     from tyche_env.scenario import Scenario
     from tyche_env.simulate import simulate
 
-    scenario = Scenario.load(_SPEED / "speed-200.yaml")
-    world = scenario.world(kernel=kernel, prewarm="histogram" if prewarm == "histogram" else "openwhisk")
+    scenario = Scenario.load(_SPEED / f"{speed}.yaml")
+    group = scenario.cluster.nodes[0].model_dump()
+    scenario = scenario.with_(cluster={"nodes": [{**group, "count": nodes}]})
+    world = scenario.world(kernel=kernel, prewarm=prewarm)
     result = simulate(world, record="none")
     cpu_s = statistics.median(simulate(world, record="none").cpu_s for _ in range(repeats))
     count = len(world.arrival_us)
-    short = 5_000
+    short = 2_000
     head = replace(
         world,
         arrival_us=world.arrival_us[:short],
@@ -83,8 +90,8 @@ def _engine(name: str, kernel: str, prewarm: str, goal: float, repeats: int) -> 
         f"plain-Python reference engine, first {short} requests",
         value / reference,
         goal,
-        f"{count} invocations, {result.counters['loads'] / count:.2f} loads and "
-        f"{result.counters['created'] / count:.3f} new containers an invocation",
+        f"{world.function_count} functions on {nodes} nodes, {count} invocations, "
+        f"{result.counters['loads'] / count:.2f} loads and {result.counters['created'] / count:.3f} containers each",
     )
 
 
@@ -129,6 +136,44 @@ def _env_step(goal: float, repeats: int) -> Measurement:
     )
 
 
+def _vector_step(goal: float, repeats: int) -> Measurement:
+    """Steps a CPU-second of 64 batched clusters at 40 functions, against as many single environments."""
+    import numpy as np
+
+    from tyche_env.env import PreloadEnv
+    from tyche_env.vector import PreloadVectorEnv
+
+    count, steps = 64, 200
+    batch, single = PreloadVectorEnv(count, "small"), PreloadEnv("small")
+    draw = np.random.default_rng(0)
+    # mostly leave, as policies do: one function in ten gets a new decision
+    changes = draw.random((16, count, batch.max_functions, 1)) < 0.1
+    actions = np.where(changes, draw.uniform(-1, 1, (16, count, batch.max_functions, 2)), 0.0).astype(np.float32)
+
+    def run_batch() -> None:
+        for step in range(steps):
+            batch.step(actions[step % 16])
+
+    def run_single() -> None:
+        for step in range(500):
+            if single.step(actions[step % 16, 0])[3]:
+                single.reset()
+
+    batch.reset(seed=1)
+    single.reset(seed=1)
+    value = count * steps / _median_cpu_s(run_batch, repeats)
+    reference = 500 / _median_cpu_s(run_single, repeats)
+    return Measurement(
+        "vector_env_steps_per_core_s",
+        value,
+        "steps/CPU-s",
+        "the single environment",
+        value / reference,
+        goal,
+        f"{count} clusters of {batch.max_functions} functions, 10 s, one function in ten decided anew, resets included",
+    )
+
+
 def _help(goal: float, repeats: int) -> Measurement:
     """Times a second that ``tyche --help`` can be run, against an interpreter that does nothing."""
 
@@ -150,8 +195,18 @@ def _help(goal: float, repeats: int) -> Measurement:
 def measure(repeats: int = REPEATS) -> Iterator[Measurement]:
     """Run every benchmark, one after the other."""
     yield _engine("fixed_keep_alive_invocations_per_cpu_s", "none", "openwhisk", 4e6, repeats)
+    yield _engine(
+        "fixed_keep_alive_5000_functions_invocations_per_cpu_s", "none", "openwhisk", 4e6, repeats, "speed-5000", 200
+    )
     yield _engine("full_model_invocations_per_cpu_s", "tyche", "histogram", 1e6, repeats)
+    yield _engine("full_model_ample_memory_invocations_per_cpu_s", "tyche", "histogram", 1e6, repeats, nodes=64)
+    yield _engine(
+        "full_model_5000_functions_invocations_per_cpu_s", "tyche", "histogram", 1e6, repeats, "speed-5000", 200
+    )
+    yield _engine("faascache_invocations_per_cpu_s", "none", "faascache", 1e6, repeats)
+    yield _engine("pagurus_invocations_per_cpu_s", "none", "pagurus", 1e6, repeats)
     yield _env_step(15_000, repeats)
+    yield _vector_step(60_000, repeats)
     yield _help(2.0, repeats)
 
 
