@@ -66,9 +66,15 @@ class TestShipped:
             "alibaba-gentd26",
             "azure-8h",
             "azure-day",
+            "costly-25",
+            "costly-50",
             "paper-multi-node",
             "paper-single-node",
             "small",
+            "train-10",
+            "train-25",
+            "train-5",
+            "train-50",
         )
 
     @pytest.mark.parametrize("name", Scenario.names())
