@@ -24,16 +24,26 @@ from tyche_env.errors import UserError
 _GROUP = "tyche_env.commands"
 _EXTRAS = {
     "fastapi": "real",
+    "h11": "real",
+    "httptools": "real",
     "httpx": "real",
     "jinja2": "report",
+    "magika": "functions",
     "matplotlib": "report",
+    "onnxruntime": "functions",
+    "prometheus_client": "real",
     "pynvml": "real",
     "ray": "cluster",
+    "safetensors": "functions",
     "sb3_contrib": "train",
+    "sklearn": "experiments",
     "stable_baselines3": "train",
+    "statsmodels": "experiments",
     "tenacity": "real",
     "tensorboard": "train",
+    "tokenizers": "functions",
     "torch": "train",
+    "transformers": "functions",
     "uvicorn": "real",
 }
 """Which extra installs a module that commands import when they need it."""

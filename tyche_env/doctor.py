@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import click
 
-CORE = ("tyche-env", "gymnasium", "numpy", "numba", "pandas", "pyarrow", "pydantic", "scipy")
-EXTRAS = {
-    "train": ("torch", "stable-baselines3", "sb3-contrib", "tensorboard"),
-    "real": ("httpx", "fastapi", "uvicorn", "nvidia-ml-py", "tenacity"),
-    "report": ("jinja2", "matplotlib"),
-    "cluster": ("ray",),
-}
+_DISTRIBUTION = "tyche-env"
+_DEVELOPMENT = "dev"
+"""The extra that only work on the project itself needs; it is not reported."""
+_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*(?:;\s*extra == ["']([\w-]+)["'])?$""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +54,14 @@ def _machine() -> list[Finding]:
 
 
 def _packages() -> list[Finding]:
-    findings = [_package(name, "pip install tyche-env") for name in CORE]
-    for extra, names in EXTRAS.items():
-        findings += [_package(name, f"pip install 'tyche-env[{extra}]'") for name in names]
-    return findings
+    """The packages that the installed distribution names, in the order of its core and its extras."""
+    remedies: dict[str, list[str]] = {_DISTRIBUTION: [_DISTRIBUTION]}
+    for line in requires(_DISTRIBUTION) or ():
+        found = _REQUIREMENT.match(line)
+        if found and found[2] != _DEVELOPMENT:
+            extra = f"'{_DISTRIBUTION}[{found[2]}]'" if found[2] else _DISTRIBUTION
+            remedies.setdefault(found[1], []).append(extra)
+    return [_package(name, f"pip install {' or '.join(extras)}") for name, extras in remedies.items()]
 
 
 def _package(name: str, remedy: str) -> Finding:

@@ -232,6 +232,15 @@ class TestDoctor:
         text = capsys.readouterr().out
         assert all(name in text for name in ("Python", "cores", "numba", "torch", "TYCHE_TRACES"))
 
+    def test_every_package_that_the_project_names_is_looked_for_but_those_for_its_development(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        named = ["absent>=1", "torch>=2; extra == 'train'", "torch>=2; extra == 'functions'", "mypy; extra == 'dev'"]
+        monkeypatch.setattr("tyche_env.doctor.requires", lambda _: named)
+        found = {finding.name: finding for finding in examine() if finding.topic == "packages"}
+        assert list(found) == ["tyche-env", "absent", "torch"]
+        assert (found["absent"].found, found["absent"].detail) == (False, "pip install tyche-env")
+
     def test_traces_are_looked_for_where_the_variable_points(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
