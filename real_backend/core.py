@@ -6,14 +6,29 @@ happens, reads the commands it left in ``state.commands``, and carries them out.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import outer
 from tyche_env.control.controller import decide, handle
-from tyche_env.control.handles import open_state
+from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.ledger import timer_is_due
-from tyche_env.control.queue import ENTITY_BITS, ENTITY_MASK, KIND_MASK, TIME_SHIFT, pop
+from tyche_env.control.packing import offload
+from tyche_env.control.queue import (
+    ARRIVAL,
+    ENTITY_BITS,
+    ENTITY_MASK,
+    FINISH,
+    KIND_MASK,
+    OFFLOADED,
+    TIME_SHIFT,
+    pop,
+)
+from tyche_env.simulator.engine import take_priorities
+from tyche_env.state import new_state
+from tyche_env.world import FUNCTION_FIELDS, AfterRun, FunctionTable, Kernel, Settings, World
 
 NONE_DUE = -1
 """No timer is due."""
@@ -76,3 +91,40 @@ def begin(handles: NDArray[np.int64]) -> None:
     if s.event_mode != 0 and s.preloads != 0:
         for function in range(s.functions):
             decide(st, function)
+
+
+@outer
+def give_up(handles: NDArray[np.int64], resident: int) -> None:
+    """A held resident of an idle container is no longer there: an OFFLOADED event about it is to follow.
+
+    The command to off-load it, which this leaves, is not to be carried out.
+    """
+    offload(open_state(handles), resident)
+
+
+@cache
+def warm_up() -> None:
+    """Compile everything here, or read it from the cache, before a run's time begins; once a process."""
+    row = dict.fromkeys(FUNCTION_FIELDS, 1)
+    world = World(
+        functions=FunctionTable.from_rows([row]),
+        node_memory_mb=np.array([1]),
+        gpu_node=np.zeros(0, np.int64),
+        gpu_memory_mb=np.zeros(0, np.int64),
+        arrival_us=np.zeros(1, np.int64),
+        arrival_function=np.zeros(1, np.int32),
+        arrival_duration_us=np.zeros(0, np.int64),
+        score_from_us=0,
+        end_us=1,
+        settings=Settings(kernel=Kernel.TYCHE, after_run_preloader=AfterRun.KEEP),
+    )
+    state = new_state(world, features=True)
+    handles = handles_of(state)
+    take_priorities(handles, np.zeros((1, 2), np.int8), np.zeros((1, 2), np.int64))
+    begin(handles)
+    on_event(handles, 0, ARRIVAL, 0, 0)
+    started = state.commands[0]
+    on_event(handles, 1, FINISH, int(started["container"]), 0)
+    give_up(handles, int(started["resident"]))
+    on_event(handles, 2, OFFLOADED, int(started["resident"]), 0)
+    next_timer(handles, 3)

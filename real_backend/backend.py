@@ -1,0 +1,433 @@
+"""The real backend: the environment's protocol on OpenWhisk containers that load real models, in real time.
+
+Without OW_APIHOST it starts an embedded platform of its own, shaped like the world's nodes, and stops it at the end;
+with it, it uses that OpenWhisk.  An own thread runs everything that happens; callers see copies of the tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from real_backend.client import Backoff, Client, ClientError, Credentials, Needs
+from real_backend.core import warm_up
+from real_backend.embedded import EmbeddedPlatform, container_environment
+from real_backend.functions.protocol import load_functions
+from real_backend.functions.weights import weights_folder
+from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
+from real_backend.run import Health, Payload, Run, counters_of, integrals_of
+from real_backend.slots import Deployment, memory_mib
+from tyche_env.backend import BackendError, Capabilities, Events
+from tyche_env.control.handles import handles_of
+from tyche_env.errors import UserError
+from tyche_env.state import ClusterState
+from tyche_env.world import World
+
+T = TypeVar("T")
+
+_DECLARATIONS = '''"""The functions of one world, each a process of its own even where two have the same profile."""
+
+from dataclasses import replace
+
+from real_backend.functions.protocol import Resources, load_functions
+
+KNOWN = load_functions({reference!r})
+FUNCTIONS = {{
+    name: replace(KNOWN[profile], resources=Resources(hold_mb, peak_mb, gpu_mb))
+    for name, profile, hold_mb, peak_mb, gpu_mb in {rows!r}
+}}
+'''
+_STYLES = ("-fast", "-mmap")
+_TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. "
+_ROUNDING_MIB = 1
+"""What a node needs more than its MB, for each container: their limits are whole MiB."""
+
+
+class RealSettings(BaseModel):
+    """How the real backend runs; the entry point takes them from the environment.
+
+    Attributes:
+        credentials: an OpenWhisk to use; None: an embedded platform of its own.
+        engine: what the containers of the own platform are.
+        functions: module or file that declares the functions, by the names of the profiles.
+        timeout_s: time limit of an invocation.
+        start_timeout_s: how long a container of the own platform may take to listen.
+        pause_after_s: idle time after which the own platform pauses a container; None: never.
+        gpus: devices of the own platform's GPUs, one for each GPU of the world.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    credentials: Credentials | None = None
+    engine: Literal["process", "docker"] = "process"
+    functions: str = "real_backend.functions.catalogue"
+    timeout_s: float = Field(120.0, gt=0, le=300)
+    start_timeout_s: float = Field(60.0, gt=0)
+    pause_after_s: float | None = None
+    gpus: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> RealSettings:
+        """From OW_APIHOST and OW_AUTH, TYCHE_ENGINE, TYCHE_FUNCTIONS and TYCHE_GPUS (with commas between)."""
+        found = dict(os.environ if environment is None else environment)
+        engine = found.get("TYCHE_ENGINE", "process")
+        if engine not in ("process", "docker"):
+            raise BackendError(f"TYCHE_ENGINE: there are process and docker, got {engine!r}")
+        return cls(
+            credentials=Credentials.find(found) if found.get("OW_APIHOST") else None,
+            engine="docker" if engine == "docker" else "process",
+            functions=found.get("TYCHE_FUNCTIONS", "real_backend.functions.catalogue"),
+            gpus=tuple(name for name in found.get("TYCHE_GPUS", "").split(",") if name),
+        )
+
+
+def sample_payload(profile: str, request: int) -> dict[str, Any]:
+    """A small request that the shipped functions understand, never the same twice in a row."""
+    for style in _STYLES:
+        profile = profile.removesuffix(style)
+    number = request % 16
+    if profile == "magika":
+        return {"text": _TEXT * (1 + number)}
+    if profile == "gt_minilm_torch":
+        return {"texts": [_TEXT, f"Clock number {number} strikes."]}
+    return {"seed": number}
+
+
+class _Loop:
+    """A thread with an asyncio loop; it dies with the process."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="openwhisk backend", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Site:
+    """What a backend has started, and how to give it back; apart from it, so that it can be done at exit."""
+
+    def __init__(self) -> None:
+        self.loop: _Loop | None = None
+        self.platform: EmbeddedPlatform | None = None
+        self.client: Client | None = None
+        self.deployment: Deployment | None = None
+        self.run: Run | None = None
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def close(self) -> None:
+        """Stop the run, remove its containers and actions, stop the platform; each only if it is there.
+
+        Raises:
+            BackendError: something is left on a platform that is not ours.
+        """
+        left: list[str] = []
+        if self.loop is not None:
+            left = self.loop.call(self._leave())
+            self.loop.close()
+            self.loop = None
+        if self.platform is not None:
+            self.platform.stop()
+            self.platform = None
+        if self.folder is not None:
+            self.folder.cleanup()
+            self.folder = None
+        if left:
+            raise BackendError(f"backend openwhisk: could not remove {', '.join(left)}")
+
+    async def _leave(self) -> list[str]:
+        run, deployment, client = self.run, self.deployment, self.client
+        self.run = self.deployment = self.client = None
+        left: list[str] = []
+        if run is not None:
+            await run.close()
+        if deployment is not None and self.platform is None:
+            # our own platform removes all when it stops
+            with contextlib.suppress(ClientError):
+                left = await deployment.close()
+        if client is not None:
+            await client.close()
+        return left
+
+
+class OpenWhiskBackend:
+    """Real containers behind the environment.
+
+    Args:
+        settings: how it runs; None: from the environment.
+        payload: what requests ask of their functions.
+        transport: makes what the client uses in place of the network; for tests with faults.
+    """
+
+    def __init__(
+        self,
+        settings: RealSettings | None = None,
+        payload: Payload = sample_payload,
+        transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+    ) -> None:
+        self._settings = settings if settings is not None else RealSettings.from_environment()
+        self._payload = payload
+        self._transport = transport
+        self._site = _Site()
+        self._at_exit = weakref.finalize(self, self._site.close)
+        self._embedded = True
+        if self._settings.credentials is not None:
+            self._embedded = self._ask_kind(self._settings.credentials)
+        self._state: ClusterState | None = None
+        self._handles: NDArray[np.int64] = np.zeros((0, 3), np.int64)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Only an embedded platform makes and removes containers on request."""
+        return Capabilities(
+            name="openwhisk",
+            create_containers=self._embedded,
+            remove_containers=self._embedded,
+            gpus=bool(self._settings.gpus),
+            real_time=True,
+        )
+
+    @property
+    def state(self) -> ClusterState:
+        """A copy of the tables, as of the last call."""
+        if self._state is None:
+            raise BackendError("backend openwhisk: call reset first")
+        return self._state
+
+    @property
+    def handles(self) -> NDArray[np.int64]:
+        """Addresses of the tables in ``state``."""
+        return self._handles
+
+    @property
+    def health(self) -> Health:
+        """What the run met beside its requests: faults, lateness, the time of decisions."""
+        return self._call(self._health())
+
+    def reset(self, world: World) -> None:
+        """Give back the last run and prepare a new one; its time begins with the first decision or advance.
+
+        Raises:
+            BackendError: the world needs what the platform cannot do or has not.
+        """
+        self.capabilities.require(world)
+        self._check(world)
+        warm_up()
+        self._site.close()
+        site = self._site
+        site.loop = _Loop()
+        names = self._names(world)
+        nodes = tuple(f"invoker{node}" for node in range(world.node_count))
+        try:
+            credentials = self._settings.credentials
+            if credentials is None:
+                site.folder = tempfile.TemporaryDirectory(prefix="tyche-functions-")
+                site.platform = EmbeddedPlatform()
+                credentials = site.platform.start(self._config(world, names, nodes, Path(site.folder.name)))
+            site.loop.call(self._prepare(world, credentials, names, nodes))
+        except (ClientError, UserError) as error:
+            site.close()
+            raise BackendError(f"backend openwhisk: {error}") from error
+        except BaseException:
+            site.close()
+            raise
+        self._call(self._look())
+
+    def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """See :class:`~tyche_env.backend.Backend`."""
+        decision, priority = decision.copy(), priority.copy()
+
+        async def tell() -> None:
+            self._run.set_priorities(decision, priority)
+            await self._look()
+
+        self._call(tell())
+
+    def advance_until_us(self, t_us: int) -> Events:
+        """Wait until the clock shows ``t_us``; the events are those of requests that ended meanwhile."""
+
+        async def wait() -> Events:
+            await self._run.wait_until(t_us)
+            await self._look()
+            return self._run.take_events()
+
+        return self._call(wait())
+
+    def drain(self) -> Events:
+        """Wait until every request has ended."""
+
+        async def wait() -> Events:
+            await self._run.drain()
+            await self._look()
+            return self._run.take_events()
+
+        return self._call(wait())
+
+    def log(self) -> NDArray[Any]:
+        """Requests that have started (LOG_DTYPE); the stages of those that still run are not known yet."""
+        state = self.state
+        return state.log[: int(state.cluster["log_count"][0])]
+
+    def counters(self) -> dict[str, int]:
+        """See :class:`~tyche_env.backend.Backend`."""
+        return counters_of(self.state)
+
+    def integrals(self) -> dict[str, NDArray[np.int64]]:
+        """See :class:`~tyche_env.backend.Backend`."""
+        return integrals_of(self.state)
+
+    def close(self) -> None:
+        """Remove every container and action, stop the own platform."""
+        self._site.close()
+        self._state = None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _run(self) -> Run:
+        if self._site.run is None:
+            raise BackendError("backend openwhisk: call reset first")
+        return self._site.run
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._site.loop is None:
+            work.close()
+            raise BackendError("backend openwhisk: call reset first")
+        return self._site.loop.call(work)
+
+    async def _look(self) -> None:
+        self._state = self._run.snapshot()
+        self._handles = handles_of(self._state)
+
+    async def _health(self) -> Health:
+        return self._run.health()
+
+    def _ask_kind(self, credentials: Credentials) -> bool:
+        async def ask() -> bool:
+            async with self._client(credentials) as client:
+                return await client.is_embedded()
+
+        try:
+            return asyncio.run(ask())
+        except ClientError as error:
+            raise BackendError(f"backend openwhisk: {error}") from error
+
+    def _client(self, credentials: Credentials) -> Client:
+        transport = self._transport() if self._transport is not None else None
+        return Client(credentials, transport=transport, backoff=Backoff())
+
+    def _check(self, world: World) -> None:
+        """Refuse functions that are not declared, or declare more memory than the world gives them."""
+        if len(world.profiles) != world.function_count:
+            raise BackendError("backend openwhisk: the world does not name its functions' profiles")
+        if world.gpu_count > len(self._settings.gpus) > 0:
+            raise BackendError(f"TYCHE_GPUS: names {len(self._settings.gpus)} devices, the world has {world.gpu_count}")
+        declared = load_functions(self._settings.functions)
+        for f, profile in enumerate(world.profiles):
+            if profile not in declared:
+                raise BackendError(
+                    f"backend openwhisk: {self._settings.functions} declares no function {profile!r}; "
+                    f"it has {', '.join(declared)}"
+                )
+            needs, table = declared[profile].resources, world.functions
+            if table.hold_mb[f] < needs.hold_mb or table.peak_mb[f] < needs.peak_mb:
+                raise BackendError(
+                    f"backend openwhisk: {profile} declares {needs.hold_mb} MB held and {needs.peak_mb} MB at the "
+                    f"peak; its profile has only {table.hold_mb[f]} and {table.peak_mb[f]}"
+                )
+        if self._settings.credentials is not None and len(set(world.profiles)) < len(world.profiles):
+            twice = next(name for name in world.profiles if world.profiles.count(name) > 1)
+            raise BackendError(
+                f"backend openwhisk: two functions have the profile {twice}; on a platform that is already there, "
+                "each needs its own (functions.profiles in the scenario)"
+            )
+
+    def _names(self, world: World) -> tuple[str, ...]:
+        """What the action server calls the functions."""
+        if self._settings.credentials is not None:
+            return world.profiles
+        return tuple(f"{f}-{profile}" for f, profile in enumerate(world.profiles))
+
+    def _config(self, world: World, names: tuple[str, ...], nodes: tuple[str, ...], folder: Path) -> PlatformConfig:
+        """A platform with the world's nodes, on which nothing happens by itself."""
+        table = world.functions
+        rows = [
+            (names[f], world.profiles[f], *(int(column[f]) for column in (table.hold_mb, table.peak_mb, table.gpu_mb)))
+            for f in range(world.function_count)
+        ]
+        reference = self._settings.functions
+        if reference.endswith(".py"):
+            reference = str(Path(reference).resolve())
+        declarations = folder / "functions_of_world.py"
+        declarations.write_text(_DECLARATIONS.format(reference=reference, rows=rows), encoding="utf-8")
+        most = [int(memory) // int(table.container_mb.min()) for memory in world.node_memory_mb]
+        sizes = [memory_mib(int(size)) for size in table.container_mb]
+        gpus: dict[int, list[str]] = {node: [] for node in range(world.node_count)}
+        for gpu, node in enumerate(world.gpu_node.tolist()):
+            gpus[node].append(self._settings.gpus[gpu])
+        weights = weights_folder().absolute()
+        return PlatformConfig(
+            nodes=tuple(
+                NodeSpec(
+                    name=name,
+                    memory_mib=memory_mib(int(world.node_memory_mb[node])) + most[node] * _ROUNDING_MIB,
+                    gpus=tuple(gpus[node]) or None,
+                )
+                for node, name in enumerate(nodes)
+            ),
+            engine=self._settings.engine,
+            limits=Limits(
+                memory_min_mib=min(128, *sizes),
+                memory_std_mib=max(sizes),
+                memory_max_mib=max(sizes),
+                timeout_min_ms=1,
+            ),
+            pause_after_s=self._settings.pause_after_s,
+            keep_alive_s=None,
+            start_timeout_s=self._settings.start_timeout_s,
+            worker_arguments=("--functions", str(declarations)),
+            environment=container_environment(),
+            mounts=(folder, *([weights] if weights.is_dir() else [])),
+        )
+
+    async def _prepare(
+        self, world: World, credentials: Credentials, names: tuple[str, ...], nodes: tuple[str, ...]
+    ) -> None:
+        site = self._site
+        site.client = client = self._client(credentials)
+        await client.check(
+            Needs(
+                memory_mib=memory_mib(int(world.functions.container_mb.max())),
+                timeout_ms=round(self._settings.timeout_s * 1000),
+            )
+        )
+        if self._embedded:
+            there = {node.name: node.memory_mib for node in await client.nodes()}
+            for name, memory_mb in zip(nodes, world.node_memory_mb.tolist(), strict=True):
+                if there.get(name, 0) < memory_mb * 1e6 / 2**20 - 1:
+                    raise BackendError(
+                        f"backend openwhisk: the world has a node {name} of {memory_mb} MB, the platform has {there}"
+                    )
+        site.deployment = Deployment(client, self._embedded, self._settings.timeout_s)
+        site.run = Run(world, client, site.deployment, names, nodes, self._payload)
+        await site.run.prepare()

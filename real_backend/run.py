@@ -1,0 +1,592 @@
+"""One run on real containers: events go into the decision core, its commands become invocations.
+
+Everything here happens in one asyncio loop.  Events are handled as they come, each to its end; only invocations wait.
+The core's containers are worker slots (:mod:`real_backend.slots`).  What the core believes about latencies comes from
+the world's profiles; what a request's record says was measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from real_backend.client import Client, ClientError
+from real_backend.core import NONE_DUE, begin, give_up, next_timer, on_event
+from real_backend.replay import inject
+from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
+from tyche_env.backend import BackendError, Events
+from tyche_env.control.handles import handles_of
+from tyche_env.control.ledger import (
+    DO_CREATE,
+    DO_DEMOTE,
+    DO_LOAD,
+    DO_OFFLOAD,
+    DO_REMOVE,
+    DO_START,
+    DO_TRANSFER,
+    HELD,
+    IDLE,
+    NO_KEY,
+)
+from tyche_env.control.queue import ARRIVAL, CREATED, FINISH, LOAD_FAILED, LOADED, OFFLOADED, PRIORITIES, TIME_SHIFT
+from tyche_env.simulator.engine import COUNTERS, INTEGRALS, take_priorities
+from tyche_env.state import ClusterState, new_state
+from tyche_env.world import AfterRun, StartType, World
+
+Payload = Callable[[str, int], Mapping[str, Any]]
+"""What a request asks of its function: (name of the profile, row of the request) -> JSON object."""
+
+_CONSTANT = (
+    *("arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "own_first", "forecast", "tables"),
+    *("node_order", "candidate_function"),
+)
+_MARGIN = 8
+_START_TYPES = {
+    "gpu": StartType.GPU,
+    "memory": StartType.MEMORY,
+    "loading": StartType.LOADING,
+    "warm": StartType.WARM,
+}
+_EVENTS_S = 5.0
+_EVENTS_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command of the core, copied from its table."""
+
+    kind: int
+    function: int
+    container: int
+    resident: int
+    request: int
+    start_type: int
+    on_gpu: bool
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a run met, beside its requests.
+
+    Attributes:
+        statuses: requests by how they ended.
+        retries: refused or broken calls that were repeated, by reason.
+        lost_containers: containers that vanished.
+        lost_residents: functions that vanished from a container that lives on, or with it.
+        failed_loads: loads that failed.
+        late_us: (R,) how late each request was sent.
+        decision_us: time of each decision of the core.
+    """
+
+    statuses: dict[str, int]
+    retries: dict[str, int]
+    lost_containers: int
+    lost_residents: int
+    failed_loads: int
+    late_us: NDArray[np.int64]
+    decision_us: NDArray[np.float64]
+
+
+class Run:
+    """One run of a world, from its first instant on; make it inside the loop.
+
+    Args:
+        world: what happens.
+        client: of the platform.
+        deployment: makes its actions.
+        functions: (F,) what the action server calls the functions.
+        nodes: (N,) what the platform calls the nodes.
+        payload: what requests ask.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        client: Client,
+        deployment: Deployment,
+        functions: tuple[str, ...],
+        nodes: tuple[str, ...],
+        payload: Payload,
+    ) -> None:
+        self.world = world
+        self.late_us = np.zeros(len(world.arrival_us), np.int64)
+        self._client = client
+        self._deployment = deployment
+        self._functions = functions
+        self._nodes = nodes
+        self._payload = payload
+        self._state = new_state(world, record=True, features=True)
+        self._handles = handles_of(self._state)
+        self._after_run = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
+        self._slots: dict[int, Slot] = {}
+        self._removals: dict[int, set[asyncio.Task[None]]] = {node: set() for node in range(world.node_count)}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticket = 0
+        self._begun_ns: int | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._waited_s = np.zeros(world.function_count)
+        self._ended: list[int] = []
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._counts: Counter[str] = Counter()
+        self._decision_us: list[float] = []
+
+    # -- what the backend asks of it -----------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Deploy the actions of as many slots as the nodes can hold."""
+        sizes = sorted(set(self.world.functions.container_mb.tolist()))
+        await asyncio.gather(
+            *(
+                self._deployment.provide(Place(name, memory_mib(size)), int(memory) // size)
+                for name, memory in zip(self._nodes, self.world.node_memory_mb.tolist(), strict=True)
+                for size in sizes
+            )
+        )
+
+    def now_us(self) -> int:
+        """The run's clock: 0 until it begins."""
+        return 0 if self._begun_ns is None else (time.monotonic_ns() - self._begun_ns) // 1000
+
+    def start(self) -> None:
+        """Let time run, if it does not yet."""
+        if self._begun_ns is not None:
+            return
+        self._begun_ns = time.monotonic_ns()
+        begin(self._handles)
+        self._set_alarm()
+        self._spawn(inject(self._state.arrival_us, self.now_us, self._arrive, self.late_us))
+        if self._deployment.embedded:
+            self._spawn(self._follow())
+
+    def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """New decisions of the policy."""
+        self.start()
+        take_priorities(self._handles, decision, priority)
+        self._event(PRIORITIES, 0)
+
+    async def wait_until(self, t_us: int) -> None:
+        """Let time pass until ``t_us``, and until every request due by then was sent.
+
+        Raises:
+            BackendError: something of the run broke down.
+        """
+        self.start()
+        due = int(np.searchsorted(self._state.arrival_us, t_us, side="right"))
+        while (wait_us := t_us + 1 - self.now_us()) > 0 or int(self._cluster["next_arrival"]) < due:
+            await self._wait(max(1_000, wait_us) / 1e6)
+
+    async def drain(self) -> None:
+        """Wait until every request has ended.
+
+        Raises:
+            BackendError: something of the run broke down.
+        """
+        self.start()
+        while int(self._cluster["finished"]) < len(self._state.arrival_us):
+            await self._wait(1.0)
+
+    def snapshot(self) -> ClusterState:
+        """A copy of the tables, at the present time."""
+        self._cluster["now_us"] = max(int(self._cluster["now_us"]), self.now_us())
+        copies = {name: getattr(self._state, name).copy() for name in ClusterState._fields if name not in _CONSTANT}
+        return self._state._replace(**copies)
+
+    def take_events(self) -> Events:
+        """What ended since the last time."""
+        waited_s, self._waited_s = self._waited_s, np.zeros_like(self._waited_s)
+        rows, self._ended = self._ended, []
+        return Events(now_us=int(self._cluster["now_us"]), waited_s=waited_s, requests=self._state.log[rows].copy())
+
+    def health(self) -> Health:
+        """What it met so far."""
+        return Health(
+            statuses={status.name: self._counts[status.name] for status in Status if self._counts[status.name]},
+            retries=dict(self._client.retries),
+            lost_containers=self._counts["lost containers"],
+            lost_residents=self._counts["lost residents"],
+            failed_loads=self._counts["failed loads"],
+            late_us=self.late_us[: int(self._cluster["next_arrival"])].copy(),
+            decision_us=np.array(self._decision_us),
+        )
+
+    async def close(self) -> None:
+        """Stop everything that is under way; containers and actions are the deployment's matter."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+
+    # -- the core ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _cluster(self) -> Any:
+        return self._state.cluster[0]
+
+    def _event(self, kind: int, entity: int, request: int = 0) -> None:
+        """Tell the core of an event and carry out what it orders."""
+        self._make_room()
+        started = time.perf_counter()
+        count = on_event(self._handles, self.now_us(), kind, entity, request)
+        self._decision_us.append(1e6 * (time.perf_counter() - started))
+        if count < 0:
+            raise BackendError("backend openwhisk: a pool of the core overflowed; please report the scenario and seed")
+        for order in [_copy(row) for row in self._state.commands[:count]]:
+            self._carry_out(order)
+        self._set_alarm()
+
+    def _make_room(self) -> None:
+        """Double the pools of the core that are nearly full."""
+        s, state = self._cluster, self._state
+        full = int(s["timer_count"]) + _MARGIN > len(state.timers)
+        if not full and not (s["waiting_free"] == 0 and s["waiting_fresh"] >= len(state.waiting)):
+            return
+        tables = {name: getattr(state, name) for name in ("timers", "waiting", "free_waiting")}
+        self._state = state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
+        self._handles = handles_of(self._state)
+
+    def _set_alarm(self) -> None:
+        """Be called when the core's next timer is due."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        timers = int(self._cluster["timer_count"])
+        if timers:
+            due_us = int(self._state.timers[0]) >> TIME_SHIFT
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(max(0.0, (due_us - self.now_us()) / 1e6), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        try:
+            kind, entity = next_timer(self._handles, self.now_us())
+            if kind != NONE_DUE:
+                self._event(kind, entity)
+            else:
+                self._set_alarm()
+        except Exception as error:
+            self._fail(error)
+
+    def _arrive(self, request: int) -> None:
+        self._event(ARRIVAL, int(self._state.arrival_function[request]), request)
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, order: Order) -> None:
+        if order.kind == DO_REMOVE:
+            slot = self._slots.pop(order.container, None)
+            if slot is not None:
+                node = self._nodes.index(slot.place.node)
+                task = self._spawn(self._remove(slot))
+                self._removals[node].add(task)
+                task.add_done_callback(self._removals[node].discard)
+            return
+        slot = self._slots.get(order.container)
+        if order.kind == DO_START:
+            if slot is None:
+                slot = self._new_slot(order.container)
+            self._spawn(self._serve(slot, order, self._log_start(order)))
+        elif order.kind == DO_CREATE:
+            self._spawn(self._create(self._new_slot(order.container), order.container))
+        elif slot is None:
+            return
+        elif order.kind in (DO_LOAD, DO_TRANSFER, DO_OFFLOAD):
+            r = self._state.residents[order.resident]
+            if r["function"] == order.function and r["container"] == order.container:
+                # as in the simulator, a key says whether the resident still waits for this very command
+                self._ticket += 1
+                self._state.residents["due_key"][order.resident] = self._ticket
+                work = self._offload if order.kind == DO_OFFLOAD else self._load
+                self._spawn(work(slot, order, self._ticket))
+        elif order.kind == DO_DEMOTE:
+            self._spawn(self._demote(slot, order))
+        # a killed function is evicted by the load that takes its place, or was discarded after its run
+
+    def _new_slot(self, container: int) -> Slot:
+        row = self._state.containers[container]
+        place = Place(self._nodes[int(row["node"])], memory_mib(int(row["size_mb"])))
+        slot = self._slots[container] = Slot(self._deployment, place)
+        return slot
+
+    def _log_start(self, order: Order) -> int:
+        """Begin the record of a request; its stages are filled in when it has ended."""
+        s = self._cluster
+        at = int(s["log_count"])
+        s["log_count"] = at + 1
+        row = self._state.log[at]
+        arrival_us = int(self._state.arrival_us[order.request])
+        row["request"], row["function"], row["container"] = order.request, order.function, order.container
+        row["node"] = self._state.containers["node"][order.container]
+        row["arrival_us"], row["queue_us"] = arrival_us, max(0, int(s["now_us"]) - arrival_us)
+        row["end_us"] = arrival_us + row["queue_us"]
+        row["start_type"] = order.start_type
+        return at
+
+    async def _serve(self, slot: Slot, order: Order, at: int) -> None:
+        """A request's inference."""
+        begin_us = self.now_us()
+        joined = slot.loading == order.function
+        async with slot.lock:
+            load = slot.loaded if joined else None
+            library_us, model_us, transfer_us = _shares(load, begin_us)
+            making_us = 0
+            if not slot.alive:
+                wait_us = self.now_us()
+                await self._removed(slot)
+                making_us = self.now_us() - wait_us
+            profile = self.world.profiles[order.function]
+            reply = await slot.invoke(
+                {
+                    "op": "infer",
+                    "function": self._functions[order.function],
+                    "gpu": order.on_gpu,
+                    "after_run": self._after_run,
+                    "payload": dict(self._payload(profile, order.request)),
+                }
+            )
+        if reply.fresh:
+            start_type = int(StartType.COLD)
+        elif load is not None and reply.status == Status.OK:
+            start_type = int(StartType.LOADING)
+        else:
+            start_type = int(_START_TYPES.get(reply.start_type or "", StartType(order.start_type)))
+        row = self._state.log[at]
+        row["start_type"], row["status"] = start_type, reply.status
+        row["kept"] = order.kept if start_type <= StartType.MEMORY else 0
+        row["on_gpu"] = order.on_gpu
+        stages = reply.stages_us
+        row["warming_us"] = making_us + reply.warming_us
+        row["library_us"] = library_us + stages.get("library", 0)
+        row["model_us"] = model_us + stages.get("model", 0)
+        row["transfer_us"] = transfer_us + stages.get("transfer", 0)
+        row["inference_us"] = stages.get("inference", 0)
+        end_us = self.now_us()
+        known = sum(int(row[f"{name}_us"]) for name in ("warming", "library", "model", "transfer", "inference"))
+        # calls, waiting for the slot, clearing: all that is no work for the function itself
+        row["scheduling_us"] = max(0, end_us - int(row["arrival_us"]) - int(row["queue_us"]) - known)
+        row["end_us"] = int(row["arrival_us"]) + int(row["queue_us"]) + int(row["scheduling_us"]) + known
+        self._counts[reply.status.name] += 1
+        self._waited_s[order.function] += (int(row["end_us"] - row["inference_us"] - row["arrival_us"])) / 1e6
+        self._ended.append(at)
+        self._event(FINISH, order.container)
+        self._reconcile(slot, order.container, reply)
+        self._changed.set()
+
+    async def _load(self, slot: Slot, order: Order, ticket: int) -> None:
+        """A load, or the move of a model to the GPU."""
+        async with slot.lock:
+            if not self._waits(order.resident, ticket):
+                return
+            if not slot.alive:
+                await self._removed(slot)
+            to_gpu = order.kind == DO_TRANSFER
+            begin_us, slot.loading = self.now_us(), order.function
+            slot.loaded = None
+            try:
+                reply = await slot.invoke(
+                    {
+                        "op": "load",
+                        "function": self._functions[order.function],
+                        "gpu": to_gpu,
+                        "evict": self._unwanted(order.container, slot, order.function),
+                    }
+                )
+            finally:
+                slot.loading = None
+            if reply.status == Status.OK:
+                end_us = self.now_us()
+                moved_us = end_us - reply.stages_us.get("transfer", 0)
+                slot.loaded = (
+                    order.function,
+                    begin_us,
+                    moved_us - reply.stages_us.get("model", 0),
+                    moved_us,
+                    end_us,
+                )
+            else:
+                self._counts["failed loads"] += 1
+        if self._slots.get(order.container) is slot:
+            self._reconcile(slot, order.container, reply, order.resident)
+        if self._waits(order.resident, ticket):
+            self._state.residents["due_key"][order.resident] = NO_KEY
+            self._event(LOADED if reply.status == Status.OK else LOAD_FAILED, order.resident)
+
+    async def _offload(self, slot: Slot, order: Order, ticket: int) -> None:
+        reply = None
+        async with slot.lock:
+            if not self._waits(order.resident, ticket):
+                return
+            if slot.alive:
+                reply = await slot.invoke({"op": "offload", "function": self._functions[order.function]})
+        if self._waits(order.resident, ticket):
+            self._state.residents["due_key"][order.resident] = NO_KEY
+            self._event(OFFLOADED, order.resident)
+        if reply is not None and self._slots.get(order.container) is slot:
+            self._reconcile(slot, order.container, reply)
+
+    async def _demote(self, slot: Slot, order: Order) -> None:
+        async with slot.lock:
+            r = self._state.residents[order.resident]
+            if r["function"] == order.function and r["container"] == order.container and r["state"] == HELD:
+                await slot.invoke({"op": "load", "function": self._functions[order.function], "gpu": False})
+
+    async def _create(self, slot: Slot, container: int) -> None:
+        async with slot.lock:
+            await self._removed(slot)
+            # if it cannot be made, the first request that comes to it makes it
+            await slot.create()
+        self._event(CREATED, container)
+
+    async def _remove(self, slot: Slot) -> None:
+        async with slot.lock:
+            await slot.remove()
+
+    async def _removed(self, slot: Slot) -> None:
+        """Wait until what was to make room on the slot's node is gone, or the platform would evict something else."""
+        removals = self._removals[self._nodes.index(slot.place.node)]
+        while removals:
+            await asyncio.wait(tuple(removals))
+
+    # -- what is there, and what the core believes ---------------------------------------------------------------------
+
+    def _waits(self, resident: int, ticket: int) -> bool:
+        return int(self._state.residents["due_key"][resident]) == ticket
+
+    def _residents(self, container: int) -> list[int]:
+        found, at = [], int(self._state.containers["resident_head"][container])
+        while at >= 0:
+            found.append(at)
+            at = int(self._state.residents["container_next"][at])
+        return found
+
+    def _unwanted(self, container: int, slot: Slot, loads: int) -> list[str]:
+        """Functions that the container still holds but shall not, when another one is loaded."""
+        wanted = {loads}
+        if self._slots.get(container) is slot:
+            wanted |= {int(self._state.residents["function"][at]) for at in self._residents(container)}
+        return sorted(slot.held - {self._functions[f] for f in wanted})
+
+    def _reconcile(self, slot: Slot, container: int, reply: Reply, but: int = -1) -> None:
+        """Tell the core of functions that are no longer where it believes them to be."""
+        if reply.lost:
+            self._counts["lost containers"] += 1
+        if self._slots.get(container) is not slot or (reply.held is None and not reply.lost):
+            return
+        self._give_up(container, reply.held or frozenset(), but)
+
+    def _give_up(self, container: int, held: frozenset[str], but: int = -1) -> None:
+        for resident in self._residents(container):
+            r = self._state.residents[resident]
+            if (
+                resident != but
+                and self._state.containers["state"][container] == IDLE
+                and r["state"] == HELD
+                and r["container"] == container
+                and self._functions[int(r["function"])] not in held
+            ):
+                self._counts["lost residents"] += 1
+                give_up(self._handles, resident)
+                self._event(OFFLOADED, resident)
+
+    async def _follow(self) -> None:
+        """Hear from the platform of containers that vanish while nobody uses them."""
+        number = 0
+        while True:
+            living: set[str] | None = None
+            gone: set[str] = set()
+            try:
+                page = await self._client.events(number, _EVENTS_S)
+                if page.events and page.oldest <= number + 1:
+                    gone = {each.container for each in page.events if each.kind == "removed"}
+                else:
+                    # events were missed, or a platform that was restarted counts anew
+                    living = {each.id for each in await self._client.containers()}
+                if page.events:
+                    number = page.events[-1].number
+            except ClientError:
+                await asyncio.sleep(_EVENTS_PAUSE_S)
+                continue
+            for container, slot in tuple(self._slots.items()):
+                name = slot.container
+                if name is None or slot.lock.locked():
+                    continue
+                if name in gone or (living is not None and name not in living):
+                    number = 0 if living is not None else number
+                    slot.forget()
+                    self._counts["lost containers"] += 1
+                    self._give_up(container, frozenset())
+
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._changed.set()
+
+    async def _wait(self, longest_s: float) -> None:
+        """Wait for something to happen, or raise what broke the run."""
+        self._changed.clear()
+        if self._error is None:
+            try:
+                async with asyncio.timeout(longest_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        if self._error is not None:
+            raise BackendError(f"backend openwhisk: the run broke down: {self._error!r}") from self._error
+
+
+def _copy(row: Any) -> Order:
+    return Order(
+        kind=int(row["kind"]),
+        function=int(row["function"]),
+        container=int(row["container"]),
+        resident=int(row["resident"]),
+        request=int(row["request"]),
+        start_type=int(row["start_type"]),
+        on_gpu=bool(row["on_gpu"]),
+        kept=int(row["kept"]),
+    )
+
+
+def _shares(load: tuple[int, int, int, int, int] | None, begin_us: int) -> tuple[int, int, int]:
+    """What of a load in progress a request waits for, as library, model and transfer, in us."""
+    if load is None:
+        return 0, 0, 0
+    _, _, library_end_us, model_end_us, end_us = load
+    return (
+        max(0, library_end_us - begin_us),
+        max(0, model_end_us - max(begin_us, library_end_us)),
+        max(0, end_us - max(begin_us, model_end_us)),
+    )
+
+
+def counters_of(state: ClusterState) -> dict[str, int]:
+    """Running totals (``docs/engine.md``, 9)."""
+    return {name: int(state.cluster[name][0]) for name in COUNTERS}
+
+
+def integrals_of(state: ClusterState) -> dict[str, NDArray[np.int64]]:
+    """Memory x time by kind since time 0, in MB us, (N,) each."""
+    nodes, now_us = state.nodes, int(state.cluster["now_us"][0])
+    return {name: nodes[f"{name}_mb"] * now_us - nodes[f"{name}_weighted"] for name in INTEGRALS}

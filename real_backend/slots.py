@@ -1,0 +1,312 @@
+"""Worker slots: one action each, so that plain REST addresses one container; one invocation at a time.
+
+An action whose container was lost gets a new one at its next invocation, by the platform's own doing.  What an
+invocation came to is read off here, failures included: nothing below raises for a request that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from real_backend.client import ActionSpec, Activation, Client, ClientError, ConnectionLostError
+from real_backend.platform.kinds import WORKER
+from real_backend.platform.service import NODE_ANNOTATION
+
+STAGES = ("clear", "library", "model", "transfer", "inference")
+_REMOVE_PAUSE_S = 0.05
+_REMOVE_TRIES = 1200
+_WAIT_BEYOND_S = 60.0
+"""How much longer than its action's time limit an invocation may take: it may have to wait for a container."""
+
+
+class Status(IntEnum):
+    """How a request ended; the ``status`` of its record."""
+
+    OK = 0
+    FAILED = 1
+    CORRUPT_MODEL = 2
+    OUT_OF_MEMORY = 3
+    DEADLINE = 4
+    DIED = 5
+    REFUSED = 6
+    CONNECTION_LOST = 7
+    PLATFORM = 8
+
+
+_BY_CODE = {
+    "corrupt_model": Status.CORRUPT_MODEL,
+    "out_of_memory": Status.OUT_OF_MEMORY,
+    "deadline": Status.DEADLINE,
+    "died": Status.DIED,
+}
+"""Codes of the action server; the others are FAILED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an invocation came to.
+
+    Attributes:
+        status: how it ended.
+        message: why, if not well.
+        stages_us: measured stages of the action server, by name; empty if it said nothing.
+        start_type: what the action server says an inference met.
+        warming_us: creation and initialisation of the container; 0 if it was there.
+        fresh: the container was new.
+        lost: a container that was there before is there no more, with all it held.
+        held: functions that the container holds now; None if it did not say.
+        answer: of the function.
+    """
+
+    status: Status
+    message: str = ""
+    stages_us: Mapping[str, int] = field(default_factory=dict)
+    start_type: str | None = None
+    warming_us: int = 0
+    fresh: bool = False
+    lost: bool = False
+    held: frozenset[str] | None = None
+    answer: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a slot's container is made: a logical node, and its memory limit."""
+
+    node: str
+    memory_mib: int
+
+
+def memory_mib(memory_mb: int) -> int:
+    """MiB that hold so many MB of 10^6 bytes."""
+    return math.ceil(memory_mb * 1e6 / 2**20)
+
+
+class Deployment:
+    """The actions of one run; their names carry the run and a number, and never come again with other content.
+
+    Args:
+        client: of the platform.
+        embedded: whether the platform can create and remove containers on request.
+        timeout_s: time limit of an invocation.
+    """
+
+    def __init__(self, client: Client, embedded: bool, timeout_s: float) -> None:
+        self.client = client
+        self.embedded = embedded
+        self.timeout_s = timeout_s
+        self.prefix = f"tyche-{uuid.uuid4().hex[:8]}-"
+        self._stock: dict[Place, list[str]] = defaultdict(list)
+        self._number = 0
+        self._names: set[str] = set()
+        self._discarding: set[asyncio.Task[None]] = set()
+
+    async def provide(self, place: Place, count: int) -> None:
+        """Deploy actions ahead of time, so that no request waits for it."""
+        self._stock[place] += await asyncio.gather(*(self._deploy(place) for _ in range(count)))
+
+    async def _deploy(self, place: Place) -> str:
+        self._number += 1
+        name = f"{self.prefix}{self._number}"
+        spec = ActionSpec(
+            kind=WORKER,
+            memory_mib=place.memory_mib,
+            timeout_ms=round(self.timeout_s * 1000),
+            annotations={NODE_ANNOTATION: place.node},
+        )
+        await self.client.put_action(name, spec)
+        self._names.add(name)
+        return name
+
+    async def take(self, place: Place) -> str:
+        """An action that has no container."""
+        stock = self._stock[place]
+        return stock.pop() if stock else await self._deploy(place)
+
+    def give_back(self, place: Place, name: str) -> None:
+        """The action has no container any more."""
+        self._stock[place].append(name)
+
+    def discard(self, name: str) -> None:
+        """Begin to delete an action and its containers, also one that still serves."""
+        task = asyncio.create_task(self._discard(name))
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
+
+    async def _discard(self, name: str) -> None:
+        self._names.discard(name)
+        with contextlib.suppress(ClientError):
+            await self.client.delete_action(name)
+        if self.embedded:
+            with contextlib.suppress(ClientError):
+                for each in await self.client.containers():
+                    if each.action == name:
+                        await self.remove(each.id)
+
+    async def remove(self, container: str) -> bool:
+        """Remove a container, waiting while it serves; whether it is gone."""
+        for _ in range(_REMOVE_TRIES):
+            try:
+                await self.client.remove_container(container)
+            except ClientError as error:
+                if error.status == 404:
+                    return True
+                if error.status != 409:
+                    return False
+                await asyncio.sleep(_REMOVE_PAUSE_S)
+            else:
+                return True
+        return False
+
+    async def close(self) -> list[str]:
+        """Remove all containers and actions of the run, and look whether they are gone.
+
+        Returns:
+            What could not be removed.
+        """
+        for name in tuple(self._names):
+            self.discard(name)
+        await asyncio.gather(*self._discarding)
+        left = [f"action {each.path}" for each in await self.client.actions() if each.path.startswith(self.prefix)]
+        if self.embedded:
+            containers = await self.client.containers()
+            left += [f"container {each.id}" for each in containers if (each.action or "").startswith(self.prefix)]
+        return left
+
+
+class Slot:
+    """A worker slot.
+
+    Attributes:
+        place: where its container is.
+        lock: held by whoever invokes; first come, first served.
+        container: the platform's name of its container, as far as known.
+        held: functions that its container held when it last answered.
+        loading: function whose load is in flight, or None.
+        loaded: (function, begin, end of its library, end of its model, end) of the last load, in us.
+    """
+
+    def __init__(self, deployment: Deployment, place: Place) -> None:
+        self.place = place
+        self.lock = asyncio.Lock()
+        self.container: str | None = None
+        self.held: frozenset[str] = frozenset()
+        self.loading: int | None = None
+        self.loaded: tuple[int, int, int, int, int] | None = None
+        self._deployment = deployment
+        self._action: str | None = None
+        self._boot: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has a container, as far as is known."""
+        return self.container is not None or self._boot is not None
+
+    def forget(self) -> None:
+        """Its container is gone."""
+        self.container = self._boot = None
+        self.held = frozenset()
+
+    async def create(self) -> bool:
+        """Make its container ahead of time, if the platform can; whether it is there."""
+        if self._action is None:
+            self._action = await self._deployment.take(self.place)
+        try:
+            made = await self._deployment.client.create_container(self._action, self.place.node)
+        except ClientError:
+            return False
+        self.container, self._boot = made.id, made.boot_id
+        return True
+
+    async def remove(self) -> None:
+        """Remove its container; the action is used again if that is certain."""
+        name, container = self._action, self.container
+        self._action = None
+        if name is None:
+            return
+        gone = not self.alive
+        self.forget()
+        if self._deployment.embedded and container is not None:
+            gone = await self._deployment.remove(container)
+        if gone:
+            self._deployment.give_back(self.place, name)
+        else:
+            self._deployment.discard(name)
+
+    async def invoke(self, parameters: Mapping[str, Any]) -> Reply:
+        """One invocation; the caller holds ``lock``."""
+        deployment = self._deployment
+        try:
+            if self._action is None:
+                self._action = await deployment.take(self.place)
+            activation = await deployment.client.invoke(self._action, parameters, deployment.timeout_s + _WAIT_BEYOND_S)
+        except ConnectionLostError as error:
+            return self._abandon(Status.CONNECTION_LOST, str(error))
+        except ClientError as error:
+            if error.status in (429, 503):
+                # it was never begun, so whatever the container holds is still there
+                return Reply(Status.REFUSED, str(error))
+            status = Status.PLATFORM if error.status is not None else Status.CONNECTION_LOST
+            return self._abandon(status, str(error))
+        return self._read(activation)
+
+    def _abandon(self, status: Status, message: str) -> Reply:
+        """An invocation may still run, or have made a container: go on with another action, for safety."""
+        name, lost = self._action, self.alive
+        self._action = None
+        self.forget()
+        if name is not None:
+            self._deployment.discard(name)
+        return Reply(status, message, lost=lost)
+
+    def _read(self, activation: Activation) -> Reply:
+        result = activation.response.result
+        body: dict[str, Any] = result if isinstance(result, dict) else {}
+        told = activation.annotation("tyche") or {}
+        boot = body.get("boot_id")
+        fresh = activation.init_ms is not None and told.get("start") != "prewarmed"
+        before = self._boot
+        lost = self.alive and (fresh or (before is not None and boot is not None and boot != before))
+        warming_us = round(1000 * ((activation.init_ms or 0) + float(told.get("createTime", 0.0)))) if fresh else 0
+        if boot is None:
+            # only the platform answered; it has removed the container, or never had one
+            status, message = _of_platform(activation)
+            lost = self.alive
+            self.forget()
+            return Reply(status, message, warming_us=warming_us, fresh=fresh, lost=lost)
+        self._boot = str(boot)
+        self.container = told.get("container")
+        self.held = frozenset(each["function"] for each in body.get("residents", ()))
+        error = body.get("error") or {}
+        return Reply(
+            status=Status.OK if body.get("ok") else _BY_CODE.get(error.get("code", ""), Status.FAILED),
+            message=str(error.get("message", "")),
+            stages_us={name: round(1000 * ms) for name, ms in (body.get("stages_ms") or {}).items()},
+            start_type=body.get("start_type"),
+            warming_us=warming_us,
+            fresh=fresh,
+            lost=lost,
+            held=self.held,
+            answer=body.get("answer"),
+        )
+
+
+def _of_platform(activation: Activation) -> tuple[Status, str]:
+    """Status of an activation that its container did not answer."""
+    result = activation.response.result
+    message = str(result.get("error", result)) if isinstance(result, dict) else str(result)
+    if activation.response.status != "action developer error":
+        return Status.PLATFORM, message
+    if activation.annotation("timeout") is True or "time limit" in message:
+        return Status.DEADLINE, message
+    if "memory" in message:
+        return Status.OUT_OF_MEMORY, message
+    return Status.DIED, message

@@ -1,0 +1,76 @@
+"""Small worlds of toy functions for a backend in real time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tyche_env.draws import Concern, draw_u64
+from tyche_env.world import AfterRun, FunctionTable, Kernel, Settings, World
+
+TOYS = "real_backend.functions.toy"
+ROW = {
+    "tenant": 0,
+    "container_mb": 400,
+    "hold_mb": 60,
+    "peak_mb": 80,
+    "gpu_mb": 0,
+    "init_us": 400_000,
+    "library_us": 150_000,
+    "model_us": 250_000,
+    "transfer_us": 0,
+    "inference_us": 20_000,
+    "gpu_inference_us": 20_000,
+    "sigma_ppm": 0,
+}
+
+
+def toy_world(
+    arrivals: list[tuple[float, int]],
+    end_s: float,
+    profiles: tuple[str, ...] = ("toy-slow",),
+    node_memory_mb: tuple[int, ...] = (800,),
+    score_from_s: float = 0.0,
+    **settings: Any,
+) -> World:
+    """A world of toys: arrivals as (second, function)."""
+    arrivals = sorted(arrivals)
+    chosen: dict[str, Any] = {
+        "kernel": Kernel.NONE,
+        "after_run_platform": AfterRun.DISCARD,
+        "keep_alive_us": 600_000_000,
+    }
+    return World(
+        functions=FunctionTable.from_rows([ROW] * len(profiles)),
+        node_memory_mb=np.array(node_memory_mb),
+        gpu_node=np.zeros(0, np.int64),
+        gpu_memory_mb=np.zeros(0, np.int64),
+        arrival_us=np.array([round(second * 1e6) for second, _ in arrivals], np.int64),
+        arrival_function=np.array([f for _, f in arrivals], np.int32),
+        arrival_duration_us=np.zeros(0, np.int64),
+        score_from_us=round(score_from_s * 1e6),
+        end_us=round(end_s * 1e6),
+        settings=Settings(**(chosen | settings)),
+        names=tuple(f"f{f}" for f in range(len(profiles))),
+        profiles=profiles,
+    ).validate()
+
+
+def busy_world(seconds: float = 8.0) -> World:
+    """A few seconds in which three functions on two nodes share containers, queue, and fall silent."""
+    drawn = [(draw_u64(0, Concern.POLICY, f, i) % 1000 / 1000 * 0.7 * seconds, f) for f in range(3) for i in range(3)]
+    return toy_world(
+        [*drawn, (seconds - 0.05, 0)],
+        seconds,
+        ("toy-slow", "toy", "toy-slow"),
+        (400, 400),
+        score_from_s=seconds / 4,
+        kernel=Kernel.LRU,
+        event_mode=False,
+        displace_percent=10,
+        busy_counts=True,
+        after_run_platform=AfterRun.KEEP,
+        keep_alive_us=4_000_000,
+        offload_us=10_000,
+    )
