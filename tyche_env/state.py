@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.metrics import TOTALS_DTYPE
+from tyche_env.network import HIDDEN, INPUTS
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import load_tables
 from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, Routing, World, WorldError
@@ -153,6 +154,8 @@ class ClusterState(NamedTuple):
         arrival_us, arrival_function, arrival_duration_us: the requests.
         own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
         forecast: (F, M) predicted probabilities by minute (kernel TABLE).
+        network: weights (kernel NETWORK).
+        activations: scratch for the network's features and hidden layers.
         tables: see ``tables``.
         log: finished decisions; a ring when the run is long.
         totals: (F,) streaming sums of scored requests.
@@ -190,6 +193,8 @@ class ClusterState(NamedTuple):
     own_arrival_us: NDArray[np.int64]
     own_first: NDArray[np.int64]
     forecast: NDArray[np.int32]
+    network: NDArray[np.float32]
+    activations: NDArray[np.float32]
     tables: NDArray[np.int64]
     log: Records
     totals: Records
@@ -230,6 +235,8 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "own_arrival_us": (np.dtype(np.int64), 1),
     "own_first": (np.dtype(np.int64), 1),
     "forecast": (np.dtype(np.int32), 2),
+    "network": (np.dtype(np.float32), 1),
+    "activations": (np.dtype(np.float32), 1),
     "tables": (np.dtype(np.int64), 2),
     "log": (LOG_DTYPE, 1),
     "totals": (TOTALS_DTYPE, 1),
@@ -260,9 +267,10 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     Args:
         world: the world.
         record: whether every request gets a log row (96 bytes each), or only the streaming sums.
-        features: whether to keep what only observations need.
+        features: whether to keep what only observations, and the kernel NETWORK, need.
     """
     settings = world.settings
+    features = features or settings.kernel == Kernel.NETWORK
     functions, nodes, gpus = world.function_count, world.node_count, world.gpu_count
     containers, residents = _pool_sizes(world)
 
@@ -355,6 +363,8 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         own_arrival_us=np.ascontiguousarray(world.arrival_us[by_function], np.int64),
         own_first=own_first,
         forecast=np.ascontiguousarray(world.forecast if world.forecast.ndim == 2 else np.zeros((1, 1)), np.int32),
+        network=np.ascontiguousarray(world.network, np.float32),
+        activations=np.zeros(INPUTS + 2 * HIDDEN, np.float32),
         tables=load_tables().copy(),
         log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
         totals=np.zeros(functions, TOTALS_DTYPE),

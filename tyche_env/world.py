@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
+from tyche_env.network import SIZE
 
 IntArray = NDArray[np.int64]
 
@@ -92,6 +93,7 @@ class Kernel(IntEnum):
     EWMA = 9
     EMPIRICAL = 10
     TABLE = 11
+    NETWORK = 12
 
 
 class Decision(IntEnum):
@@ -267,6 +269,7 @@ class World:
         names: (F,) names of the functions, for tables and logs.
         clock_us: time of the trace's day at time 0.
         forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE; else empty.
+        network: weights of the kernel NETWORK (``tyche_env.network``); else empty.
         profiles: (F,) names of the functions' profiles, which a real backend runs; empty if nobody needs them.
     """
 
@@ -283,6 +286,7 @@ class World:
     names: tuple[str, ...] = ()
     clock_us: int = 0
     forecast: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    network: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     profiles: tuple[str, ...] = ()
 
     @property
@@ -379,6 +383,8 @@ class World:
             self.forecast.ndim != 2 or self.forecast.shape[0] != len(table) or self.forecast.shape[1] == 0
         ):
             raise WorldError(f"forecast: kernel TABLE needs shape ({len(table)}, minutes), got {self.forecast.shape}")
+        if self.settings.kernel == Kernel.NETWORK and self.network.shape != (SIZE,):
+            raise WorldError(f"network: kernel NETWORK needs {SIZE} weights, got shape {self.network.shape}")
         if not 1 <= self.settings.window <= 64:
             raise WorldError(f"settings: window must lie in 1..64, got {self.settings.window}")
         if not 1 <= self.settings.copies <= 8:

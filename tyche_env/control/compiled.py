@@ -23,7 +23,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _SETTINGS: Any = config
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCES = ("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/log.py", "state.py", "observe.py")
+_SOURCES = (
+    *("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/log.py"),
+    *("state.py", "observe.py", "network.py"),
+)
 
 INNER: dict[str, Any] = {"forceinline": True, "_nrt": False, "error_model": "numpy"}
 """Options of functions that are called from compiled code.  ``_nrt`` is private to numba: it stands here alone."""

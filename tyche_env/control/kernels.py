@@ -16,6 +16,7 @@ from tyche_env.control.arrivals import BIN_US, BINS
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, WORKER, probability_within_minute
+from tyche_env.control.network import score
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
@@ -33,8 +34,8 @@ _TYCHE, _CENSORED, _HISTOGRAM, _RANDOM = (
     int(k) for k in (Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
 )
 _ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
-_NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE = (
-    int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE)
+_NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE, _NETWORK = (
+    int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE, Kernel.NETWORK)
 )
 
 
@@ -100,6 +101,13 @@ def empirical(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
 
 
 @inner
+def network(st: ClusterState, function: int) -> tuple[int, int, int]:
+    """What a trained network makes of the function's features; never off-loads by itself."""
+    p = 1.0 / (1.0 + math.exp(-score(st, function)))
+    return HOLD, max(1, np.int64(p * ONE_Q20 + 0.5)), 10 * _SECOND_US
+
+
+@inner
 def foreseen_gap_us(st: ClusterState, function: int, now_us: int, exact: bool) -> int:
     """Privileged: time to the next arrival, exact or as known from counts per minute; -1 if there is none."""
     at = st.own_first[function] + st.functions[function].arrivals
@@ -160,6 +168,10 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
         return empirical(st, function, s.now_us)
+    if kernel == _NETWORK:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        return network(st, function)
     if kernel == _TABLE:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER

@@ -33,7 +33,8 @@ from tyche_env.world import (
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 
-_PRELOADING = tuple(kernel for kernel in Kernel if kernel not in (Kernel.NONE, Kernel.LRU))
+# the reference engine knows no networks; tests/tyche_env/test_network.py compares those with their plain twin
+_PRELOADING = tuple(kernel for kernel in Kernel if kernel not in (Kernel.NONE, Kernel.LRU, Kernel.NETWORK))
 KERNELS = (Kernel.NONE, Kernel.LRU, *_PRELOADING, *_PRELOADING, Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM)
 """All kernels, those that load more often."""
 LEVELS = (0, 1, ONE_Q20 // 50, ONE_Q20 // 2, ONE_Q20 // 2 + 1, ONE_Q20)
