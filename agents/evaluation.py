@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents.bound import bound
-from agents.policy import BOUND, Policy, load
+from agents.policy import BOUND, KernelPolicy, Policy, load
 from agents.runs import RunFolder, plan_hash, sampled, write_requests
 from agents.statistics import aggregate, compare
 from tyche_env.errors import UserError
@@ -287,17 +287,15 @@ def _decision(plan: Plan, policy: Policy) -> Decision:
 
 def _simulate(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None]:
     """The result, and the mean time of one answer in us where a policy in Python was asked."""
-    from tyche_env.simulate import simulate
+    from agents.hindsight import run_policy
 
-    if policy.kernel is None:
+    if not isinstance(policy, KernelPolicy):
         return _ask_each_interval(plan, cell, policy)
     world = plan.scenario.world(
         plan.split, cell.window, cell.seed, policy.kernel, plan.decision == "event", cell.prewarm, cell.mode
     )
-    if policy.settings:
-        world = world.with_settings(**policy.settings).validate()
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
-    return simulate(world, decision=plan.decision, record=record, engine=plan.engine), None
+    return run_policy(world, policy, decision=plan.decision, record=record, engine=plan.engine), None
 
 
 def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float]:

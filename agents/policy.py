@@ -84,6 +84,7 @@ class KernelPolicy:
     Attributes:
         summary: one line.
         settings: fields of :class:`~tyche_env.world.Settings` that make the system, beside the kernel.
+        hindsight: it tries other settings and policies on the same requests and keeps the best (``agents.hindsight``).
     """
 
     name: str
@@ -91,6 +92,7 @@ class KernelPolicy:
     privileged: bool
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    hindsight: bool = False
 
     def predict(
         self,
@@ -214,7 +216,9 @@ POLICIES: dict[str, KernelPolicy] = {
         _builtin(Kernel.TYCHE, "Tyche with one function a container", name="tyche-strict", isolation=Isolation.STRICT),
         _builtin(Kernel.TYCHE, "Tyche with worst fit", name="tyche-worst-fit", packing=Packing.WORST),
         _builtin(Kernel.RANDOM, "load, leave or off-load by lot"),
-        _builtin(Kernel.ORACLE, "knows every arrival", privileged=True),
+        KernelPolicy(
+            "oracle", Kernel.ORACLE, True, "knows every arrival, and which policy serves them best", hindsight=True
+        ),
         _builtin(Kernel.MINUTE_ORACLE, "knows the number of arrivals of every minute", privileged=True),
     )
 }

@@ -101,6 +101,16 @@ def draws(settings: TraceSettings, cov_class: str, count: int, size: int, band: 
     return result
 
 
+def merged(parts: Sequence[Draw]) -> Draw:
+    """The pieces of several draws, side by side."""
+    return Draw(
+        name="+".join(part.name for part in parts),
+        index=parts[0].index,
+        functions=sum((part.functions for part in parts), ()),
+        starts_us=sum((part.starts_us for part in parts), ()),
+    )
+
+
 def distinct_functions(drawn: Sequence[Draw]) -> int:
     """Number of different functions in some draws: what an interval rests on."""
     return len({function for draw in drawn for function in draw.functions})

@@ -70,10 +70,11 @@ def difference(
     return _ratio(parts - other_parts, wholes)
 
 
-def ratio(rows: Sequence[Row], others: Sequence[Row], of: str = "warming_loading_ms", per: str = "requests") -> Pooled:
-    """The ratio of two means, ``rows`` / ``others``, of the same draws."""
+def ratio(rows: Sequence[Row], others: Sequence[Row]) -> Pooled | None:
+    """The ratio of two means of warming and loading, ``rows`` / ``others``, of the same draws; None if infinite."""
     _refuse_other_draws(rows, others)
-    return _ratio(_units(rows, of, per)[0], _units(others, of, per)[0])
+    parts, wholes = (_units(each, "warming_loading_ms", "requests")[0] for each in (rows, others))
+    return _ratio(parts, wholes) if wholes.sum() > 0 else None
 
 
 def significantly_below(rows: Sequence[Row], others: Sequence[Row]) -> list[str]:
@@ -114,7 +115,9 @@ def _ratio(parts: Floats, wholes: Floats) -> Pooled:
     drawn, tail = _resamples(len(parts)), _tail(len(parts))
     with np.errstate(divide="ignore", invalid="ignore"):
         values = (drawn @ parts) / (drawn @ wholes)
-    low, high = np.nanquantile(values, (tail, 1 - tail))
+    if not np.isfinite(values).all():
+        return Pooled(point, None, None)
+    low, high = np.quantile(values, (tail, 1 - tail))
     return Pooled(point, float(low), float(high))
 
 

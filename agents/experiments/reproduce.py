@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.experiments import checks
-from agents.experiments.paper import EXPERIMENTS
+from agents.experiments.paper import EXPERIMENTS, Experiment, Measurement
 from agents.experiments.rows import conditions, rows_of
 from agents.experiments.runs import Progress, open_folder, run_all
+from agents.runs import RunFolder
 
 
 def reproduce(
@@ -32,20 +33,43 @@ def reproduce(
         SourceError: the trace is missing.
     """
     experiment = EXPERIMENTS[name]
+    if isinstance(experiment, Measurement):
+        return _measure(experiment, draws, out, command)
     cases = experiment.cases(draws)
     folder = open_folder(out, name, draws, cases, command)
     results = run_all(cases, folder, jobs, progress)
     rows = rows_of(name, cases, results)
     grouped = conditions(cases, results)
-    found = [*experiment.checks(rows), *checks.oracle(grouped)]
-    summary = {
-        "experiment": name,
-        "title": experiment.title,
-        "draws": draws,
-        "axes": list(cases[0].axes),
-        "rows": rows,
-        "checks": found,
-    }
+    found = [*experiment.checks(rows), *checks.oracle(grouped), *checks.bounded(grouped)]
+    summary = _summary(experiment, draws, list(cases[0].axes), rows, found)
     folder.write_json("summary.json", summary)
     folder.update_manifest(status="finished", cpu_s=sum(result.get("cpu_s", 0.0) for result in results))
     return summary
+
+
+def _measure(experiment: Measurement, draws: int, out: Path, command: str) -> dict[str, Any]:
+    """Measure anew, unless the folder has it."""
+    folder = RunFolder.open(out, {"experiment": experiment.name, "draws": draws}, "", command)
+    rows = folder.rows()
+    if not rows:
+        rows = experiment.measure(draws)
+        for row in rows:
+            folder.append(row)
+    summary = _summary(experiment, draws, list(experiment.axes), rows, list(experiment.checks(rows)))
+    folder.write_json("summary.json", summary)
+    folder.update_manifest(status="finished")
+    return summary
+
+
+def _summary(
+    experiment: Experiment | Measurement, draws: int, axes: list[str], rows: list[Any], found: list[Any]
+) -> dict[str, Any]:
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "draws": draws,
+        "axes": axes,
+        "columns": experiment.columns,
+        "rows": rows,
+        "checks": found,
+    }

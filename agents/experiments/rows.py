@@ -45,6 +45,7 @@ def rows_of(experiment: str, cases: Sequence[Case], results: Results) -> list[Ro
             {"experiment": experiment, **axes}
             | _measured(own)
             | ({} if reference is None or axes["policy"] == "none" else _against(own, reference))
+            | _from_tyche(own, grouped.get(tuple({**axes, "policy": "tyche"}.items())), axes["policy"])
             | _published(experiment, axes)
         )
     return rows
@@ -83,9 +84,17 @@ def _against(own: Results, reference: Results) -> Row:
         "difference_ms": gap.mean,
         "difference_ci95": gap.interval,
         "clear_of_zero": gap.clear_of_zero,
-        "speed_up": speed_up.mean,
-        "speed_up_ci95": speed_up.interval,
+        "speed_up": None if speed_up is None else speed_up.mean,
+        "speed_up_ci95": None if speed_up is None else speed_up.interval,
     }
+
+
+def _from_tyche(own: Results, tyche: Results | None, policy: str) -> Row:
+    """How much slower than full Tyche an ablation is."""
+    if tyche is None or not policy.startswith("tyche-"):
+        return {}
+    gap = pooled.difference(own, tyche)
+    return {"from_tyche_ms": gap.mean, "from_tyche_ci95": gap.interval}
 
 
 def _published(experiment: str, axes: Mapping[str, Any]) -> Row:

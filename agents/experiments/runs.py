@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from agents.bound import bound
 from agents.experiments.draws import Draw, histories, world_of
+from agents.hindsight import run_policy
 from agents.policy import BOUND, POLICIES
 from agents.predictors import TABLES, forecast
 from agents.runs import STAGES, RunFolder
 from tyche_env.metrics import TOTALS_DTYPE, summarize
 from tyche_env.scenario import Mode, PrewarmName, Scenario
+from tyche_env.simulate import Result, simulate
 from tyche_env.world import Kernel, Prewarm, Routing, World
 
 Axis = str | int | float
@@ -47,7 +49,7 @@ class Case:
         policy: a name of ``agents.policy.POLICIES`` or ``agents.predictors.TABLES``, or ``bound``.
         prewarm: the platform's policy.
         mode: what becomes of processes.
-        settings: changes of :class:`~tyche_env.world.Settings`, after the policy's own.
+        settings: changes of :class:`~tyche_env.world.Settings`, before the policy's own.
     """
 
     axes: Mapping[str, Axis]
@@ -71,14 +73,12 @@ def run(case: Case, world: World) -> dict[str, Any]:
         case: what to run.
         world: of its scenario, draw and mode.
     """
-    from tyche_env.simulate import simulate
-
     row: dict[str, Any] = {"axes": dict(case.axes), "draw": case.draw.name}
     if case.policy == BOUND:
         found = bound(world)
         scored = world.arrival_us >= world.score_from_us
         return row | {"bound_ms": _ms(found.request_mean_us), "requests": int(scored.sum())}
-    result = simulate(configured(case, world))
+    result = simulated(case, world)
     totals, log = result.totals, result.log
     assert log is not None  # recorded by default
     metrics = summarize(
@@ -115,19 +115,23 @@ def run(case: Case, world: World) -> dict[str, Any]:
     }
 
 
-def configured(case: Case, world: World) -> World:
-    """The world under the case's policies."""
-    changes: dict[str, Any] = {"prewarm": PREWARM[case.prewarm]}
+def simulated(case: Case, world: World, **options: Any) -> Result:
+    """Simulate a case.
+
+    Args:
+        case: its policies and settings.
+        world: of its scenario, draw and mode.
+        options: of ``tyche_env.simulate.simulate``.
+    """
+    changes: dict[str, Any] = {"prewarm": PREWARM[case.prewarm], **case.settings}
     if case.policy in TABLES:
         world = forecast(case.policy, world, histories(case.scenario.trace, case.draw))
-        changes["kernel"] = Kernel.TABLE
-    else:
-        policy = POLICIES[case.policy]
-        changes |= {"kernel": policy.kernel, **policy.settings}
-        if policy.kernel == Kernel.NONE:
-            # Without a pre-loader the platform routes as it does by itself.
-            changes["routing"] = Routing.HASH
-    return world.with_settings(**changes | dict(case.settings)).validate()
+        return simulate(world.with_settings(kernel=Kernel.TABLE, **changes).validate(), **options)
+    policy = POLICIES[case.policy]
+    if policy.kernel == Kernel.NONE:
+        # Without a pre-loader the platform routes as it does by itself.
+        changes["routing"] = Routing.HASH
+    return run_policy(world.with_settings(**changes), policy, **options)
 
 
 def run_all(

@@ -1,12 +1,9 @@
-"""Experiments on the terminal."""
+"""Experiments on the terminal and as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from agents.tables import ms, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,72 +11,75 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 
+def grid(summary: Row) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of a summary: the axes that vary, then the experiment's columns."""
+    rows = summary["rows"]
+    axes = [axis for axis in summary["axes"] if len({row.get(axis) for row in rows}) > 1]
+    headings = [*axes, *(heading for heading, _ in summary["columns"])]
+    cells = [
+        [*(str(row.get(axis, "")) for axis in axes), *(_cell(_value(row, key), key) for _, key in summary["columns"])]
+        for row in rows
+    ]
+    return headings, cells
+
+
 def show_experiment(console: Console, summary: Row) -> None:
     """Print a summary of ``agents.experiments.reproduce``: its rows, then the checks that fail and how many hold."""
     from rich import box
     from rich.table import Table
 
-    rows = summary["rows"]
-    # An axis with one value says nothing.
-    shown = [axis for axis in summary["axes"] if len({row.get(axis) for row in rows}) > 1]
-    table = Table(box=box.SIMPLE, title=summary["title"], title_justify="left")
-    for axis in shown:
-        table.add_column(axis)
-    columns = _columns(rows, summary["axes"])
-    for heading, _ in columns:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(*(str(row.get(axis, "")) for axis in shown), *(form(row) for _, form in columns))
+    headings, cells = grid(summary)
+    axes = len(headings) - len(summary["columns"])
+    table = Table(box=box.SIMPLE, title=f"{summary['experiment']}: {summary['title']}", title_justify="left")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place < axes else "right")
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
     failed = [each for each in summary["checks"] if not each["holds"]]
     for each in failed:
-        cause = f" Cause: {each['cause']}." if each["cause"] else ""
-        console.print(f"outside: {each['check']}: {each['detail']}.{cause}", soft_wrap=True, highlight=False)
-    console.print(f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks hold\n", style="dim")
+        console.print(f"outside: {_sentence(each)}", soft_wrap=True, highlight=False)
+    if summary["checks"]:
+        console.print(f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks hold\n", style="dim")
 
 
-def _columns(rows: list[Row], axes: list[str]) -> list[tuple[str, Any]]:
-    columns: list[tuple[str, Any]] = []
-    if "warming_loading_ms_mean" in rows[0]:
-        columns += [("warming+loading ms", _loading), ("pre-loaded", _rate), ("against none", _gap)]
-        if any(row.get("paper_warming_loading_ms") is not None for row in rows):
-            columns += [("paper: ms", _paper_ms), ("paper: pre-loaded", _paper_rate)]
-        return columns
-    keys = [key for key in rows[0] if key not in ("experiment", *axes)]
-    return [(key, partial(_value, key)) for key in keys]
+def markdown(summary: Row) -> str:
+    """The same as Markdown, for the documentation."""
+    headings, cells = grid(summary)
+    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+    lines += [f"| {' | '.join(row)} |" for row in cells]
+    failed = [each for each in summary["checks"] if not each["holds"]]
+    if summary["checks"]:
+        lines += [
+            "",
+            f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks hold. Outside:"
+            if failed
+            else f"All {len(summary['checks'])} checks hold.",
+        ]
+        lines += [f"- {_sentence(each)}" for each in failed]
+    return "\n".join(lines) + "\n"
 
 
-def _value(key: str, row: Row) -> str:
-    return _plain(row.get(key))
+def _sentence(found: Row) -> str:
+    cause = f" Cause: {found['cause']}." if found["cause"] else ""
+    return f"{found['check']}: {found['detail']}.{cause}"
 
 
-def _loading(row: Row) -> str:
-    if row.get("warming_loading_ms_mean") is None:
-        return _plain(row.get("bound_ms_mean"))
-    return f"{ms(row['warming_loading_ms_mean'])}{_span(row['ci95'])}"
+def _value(row: Row, key: str) -> Any:
+    value: Any = row
+    for part in key.split("."):
+        value = None if value is None else value.get(part)
+    # The bound stands where a policy's mean would.
+    return row.get("bound_ms_mean") if value is None and key == "warming_loading_ms_mean" else value
 
 
-def _rate(row: Row) -> str:
-    return "-" if row.get("preload_rate") is None else percent(row["preload_rate"])
-
-
-def _gap(row: Row) -> str:
-    return "-" if row.get("difference_ms") is None else f"{ms(row['difference_ms'])}{_span(row['difference_ci95'])}"
-
-
-def _paper_ms(row: Row) -> str:
-    return _plain(row.get("paper_warming_loading_ms"))
-
-
-def _paper_rate(row: Row) -> str:
-    return "-" if row.get("paper_preload_rate") is None else percent(row["paper_preload_rate"])
-
-
-def _span(interval: list[float] | None) -> str:
-    return "" if interval is None else f" [{ms(interval[0])}, {ms(interval[1])}]"
-
-
-def _plain(value: Any) -> str:
+def _cell(value: Any, key: str) -> str:
     if value is None:
         return "-"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list | tuple):
+        return f"{_cell(value[0], key)} to {_cell(value[1], key)}"
+    if key.endswith("_rate"):
+        return f"{100 * value:.0f} %"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
