@@ -132,7 +132,7 @@ def simpy_model(world: World) -> int:
     rule = KeepAlive(world)
     keep_us = world.settings.keep_alive_us
     environment = simpy.Environment()
-    idle_since: dict[int, int] = {}
+    idle_since: dict[int, float] = {}
 
     def serve(function: int) -> Generator[Any, Any, None]:
         number, container, duration_us = rule.start(function)
