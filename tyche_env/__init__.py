@@ -37,3 +37,6 @@ if "tyche/Preload-v0" not in gymnasium.registry:
         entry_point="tyche_env.env:PreloadEnv",
         vector_entry_point="tyche_env.vector:make_vec",
     )
+
+if "tyche/HoldPrice-v0" not in gymnasium.registry:
+    gymnasium.register(id="tyche/HoldPrice-v0", entry_point="tyche_env.hold_price:HoldPriceEnv")

@@ -29,7 +29,7 @@ class Tier(IntEnum):
     GPU = 3
 
 
-_ACTIONS = np.array([[-1.0, -1.0], [0.0, 0.0], [1.0, -1.0], [1.0, 1.0]], np.float32)
+TIER_ACTIONS = np.array([[-1.0, -1.0], [0.0, 0.0], [1.0, -1.0], [1.0, 1.0]], np.float32)
 """The action of each tier."""
 _CHOICES = (Tier.OFFLOAD, Tier.MEMORY, Tier.GPU)
 """What a single-function action offers besides doing nothing."""
@@ -100,7 +100,7 @@ class TierAction(gym.ActionWrapper[Observation, NDArray[np.integer[Any]], NDArra
         Args:
             action: (F,) of :class:`Tier`.
         """
-        return _ACTIONS[np.asarray(action)]
+        return TIER_ACTIONS[np.asarray(action)]
 
 
 class SingleFunctionAction(gym.ActionWrapper[Observation, np.int64, NDArray[np.float32]], RecordConstructorArgs):
@@ -122,7 +122,7 @@ class SingleFunctionAction(gym.ActionWrapper[Observation, np.int64, NDArray[np.f
         full = np.zeros((_functions(self.env), 2), np.float32)
         if action > 0:
             function, choice = divmod(int(action) - 1, len(_CHOICES))
-            full[function] = _ACTIONS[_CHOICES[choice]]
+            full[function] = TIER_ACTIONS[_CHOICES[choice]]
         return full
 
     def action_masks(self) -> NDArray[np.bool_]:

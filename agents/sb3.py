@@ -1,0 +1,286 @@
+"""VecEnvs of stable-baselines3 over the natively batched environment: a cluster each, or a *function* each.
+
+:class:`ClusterVecEnv` shows one cluster as one environment.  :class:`FunctionVecEnv` shows every function of every
+cluster as one: a single network, shared by all functions, sees one function's row and a summary of its cluster, and is
+rewarded with that function's own waiting.  :class:`HoldPriceVecEnv` is ``tyche/HoldPrice-v0`` many times over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from tyche_env.env import PreloadEnvError
+from tyche_env.features import WIDTH, features_of
+from tyche_env.hold_price import (
+    LOAD_COST,
+    PRICES,
+    action_of,
+    hold_price_observation,
+    hold_price_reward,
+    hold_price_space,
+    roomy,
+)
+from tyche_env.network import INPUTS
+from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, TABLES, Column, column
+from tyche_env.vector import PreloadVectorEnv
+from tyche_env.wrappers import TIER_ACTIONS, Tier, scale_of
+
+Floats = NDArray[np.float32]
+Actions = Literal["priority", "tiers"]
+
+_ROW = tuple(
+    column("functions", name)
+    for name in (
+        *("in_flight_count", "queued_count", "running_count", "loading_count", "held_count", "gpu_count"),
+        *("hold_mb", "gpu_mb", "saved_s", "transfer_s"),
+    )
+)
+_GPU_MB = column("functions", "gpu_mb")
+ROW_WIDTH = INPUTS + len(_ROW)
+"""What a function's own part of its observation holds: the features, and scaled counts, sizes and times."""
+CONTEXT_WIDTH = len(CLUSTER_COLUMNS) + ROW_WIDTH
+"""The cluster's part: its own scaled columns, and the mean of all functions' own parts."""
+
+
+class Scaler:
+    """Scales the columns of one table to [0, 1] (``tyche_env.wrappers.scale_of``), whatever the leading shape."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        a, b = np.array([scale_of(c) for c in columns]).T
+        self._linear = np.isinf(a)
+        self._a, self._b = np.where(self._linear, 1.0, a).astype(np.float32), b.astype(np.float32)
+
+    def __call__(self, values: Floats) -> Floats:
+        """The scaled values, the shape of ``values``."""
+        scaled: Floats = np.minimum(np.where(self._linear, values, np.log1p(values / self._a)) / self._b, 1)
+        return scaled
+
+
+class _BatchedVecEnv(VecEnv):
+    """What all have in common: a batch of clusters, seeds, and no environment objects to reach into."""
+
+    def __init__(self, batch: PreloadVectorEnv, rows: int, observation: spaces.Space[Any], action: spaces.Space[Any]):
+        self.batch = batch
+        self.render_mode = None
+        super().__init__(batch.num_envs * rows, observation, action)
+
+    def _first_seed(self) -> int | None:
+        seed = self._seeds[0]
+        self._reset_seeds()
+        return seed
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def close(self) -> None:
+        """Forget the engines."""
+        self.batch.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """An attribute of this object, once an environment asked for."""
+        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Not there: the environments are rows of one batch."""
+        raise AttributeError(f"{attr_name}: cannot be set for one environment, they are rows of one batch")
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method of this object that answers with one row an environment; the rows asked for."""
+        answer = getattr(self, method_name)(*method_args, **method_kwargs)
+        return [answer[index] for index in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Never: there are no environment objects."""
+        return [False] * len(list(self._get_indices(indices)))
+
+
+class ClusterVecEnv(_BatchedVecEnv):
+    """One environment a cluster: the whole observation, scaled to [0, 1], and the whole action.
+
+    Args:
+        clusters: number of clusters.
+        scenario: see :class:`~tyche_env.vector.PreloadVectorEnv`, like all other arguments.
+    """
+
+    def __init__(self, clusters: int, scenario: Any = "small", **arguments: Any) -> None:
+        batch = PreloadVectorEnv(clusters, scenario, **arguments)
+        given = cast(spaces.Dict, batch.single_observation_space)
+        boxes: dict[str, spaces.Space[Any]] = {name: spaces.Box(0.0, 1.0, box.shape) for name, box in given.items()}
+        super().__init__(batch, 1, spaces.Dict(boxes), batch.single_action_space)
+        self._scalers = {name: Scaler(columns) for name, columns in TABLES.items()}
+
+    def reset(self) -> dict[str, Floats]:
+        """Begin an episode in every cluster."""
+        observation, infos = self.batch.reset(seed=self._first_seed())
+        self.reset_infos = [{"window": window} for window in infos["window"].tolist()]
+        return self._scaled(observation)
+
+    def step_wait(self) -> tuple[dict[str, Floats], Floats, NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take the step; the last observation of an ended episode is in ``terminal_observation``."""
+        observation, rewards, _, ended, infos = self.batch.step(self._actions)
+        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for at in np.flatnonzero(ended).tolist():
+            last = self._scaled(infos["final_obs"][at])
+            out[at] = {"terminal_observation": last, "TimeLimit.truncated": True}
+        return self._scaled(observation), rewards.astype(np.float32), ended, out
+
+    def _scaled(self, observation: dict[str, Floats]) -> dict[str, Floats]:
+        scaled = dict(observation)
+        for name, scaler in self._scalers.items():
+            values = observation[name]
+            rows = values.reshape(*values.shape[:-1], -1, len(TABLES[name]))
+            scaled[name] = scaler(rows).reshape(values.shape)
+        return scaled
+
+
+class FunctionVecEnv(_BatchedVecEnv):
+    """One environment a function, of all clusters: row ``cluster * max_functions + function``.
+
+    Observation: the function's features and scaled columns, then the cluster's scaled columns and the mean of all its
+    functions' parts.  Action: ``priority``: Box(-1, 1, (1,)), used for memory and GPU alike; ``tiers``: the four tiers
+    of :class:`~tyche_env.wrappers.Tier`.  Reward: minus the seconds that the function's own requests waited.
+    All functions of a cluster end together.  Rows of padding observe zeros, earn nothing, and their mask allows LEAVE
+    alone.
+
+    Args:
+        clusters: number of clusters.
+        scenario: see :class:`~tyche_env.vector.PreloadVectorEnv`, like all other arguments.
+        actions: form of the action.
+    """
+
+    def __init__(
+        self, clusters: int, scenario: Any = "train-25", *, actions: Actions = "priority", **arguments: Any
+    ) -> None:
+        batch = PreloadVectorEnv(clusters, scenario, **arguments)
+        space: spaces.Space[Any] = spaces.Discrete(len(Tier))
+        if actions == "priority":
+            space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        limit = np.finfo(np.float32).max
+        observed = spaces.Box(-limit, limit, (ROW_WIDTH + CONTEXT_WIDTH,), np.float32)
+        super().__init__(batch, batch.max_functions, observed, space)
+        self.actions = actions
+        self._row_scaler = Scaler([FUNCTION_COLUMNS[at] for at in _ROW])
+        self._cluster_scaler = Scaler(CLUSTER_COLUMNS)
+
+    def reset(self) -> Floats:
+        """Begin an episode in every cluster."""
+        self._batch_observation, _ = self.batch.reset(seed=self._first_seed())
+        return self._rows(self._batch_observation).reshape(self.num_envs, -1)
+
+    def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take the step; the last rows of an ended episode are in ``terminal_observation``."""
+        shape = (self.batch.num_envs, self.batch.max_functions)
+        if self.actions == "tiers":
+            action = TIER_ACTIONS[np.asarray(self._actions).reshape(shape)]
+        else:
+            action = np.repeat(np.asarray(self._actions, np.float32).reshape(*shape, 1), 2, axis=-1)
+        observation, _, _, ended, infos = self.batch.step(action)
+        self._batch_observation = observation
+        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for cluster in np.flatnonzero(ended).tolist():
+            last = self._rows(infos["final_obs"][cluster])
+            for function in range(shape[1]):
+                out[cluster * shape[1] + function] = {
+                    "terminal_observation": last[function],
+                    "TimeLimit.truncated": True,
+                }
+        rewards = infos["function_rewards"].reshape(-1).astype(np.float32)
+        return self._rows(observation).reshape(self.num_envs, -1), rewards, np.repeat(ended, shape[1]), out
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tiers make sense, (num_envs, 4): padding can only be left, and GPUs need a GPU.
+
+        Raises:
+            PreloadEnvError: the actions are priorities.
+        """
+        if self.actions != "tiers":
+            raise PreloadEnvError("actions: only tiers have masks; pass actions='tiers'")
+        real = self._batch_observation["functions_mask"].reshape(-1) > 0
+        table = self._batch_observation["functions"].reshape(self.num_envs, WIDTH)
+        has_gpus = np.repeat(self._batch_observation["gpus_mask"].max(axis=-1) > 0, self.batch.max_functions)
+        masks = np.repeat(real[:, None], len(Tier), axis=1)
+        masks[:, Tier.LEAVE] = True
+        masks[:, Tier.GPU] &= has_gpus & (table[:, _GPU_MB] > 0)
+        return masks
+
+    def _rows(self, observation: dict[str, Floats]) -> Floats:
+        """(..., max_functions, width) of the tables of one cluster or of all."""
+        table = observation["functions"]
+        table = table.reshape(*table.shape[:-1], -1, WIDTH)
+        mask = observation["functions_mask"][..., None]
+        own = np.concatenate([features_of(table), self._row_scaler(table[..., _ROW])], axis=-1) * mask
+        pooled = own.sum(axis=-2) / np.maximum(1, mask.sum(axis=-2))
+        context = np.concatenate([self._cluster_scaler(observation["cluster"]), pooled], axis=-1)
+        context = np.broadcast_to(context[..., None, :], (*own.shape[:-1], context.shape[-1]))
+        rows: Floats = np.concatenate([own, context * mask], axis=-1, dtype=np.float32)
+        return rows
+
+
+class HoldPriceVecEnv(_BatchedVecEnv):
+    """``tyche/HoldPrice-v0`` for every function of some clusters with room for all of them, prices drawn for each.
+
+    Args:
+        clusters: number of clusters.
+        scenario: whose functions and windows; its memory is replaced.
+        prices: lowest and highest price of memory, in starts a decision interval.
+        load_cost: kappa, in starts a load.
+        arguments: see :class:`~tyche_env.vector.PreloadVectorEnv`.
+    """
+
+    def __init__(
+        self,
+        clusters: int,
+        scenario: Any = "train-25",
+        *,
+        prices: tuple[float, float] = PRICES,
+        load_cost: float = LOAD_COST,
+        **arguments: Any,
+    ) -> None:
+        batch = PreloadVectorEnv(clusters, roomy(scenario), **arguments)
+        super().__init__(batch, batch.max_functions, hold_price_space(), spaces.Discrete(2))
+        self._bounds = math.log(prices[0]), math.log(prices[1])
+        self._load_cost = load_cost
+
+    def reset(self) -> Floats:
+        """Begin an episode in every cluster, and draw a price for each function."""
+        seed = self._first_seed()
+        if seed is not None or not hasattr(self, "_draws"):
+            self._draws = np.random.default_rng(seed)
+        observation, _ = self.batch.reset(seed=seed)
+        self._log_price = self._draws.uniform(*self._bounds, size=self.num_envs)
+        self._table = observation["functions"].reshape(self.num_envs, WIDTH)
+        return hold_price_observation(self._table, self._log_price)
+
+    def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take the step; rows of an ended episode get a new price."""
+        functions = self.batch.max_functions
+        action = action_of(np.asarray(self._actions)).reshape(self.batch.num_envs, functions, 2)
+        observation, _, _, ended, infos = self.batch.step(action)
+        waited_s = -infos["function_rewards"].reshape(-1)
+        after = observation["functions"].reshape(self.num_envs, WIDTH)
+        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        last = after
+        if ended.any():
+            last = after.copy()
+            for cluster in np.flatnonzero(ended).tolist():
+                rows = slice(cluster * functions, (cluster + 1) * functions)
+                last[rows] = infos["final_obs"][cluster]["functions"].reshape(functions, WIDTH)
+        rewards = hold_price_reward(waited_s, self._table, last, np.exp(self._log_price), self._load_cost)
+        rewards *= last[:, column("functions", "hold_mb")] > 0
+        if ended.any():
+            over = np.repeat(ended, functions)
+            final = hold_price_observation(last, self._log_price)
+            for row in np.flatnonzero(over).tolist():
+                out[row] = {"terminal_observation": final[row], "TimeLimit.truncated": True}
+            self._log_price[over] = self._draws.uniform(*self._bounds, size=int(over.sum()))
+        self._table = after
+        observed = hold_price_observation(after, self._log_price)
+        return observed, rewards.astype(np.float32), np.repeat(ended, functions), out

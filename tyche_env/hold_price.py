@@ -1,0 +1,185 @@
+"""``tyche/HoldPrice-v0``: one function that rents its memory at a price.
+
+The cluster's memory is a constraint that couples all functions.  With a price on memory each function can decide for
+itself: hold, as long as what it saves is worth the rent.  The price is drawn anew for each episode and observed, so
+that one policy learns the answer to every price; in a cluster, ranking functions by how much they want to hold finds
+the price at which memory is just full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from traces import Window
+from tyche_env.env import PreloadEnvError, as_scenario
+from tyche_env.features import WIDTH, features_of
+from tyche_env.network import INPUTS
+from tyche_env.observe import observe
+from tyche_env.scenario import Scenario, SplitName
+from tyche_env.simulator import warm_up
+from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.spaces import Layout, column
+from tyche_env.world import Decision, Kernel
+
+Floats = NDArray[np.float32]
+
+PRICES = (1e-3, 0.5)
+"""Lowest and highest rent of memory for one decision interval, in starts: at 1, it is as much as holding can save."""
+LOAD_COST = 0.0
+"""Cost of beginning a load, in starts; the scenarios ``costly-25`` and ``costly-50`` mean 0.3."""
+WIDTH_OBSERVED = INPUTS + 2
+"""Features of the row network, whether the function is held, log of the price."""
+
+_RUNNING, _LOADING, _HELD, _GPU, _SAVED = (
+    column("functions", name) for name in ("running_count", "loading_count", "held_count", "gpu_count", "saved_s")
+)
+_HOLD, _LET_GO = np.array([1.0, -1.0], np.float32), np.array([-1.0, -1.0], np.float32)
+
+
+def hold_price_space() -> spaces.Space[Floats]:
+    """The space of observations."""
+    limit = np.finfo(np.float32).max
+    return cast(spaces.Space[Floats], spaces.Box(-limit, limit, (WIDTH_OBSERVED,), np.float32))
+
+
+def action_of(hold: NDArray[np.integer[Any]]) -> Floats:
+    """Actions of ``tyche/Preload-v0``, (n, 2), for n decisions to hold (1) or not (0)."""
+    return np.where(np.asarray(hold).reshape(-1, 1) == 1, _HOLD, _LET_GO)
+
+
+def occupied(rows: Floats) -> NDArray[np.bool_]:
+    """(n,) whether each function takes memory: held, loading or running."""
+    taken: NDArray[np.bool_] = rows[:, [_RUNNING, _LOADING, _HELD, _GPU]].sum(axis=1) > 0
+    return taken
+
+
+def hold_price_observation(rows: Floats, log_price: NDArray[np.float64]) -> Floats:
+    """(n, 17) of (n, 36) function rows and (n,) logs of prices."""
+    return np.column_stack([features_of(rows), occupied(rows), log_price]).astype(np.float32)
+
+
+def hold_price_reward(
+    waited_s: NDArray[np.float64], before: Floats, after: Floats, price: NDArray[np.float64], load_cost: float
+) -> NDArray[np.float64]:
+    """(n,) rewards of one interval, in starts: - waited / latency saved - price x held - load cost x load begun.
+
+    Args:
+        waited_s: (n,) seconds waited by requests whose inference began.
+        before: (n, 36) rows before the interval.
+        after: (n, 36) rows after it.
+        price: (n,) rent for one interval.
+        load_cost: kappa.
+    """
+    saved_s = np.maximum(after[:, _SAVED], 1e-3)
+    held = occupied(after)
+    begun = held & ~occupied(before)
+    reward: NDArray[np.float64] = -waited_s / saved_s - price * held - load_cost * begun
+    return reward
+
+
+def roomy(scenario: str | Mapping[str, Any] | Scenario) -> Scenario:
+    """The scenario on one node that has room for two containers of every function, so that none displaces another."""
+    given = as_scenario(scenario)
+    largest_mb = given.functions.container_mb or max(profile.container_mb for profile in given.functions.selected())
+    memory_mb = 2 * given.trace.group_size * largest_mb
+    return given.with_(
+        cluster={"nodes": [{"count": 1, "memory_mb": memory_mb}]}, isolation="strict", reward={"load_per_s": 0}
+    )
+
+
+class HoldPriceEnv(gym.Env[Floats, Any]):
+    """One function of one window, alone on a node.
+
+    Observation: Box of 17: the features of the row network, held (0 or 1), log of the price.  Action: 1 hold, 0 let go.
+    Reward, in starts: see :func:`hold_price_reward`.  The end of the window is truncation; what is unfinished then is
+    drained and charged to the last step.
+
+    Args:
+        scenario: a shipped name, the path of a YAML file, a mapping in the form of one, or a Scenario.
+        split: windows to draw from.
+        decision_interval_s: seconds between decisions, if not the scenario's.
+        prices: lowest and highest price; drawn log-uniformly for each episode.
+        load_cost: kappa.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own form
+
+    def __init__(
+        self,
+        scenario: str | Mapping[str, Any] | Scenario = "train-25",
+        *,
+        split: SplitName = "train",
+        decision_interval_s: float | None = None,
+        prices: tuple[float, float] = PRICES,
+        load_cost: float = LOAD_COST,
+    ) -> None:
+        if not 0 < prices[0] <= prices[1]:
+            raise PreloadEnvError(f"prices: need 0 < lowest <= highest, got {prices}")
+        warm_up()
+        # by position every function alone would get the first profile
+        self.scenario = roomy(scenario).with_(**{"functions.assign": "cycle"})
+        self.split: SplitName = split
+        self.windows = self.scenario.windows(split)
+        interval_s = self.scenario.decision_interval_s if decision_interval_s is None else decision_interval_s
+        self._interval_us = round(interval_s * 1_000_000)
+        self._bounds, self._load_cost = np.log(prices), load_cost
+        self.observation_space = hold_price_space()
+        self.action_space = spaces.Discrete(2)
+        self._layout = Layout.of(1, 1, 0)
+        self._engine: CompiledEngine | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
+        """Begin an episode with a function, a window and a price of its own; there are no options."""
+        super().reset(seed=seed)
+        if options:
+            raise PreloadEnvError(f"reset options: unknown {', '.join(map(repr, options))}; there are none")
+        window = self.windows[int(self.np_random.integers(len(self.windows)))]
+        function = int(self.np_random.choice(window.functions))
+        alone = Window(
+            split=window.split,
+            index=window.index,
+            group=window.group,
+            functions=(function,),
+            start_us=window.start_us,
+            score_from_us=window.score_from_us,
+            end_us=window.end_us,
+        )
+        self._log_price = np.array([self.np_random.uniform(*self._bounds)])
+        world = self.scenario.world_of(alone, int(self.np_random.integers(2**31)), Kernel.LRU, event_mode=False)
+        self._engine, self._now_us, self._end_us = CompiledEngine(world, features=True), 0, world.end_us
+        self._row = self._look()
+        return hold_price_observation(self._row, self._log_price)[0], {"window": window.index, "function": function}
+
+    def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+        """Hold or let go, and let one interval pass.
+
+        Raises:
+            PreloadEnvError: there has been no reset, or the window is over.
+        """
+        engine = self._engine
+        if engine is None or self._now_us >= self._end_us:
+            raise PreloadEnvError("environment: the window is over, call reset" if engine else "call reset first")
+        answer = Decision.HOLD if int(action) == 1 else Decision.OFFLOAD
+        engine.set_priorities(np.full((1, 2), answer, np.int8), np.full((1, 2), 1 << 20, np.int64))
+        self._now_us = min(self._now_us + self._interval_us, self._end_us)
+        engine.advance_until(self._now_us)
+        before, self._row = self._row, self._look()
+        over = self._now_us >= self._end_us
+        if over:
+            engine.drain()
+        waited_s = -engine.state.rewards.copy()
+        engine.state.rewards[:] = 0.0
+        reward = hold_price_reward(waited_s, before, self._row, np.exp(self._log_price), self._load_cost)
+        return hold_price_observation(self._row, self._log_price)[0], float(reward[0]), False, over, {}
+
+    def _look(self) -> Floats:
+        assert self._engine is not None
+        flat = self._layout.blank(1, 1, 0)
+        observe(self._engine.handles, flat, 1, 1, 1)
+        return flat[self._layout.parts["functions"]].reshape(1, WIDTH)
