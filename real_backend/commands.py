@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shlex
@@ -176,12 +177,14 @@ def down(state_folder: Path | None) -> None:
     state = _state(state_folder)
     process = state.process
     if state.running and process is not None:
-        os.kill(process, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
         deadline = time.monotonic() + 40
         while state.running and time.monotonic() < deadline:
             time.sleep(0.05)
         if state.running:
-            os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         click.echo(f"stopped the platform (process {process})")
     with state.locked():
         removed = asyncio.run(sweep(state))

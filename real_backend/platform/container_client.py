@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,8 @@ class ContainerClient:
                         await asyncio.sleep(_POLL_S)
                         continue
                     writer.close()
+                    with contextlib.suppress(OSError):
+                        await writer.wait_closed()
                     return
         except TimeoutError:
             raise ContainerSlowError(f"its server does not listen after {timeout_s:g} s") from None

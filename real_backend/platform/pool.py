@@ -474,7 +474,9 @@ class Pool:
                 self._note("paused", pooled)
 
     def discard(self, pooled: Pooled, why: str) -> None:
-        """Begin to remove a container."""
+        """Begin to remove a container; from now on it serves nobody."""
+        pooled.state = "removing"
+        pooled.stop_timers()
         self._spawn(self._remove(pooled, why))
 
     def retire(self, action: str, keep_revision: str | None) -> None:

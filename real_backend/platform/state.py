@@ -78,6 +78,8 @@ class StateFolder:
                     f"{self.folder}: a platform runs already (process {self.process}); "
                     "stop it with `tyche platform down`, or name another folder with --state"
                 ) from error
+            # A platform that was killed has left its own; its process id may be somebody else's by now.
+            (self.folder / "running.json").unlink(missing_ok=True)
             try:
                 yield
             finally:

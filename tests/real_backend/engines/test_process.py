@@ -88,7 +88,8 @@ async def test_a_paused_container_does_not_run_until_it_is_resumed(engine: Proce
 
 async def test_removal_takes_descendants_along_even_from_a_pause(engine: ProcessEngine) -> None:
     await engine.start()
-    code = f"import subprocess, sys, time\nprint(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid, flush=True)\n"
+    quiet = "import time; time.sleep(60)"
+    code = f"import subprocess, sys, time\nprint(subprocess.Popen([sys.executable, '-c', {quiet!r}]).pid, flush=True)\n"
     container = await engine.create(spec(code + "time.sleep(60)"))
     child = int(await line_of(container))
     await container.pause()

@@ -30,6 +30,7 @@ class FakeContainer:
         self.logs = LogBuffer()
         self.exited: asyncio.Future[ContainerExit] = asyncio.get_running_loop().create_future()
         self.history: list[str] = []
+        self.connections: set[asyncio.Task[None]] = set()
         self._server = server
 
     async def pause(self) -> None:
@@ -41,6 +42,10 @@ class FakeContainer:
     async def remove(self) -> None:
         self.history.append("remove")
         self._server.close()
+        # A killed server answers nobody; and no connection may outlive the test's event loop.
+        for task in self.connections:
+            task.cancel()
+        await asyncio.gather(*self.connections, return_exceptions=True)
         self.die(-9)
 
     def die(self, code: int) -> None:
@@ -53,11 +58,15 @@ class FakeContainer:
 
 @dataclass
 class FakeEngine:
-    """Makes false containers, whose actions answer with their parameters; ``broken`` makes it fail."""
+    """Makes false containers, whose actions answer with their parameters.
+
+    Fails while ``broken``, and otherwise the next ``failures`` times.
+    """
 
     name: str = "fake"
     notes: list[str] = field(default_factory=list)
     broken: bool = False
+    failures: int = 0
     made: list[FakeContainer] = field(default_factory=list)
     specs: list[ContainerSpec] = field(default_factory=list)
 
@@ -65,13 +74,17 @@ class FakeEngine:
         """Nothing to start."""
 
     async def create(self, spec: ContainerSpec) -> Container:
-        if self.broken:
+        if self.broken or self.failures:
+            self.failures = max(0, self.failures - 1)
             raise EngineError("no containers today")
         self.specs.append(spec)
         holder: list[FakeContainer] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            task = asyncio.current_task()
+            assert task is not None
+            holder[0].connections.add(task)
+            try:
                 while True:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                     length = int(head.partition("content-length:")[2].split("\r\n")[0])
@@ -84,7 +97,13 @@ class FakeEngine:
                     if b"hold" in body and path == "/run":
                         await asyncio.sleep(0.2)
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
-            writer.close()
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            finally:
+                holder[0].connections.discard(task)
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
