@@ -201,6 +201,35 @@ def paper(names: tuple[str, ...], draws: int, out: Path, jobs: int | None, as_js
         click.echo(f"Everything: {out}")
 
 
+@reproduce.command()
+@click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Draws of functions a corner.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/regime"), show_default=True, help="Folder.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def regime(draws: int, out: Path, jobs: int | None, as_json: bool) -> None:
+    """Map when pre-loading pays: pool memory, functions, burstiness and mode (docs/regime.md).
+
+    \b
+    Example:
+      tyche reproduce regime --out runs/regime
+    """  # noqa: D301 (click wants the character)
+    from agents.experiments.regime import draw_map
+    from agents.experiments.regime import reproduce as run
+    from agents.experiments.tables import show_experiment
+
+    with _bar("regime", show=not as_json) as progress:
+        summary = run(draws, out, jobs=jobs, command=_command_line(), progress=progress)
+    if as_json:
+        click.echo(json.dumps({"rows": summary["rows"]}))
+        return
+    show_experiment(_console(), summary)
+    try:
+        for path in draw_map(summary, out):
+            click.echo(str(path))
+    except ModuleNotFoundError as error:
+        click.echo(f"no heat map: pip install 'tyche-env[report]' brings {error.name}", err=True)
+
+
 @click.group()
 def policy() -> None:
     """List the built-in policies."""
