@@ -62,7 +62,7 @@ class _Decision(click.ParamType[Any]):
     type=click.Choice(["paper", "realistic"]),
     help="Whether a process ends with its run (paper) or survives; may be repeated.  [default: the scenario's]",
 )
-@click.option("--windows", type=click.IntRange(min=1), help="Windows of the split, from the first.  [default: 12]")
+@click.option("--windows", type=click.IntRange(min=1), help="From the first.  [default: 12; 1 in real time]")
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Expansions a window.")
 @click.option(
@@ -73,7 +73,7 @@ class _Decision(click.ParamType[Any]):
     help="When policies decide: at each event, or every so many seconds.",
 )
 @click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="Parquet file instead of the trace.")
-@click.option("--backend", default="simulated", show_default=True, help="Where it runs.")
+@click.option("--backend", default="simulated", show_default=True, help="Or openwhisk: real containers.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SCENARIO-TIME]")
 @click.option(
     "--record",
@@ -120,8 +120,6 @@ def evaluate(
     from agents.evaluation import Plan
     from agents.evaluation import evaluate as run
 
-    if backend != "simulated":
-        raise UserError(f"--backend: {backend} cannot be evaluated on; 'simulated' can")
     scenario = _scenario(scenario_name, trace_file)
     plan = Plan(
         scenario=scenario,
@@ -134,6 +132,7 @@ def evaluate(
         decision=decision,
         record=cast(Any, record),
         engine=cast(Any, engine),
+        backend=backend,
     ).validated()
     out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
     with _bar(scenario.name, show=not (quiet or as_json)) as progress:

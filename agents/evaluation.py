@@ -79,6 +79,7 @@ class Plan:
             interval in event mode.
         record: which requests are kept.
         engine: which engine runs.
+        backend: where it runs; on any but ``simulated``, one run after the other and in real time.
     """
 
     scenario: Scenario
@@ -91,6 +92,7 @@ class Plan:
     decision: Decision = "event"
     record: Record = "sample"
     engine: Engine = "compiled"
+    backend: str = "simulated"
 
     def validated(self) -> Plan:
         """The plan with its defaults filled in.
@@ -106,10 +108,13 @@ class Plan:
         for source in self.policies:
             if source != BOUND:
                 load(source)
+        if self.backend != "simulated" and BOUND in names:
+            raise EvaluationError(f"--policy: {BOUND} is computed, not run; leave it out with --backend {self.backend}")
         if not self.policies:
             raise EvaluationError("--policy: needs at least one policy")
         available = len(self.scenario.windows(self.split))
-        windows = min(12, available) if self.windows is None else self.windows
+        usual = 12 if self.backend == "simulated" else 1
+        windows = min(usual, available) if self.windows is None else self.windows
         if not 1 <= windows <= available:
             raise EvaluationError(
                 f"--windows: scenario {self.scenario.name} has {available} {self.split} windows, asked for {windows}"
@@ -145,6 +150,7 @@ class Plan:
             "decision": self.decision,
             "record": self.record,
             "engine": self.engine,
+            **({} if self.backend == "simulated" else {"backend": self.backend}),
         }
 
 
@@ -200,7 +206,7 @@ def evaluate(
     try:
         if progress:
             progress(len(cells) - len(left), len(cells))
-        for count, row in enumerate(_run(plan, folder, left, jobs or os.cpu_count() or 1), start=1):
+        for count, row in enumerate(_run(plan, folder, left, _processes(plan, jobs)), start=1):
             folder.append(row)
             if progress:
                 progress(len(cells) - len(left) + count, len(cells))
@@ -216,6 +222,11 @@ def evaluate(
         )
     folder.remove_parts()
     return outcome
+
+
+def _processes(plan: Plan, jobs: int | None) -> int:
+    """Real containers are one machine's: two runs at a time would disturb each other."""
+    return 1 if plan.backend != "simulated" else jobs or os.cpu_count() or 1
 
 
 def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
@@ -253,7 +264,7 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
         "policy": cell.policy,
         "prewarm": cell.prewarm,
         "mode": cell.mode,
-        "backend": "simulated",
+        "backend": plan.backend,
         "decision": decision,
         "window": cell.window,
         "seed": cell.seed,
@@ -288,12 +299,16 @@ def _decision(plan: Plan, policy: Policy) -> Decision:
 def _simulate(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None]:
     """The result, and the mean time of one answer in us where a policy in Python was asked."""
     from agents.hindsight import run_policy
+    from agents.playing import play_on
 
     if not isinstance(policy, KernelPolicy):
         return _ask_each_interval(plan, cell, policy)
     world = plan.scenario.world(
         plan.split, cell.window, cell.seed, policy.kernel, plan.decision == "event", cell.prewarm, cell.mode
     )
+    if plan.backend != "simulated":
+        world = world.with_settings(kernel=policy.kernel, **policy.settings).validate()
+        return play_on(plan.backend, world, plan.decision), None
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
     return run_policy(world, policy, decision=plan.decision, record=record, engine=plan.engine), None
 
@@ -307,6 +322,7 @@ def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, 
         "tyche_env:tyche/Preload-v0",
         disable_env_checker=True,
         scenario=plan.scenario,
+        backend=plan.backend,
         split=plan.split,
         prewarm=cell.prewarm,
         mode=cell.mode,
