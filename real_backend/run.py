@@ -94,6 +94,21 @@ class Health:
     late_us: NDArray[np.int64]
     decision_us: NDArray[np.float64]
 
+    def summary(self) -> dict[str, Any]:
+        """As JSON: counts, and percentiles of what there are many of."""
+        late_ms = np.percentile(self.late_us, (50, 99, 100)) / 1e3 if len(self.late_us) else np.zeros(3)
+        return {
+            "statuses": self.statuses,
+            "retries": self.retries,
+            "lost_containers": self.lost_containers,
+            "lost_residents": self.lost_residents,
+            "failed_loads": self.failed_loads,
+            "late_ms_p50": round(float(late_ms[0]), 3),
+            "late_ms_p99": round(float(late_ms[1]), 3),
+            "late_ms_max": round(float(late_ms[2]), 3),
+            "decision_us_p50": round(float(np.median(self.decision_us)), 1) if len(self.decision_us) else 0.0,
+        }
+
 
 class Run:
     """One run of a world, from its first instant on; make it inside the loop.

@@ -1,0 +1,239 @@
+"""Measuring profiles: each stage of each function, many times, in a container of the kind that will run it."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import math
+import platform
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from real_backend.client import Client
+from real_backend.embedded import EmbeddedPlatform, container_environment
+from real_backend.functions.protocol import Function, FunctionError, load_functions
+from real_backend.functions.weights import weights_folder
+from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
+from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
+from tyche_env.errors import UserError
+from tyche_env.profiles import FunctionProfile
+
+FEWEST = 10
+"""Repetitions that a profile needs at least."""
+_CREATIONS = 10
+_NODE = "invoker0"
+_PACKAGES = {
+    "magika": ("magika", "onnxruntime"),
+    "onnxruntime": ("onnxruntime",),
+    "torch": ("torch",),
+    "torch+transformers": ("torch", "transformers"),
+}
+_LARGEST_SIGMA = 2.0
+
+
+class MeasuringError(UserError):
+    """Something cannot be measured; the message names it and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        names: of the functions.
+        functions: module or file that declares them.
+        repetitions: of each stage.
+        engine: what the container is.
+        container_mb: its size, which goes into the profile.
+        gpu: device whose stages are measured, too, or None.
+    """
+
+    names: tuple[str, ...]
+    functions: str = "real_backend.functions.catalogue"
+    repetitions: int = FEWEST
+    engine: Literal["process", "docker"] = "process"
+    container_mb: int = 2048
+    gpu: str | None = None
+
+    def declared(self) -> dict[str, Function]:
+        """The functions to measure.
+
+        Raises:
+            MeasuringError: too few repetitions, a function that is not declared or does not fit.
+        """
+        if self.repetitions < FEWEST:
+            raise MeasuringError(f"--repetitions: a profile needs at least {FEWEST}, got {self.repetitions}")
+        try:
+            known = load_functions(self.functions)
+        except FunctionError as error:
+            raise MeasuringError(str(error)) from error
+        for name in self.names:
+            if name not in known:
+                raise MeasuringError(f"{name}: {self.functions} declares {', '.join(known)}")
+            if known[name].resources.peak_mb > self.container_mb:
+                raise MeasuringError(
+                    f"--container-mb: {name} needs {known[name].resources.peak_mb} MB, got {self.container_mb}"
+                )
+        return {name: known[name] for name in self.names}
+
+
+def measure(
+    plan: Plan, payload: Callable[[str, int], Mapping[str, Any]], progress: Callable[[str], None]
+) -> list[FunctionProfile]:
+    """Measure on an embedded platform of its own, one thing after the other.
+
+    Args:
+        plan: what.
+        payload: what requests ask: (function, number) -> JSON object.
+        progress: told what is done.
+
+    Raises:
+        MeasuringError: the plan is wrong, or a function fails.
+    """
+    functions = plan.declared()
+    memory = memory_mib(plan.container_mb)
+    reference = str(Path(plan.functions).resolve()) if plan.functions.endswith(".py") else plan.functions
+    weights = weights_folder().absolute()
+    config = PlatformConfig(
+        nodes=(NodeSpec(name=_NODE, memory_mib=2 * memory, gpus=(plan.gpu,) if plan.gpu else None),),
+        engine=plan.engine,
+        limits=Limits(memory_min_mib=min(128, memory), memory_std_mib=memory, memory_max_mib=memory),
+        pause_after_s=None,
+        keep_alive_s=None,
+        start_timeout_s=60.0,
+        worker_arguments=("--functions", reference),
+        environment=container_environment(),
+        mounts=(weights,) if weights.is_dir() else (),
+    )
+    own = EmbeddedPlatform()
+    try:
+        credentials = own.start(config)
+
+        async def work() -> list[FunctionProfile]:
+            async with Client(credentials) as client:
+                return await _measure(plan, functions, Deployment(client, True, 300.0), payload, progress)
+
+        return asyncio.run(work())
+    finally:
+        own.stop()
+
+
+async def _measure(
+    plan: Plan,
+    functions: Mapping[str, Function],
+    deployment: Deployment,
+    payload: Callable[[str, int], Mapping[str, Any]],
+    progress: Callable[[str], None],
+) -> list[FunctionProfile]:
+    place = Place(_NODE, memory_mib(plan.container_mb))
+    init_us: list[int] = []
+    for _ in range(max(_CREATIONS, plan.repetitions)):
+        slot = Slot(deployment, place)
+        reply = await slot.invoke({"op": "status"})
+        init_us.append(_sound("a container", reply).warming_us)
+        await slot.remove()
+    progress(f"container: {statistics.median(init_us) / 1e3:.0f} ms")
+    slot = Slot(deployment, place)
+    found = []
+    for name, function in functions.items():
+        gpu = plan.gpu is not None and function.resources.gpu_mb > 0
+        on_cpu = [await _once(slot, name, False, payload(name, n)) for n in range(plan.repetitions)]
+        on_gpu = [await _once(slot, name, True, payload(name, n)) for n in range(plan.repetitions)] if gpu else []
+        profile = _profile(plan, name, function, statistics.median(init_us), on_cpu, on_gpu)
+        progress(
+            f"{name}: library {profile.library_ms:.0f} ms, model {profile.model_ms:.0f} ms, "
+            f"inference {profile.inference_ms:.1f} ms"
+        )
+        found.append(profile)
+    return found
+
+
+async def _once(slot: Slot, name: str, gpu: bool, payload: Mapping[str, Any]) -> dict[str, int]:
+    """Stages of a run in a fresh process, and of the one that follows in the same process."""
+    first = await slot.invoke({"op": "infer", "function": name, "gpu": gpu, "payload": dict(payload)})
+    again = await slot.invoke(
+        {"op": "infer", "function": name, "gpu": gpu, "payload": dict(payload), "after_run": "discard"}
+    )
+    # the first inference of a process warms up what a held function has warm
+    return {**_sound(name, first).stages_us, "inference": _sound(name, again).stages_us["inference"]}
+
+
+def _sound(what: str, reply: Reply) -> Reply:
+    if reply.status != Status.OK:
+        raise MeasuringError(f"{what}: {reply.message}")
+    return reply
+
+
+def _profile(
+    plan: Plan,
+    name: str,
+    function: Function,
+    init_us: float,
+    on_cpu: list[dict[str, int]],
+    on_gpu: list[dict[str, int]],
+) -> FunctionProfile:
+    def median_ms(runs: list[dict[str, int]], stage: str) -> float:
+        return round(statistics.median(run[stage] for run in runs) / 1e3, 3) if runs else 0.0
+
+    totals = [math.log(max(1, run["library"] + run["model"] + run["inference"])) for run in on_cpu]
+    device = f", GPU {plan.gpu}" if on_gpu else "; no GPU was seen"
+    return FunctionProfile(
+        name=name,
+        container_init_ms=round(init_us / 1e3, 1),
+        library_ms=median_ms(on_cpu, "library"),
+        model_ms=median_ms(on_cpu, "model"),
+        transfer_ms=median_ms(on_gpu, "transfer"),
+        inference_ms=median_ms(on_cpu, "inference"),
+        gpu_inference_ms=median_ms(on_gpu, "inference"),
+        hold_mb=function.resources.hold_mb,
+        peak_mb=function.resources.peak_mb,
+        gpu_mb=function.resources.gpu_mb if on_gpu else 0,
+        container_mb=plan.container_mb,
+        sigma=round(min(_LARGEST_SIGMA, statistics.stdev(totals)), 3),
+        source=f"measured {date.today()} on {_machine()}{device}, {plan.engine} containers, median of "
+        f"{plan.repetitions}, one thread; Python {platform.python_version()}{_versions(function.library)}; "
+        "memory as declared",
+    )
+
+
+def _machine() -> str:
+    """Cores and processor."""
+    import os
+
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{os.cpu_count()} x {model}"
+
+
+def _versions(library: str) -> str:
+    found = ""
+    for package in _PACKAGES.get(library, ()):
+        try:
+            found += f", {package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_catalogue(path: Path, profiles: list[FunctionProfile]) -> None:
+    """Write profiles in the form of a catalogue, whole or not at all."""
+    columns = list(FunctionProfile.model_fields)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=path.name, delete=False, newline="", encoding="utf-8"
+    ) as out:
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(columns)
+        for profile in profiles:
+            row = profile.model_dump() | {"assumed": " ".join(profile.assumed)}
+            table.writerow([row[column] for column in columns])
+    Path(out.name).chmod(0o644)
+    Path(out.name).replace(path)
