@@ -25,6 +25,10 @@ NEVER_US = np.int64(1) << np.int64(42)
 """A time no event reaches: event keys hold 42 bits of microseconds (50 days)."""
 
 
+LONGEST_GAP_US = 1 << 40
+"""Longest mean gap that a rule on gaps tells apart (12.7 days)."""
+
+
 class WorldError(UserError):
     """A world that no engine can run; the message names the table, row and field."""
 
@@ -379,6 +383,11 @@ class World:
         for name, codes in _CODES.items():
             if getattr(self.settings, name) not in set(codes):
                 raise WorldError(f"settings: {name} has no meaning {getattr(self.settings, name)!r}")
+        for name in ("load_ppm", "offload_ppm"):
+            if not 0 <= getattr(self.settings, name) < 1 << 22:
+                raise WorldError(f"settings: {name} must lie in 0..{(1 << 22) - 1}, got {getattr(self.settings, name)}")
+        if self.forecast.size and not 0 <= self.forecast.min() <= self.forecast.max() <= 1 << 20:
+            raise WorldError("forecast: every value must lie in 0..2^20")
         if self.settings.kernel == Kernel.TABLE and (
             self.forecast.ndim != 2 or self.forecast.shape[0] != len(table) or self.forecast.shape[1] == 0
         ):

@@ -20,7 +20,7 @@ from tyche_env.control.network import score
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
-from tyche_env.world import Kernel
+from tyche_env.world import LONGEST_GAP_US, Kernel
 
 NO_TIMER = -1
 DEAD_ZONE = 0.05
@@ -149,11 +149,10 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
             return LEAVE, 0, NO_TIMER
         age_us = s.now_us - row.last_arrival_us
         # a worker that decides alone takes requests to be spread evenly over the workers (InstaInfer)
-        gap_us = row.gap_us * s.nodes if s.scope == WORKER else row.gap_us
+        gap_us = max(1, row.smooth_gap_us) if kernel == _EWMA and row.window_count > 1 else row.gap_us
+        gap_us = min(LONGEST_GAP_US, gap_us * s.nodes if s.scope == WORKER else gap_us)
         if kernel == _NO_TIMERS:
             return HOLD, probability_within_minute(st.tables, gap_us), NO_TIMER
-        if kernel == _EWMA and row.window_count > 1:
-            gap_us = max(1, row.smooth_gap_us) * (s.nodes if s.scope == WORKER else 1)
         return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, gap_us, age_us)
     if kernel == _CENSORED:
         if row.window_count == 0:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner
-from tyche_env.control.queue import EXPIRY, NO_KEY, PREWARM, TIMER, key_of, push
+from tyche_env.control.queue import EXPIRY, LAST_US, NO_KEY, PREWARM, TIMER, key_of, push
 from tyche_env.prewarm.faascache import FAASCACHE, least_worth, worth
 from tyche_env.state import ClusterState
 from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
@@ -38,10 +38,18 @@ def push_timer(st: ClusterState, key: int) -> None:
 
 
 @inner
+def timer_key(time_us: int, kind: int, entity: int) -> int:
+    """The key of a timer, or none if it lies beyond the time that keys can say, which no world reaches."""
+    if time_us >= LAST_US:
+        return NO_KEY
+    return key_of(time_us, kind, entity)
+
+
+@inner
 def set_expiry(st: ClusterState, container: int, time_us: int) -> None:
     """Let an idle container expire then."""
     row = st.containers[container]
-    row.expiry_key = key_of(time_us, EXPIRY, container)
+    row.expiry_key = timer_key(time_us, EXPIRY, container)
     if row.expiry_key < row.expiry_queued:
         row.expiry_queued = row.expiry_key
         push_timer(st, row.expiry_key)
@@ -51,7 +59,7 @@ def set_expiry(st: ClusterState, container: int, time_us: int) -> None:
 def set_timer(st: ClusterState, function: int, time_us: int) -> None:
     """Ask the policy about this function again then."""
     row = st.functions[function]
-    row.timer_key = key_of(time_us, TIMER, function)
+    row.timer_key = timer_key(time_us, TIMER, function)
     if row.timer_key < row.timer_queued:
         row.timer_queued = row.timer_key
         push_timer(st, row.timer_key)
@@ -61,7 +69,7 @@ def set_timer(st: ClusterState, function: int, time_us: int) -> None:
 def set_prewarm(st: ClusterState, function: int, time_us: int) -> None:
     """Create a container for this function then."""
     row = st.functions[function]
-    row.prewarm_key = key_of(time_us, PREWARM, function)
+    row.prewarm_key = timer_key(time_us, PREWARM, function)
     if row.prewarm_key < row.prewarm_queued:
         row.prewarm_queued = row.prewarm_key
         push_timer(st, row.prewarm_key)

@@ -19,6 +19,8 @@ from tyche_env.control.compiled import inner
 ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, LOAD_FAILED, OFFLOADED = 0, 2, 3, 5, 7, 8, 9
 TIMER, PREWARM, PRIORITIES = 10, 11, 12
 NO_KEY = np.int64(2**63 - 1)
+LAST_US = 1 << 42
+"""The first time that a key cannot say."""
 ENTITY_BITS, TIME_SHIFT, ENTITY_MASK, KIND_MASK = 17, 21, (1 << 17) - 1, 15
 
 

@@ -20,6 +20,7 @@ from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import ONE_Q20, PROBABILITY, PROBABILITY_FINE, SIZE, TAIL, load_tables
 from tyche_env.world import (
     FUNCTION_FIELDS,
+    LONGEST_GAP_US,
     AfterRun,
     Decision,
     IntArray,
@@ -1321,7 +1322,7 @@ class ReferenceEngine:
 
     def gap_seen_us(self, gap_us: int) -> int:
         """The gap as who decides sees it: a worker takes itself to get one request in N (§10)."""
-        return gap_us * len(self.nodes) if self.settings.scope == Scope.WORKER else gap_us
+        return min(LONGEST_GAP_US, gap_us * len(self.nodes) if self.settings.scope == Scope.WORKER else gap_us)
 
     def tyche(self, f: Function, gap: int) -> tuple[int, int, int | None]:
         """TYCHE, and EWMA with a gap of its own: hold while the window is open."""
