@@ -66,6 +66,7 @@ class RealSettings(BaseModel):
         start_timeout_s: how long a container of the own platform may take to listen.
         pause_after_s: idle time after which the own platform pauses a container; None: never.
         gpus: devices of the own platform's GPUs, one for each GPU of the world.
+        backoff: how refused calls are repeated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,6 +78,7 @@ class RealSettings(BaseModel):
     start_timeout_s: float = Field(60.0, gt=0)
     pause_after_s: float | None = None
     gpus: tuple[str, ...] = ()
+    backoff: Backoff = Backoff()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> RealSettings:
@@ -334,7 +336,7 @@ class OpenWhiskBackend:
 
     def _client(self, credentials: Credentials) -> Client:
         transport = self._transport() if self._transport is not None else None
-        return Client(credentials, transport=transport, backoff=Backoff())
+        return Client(credentials, transport=transport, backoff=self._settings.backoff)
 
     def _check(self, world: World) -> None:
         """Refuse functions that are not declared, or declare more memory than the world gives them."""

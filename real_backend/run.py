@@ -33,9 +33,18 @@ from tyche_env.control.ledger import (
     DO_TRANSFER,
     HELD,
     IDLE,
-    NO_KEY,
 )
-from tyche_env.control.queue import ARRIVAL, CREATED, FINISH, LOAD_FAILED, LOADED, OFFLOADED, PRIORITIES, TIME_SHIFT
+from tyche_env.control.queue import (
+    ARRIVAL,
+    CREATED,
+    FINISH,
+    LOAD_FAILED,
+    LOADED,
+    NO_KEY,
+    OFFLOADED,
+    PRIORITIES,
+    TIME_SHIFT,
+)
 from tyche_env.simulator.engine import COUNTERS, INTEGRALS, take_priorities
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import AfterRun, StartType, World
