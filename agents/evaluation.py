@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents.bound import bound
-from agents.policy import BOUND, KernelPolicy, Policy, load
+from agents.policy import BOUND, POLICIES, KernelPolicy, Policy, load
 from agents.rates import by_rate
 from agents.runs import RunFolder, plan_hash, sampled, write_requests
 from agents.statistics import aggregate, compare
 from tyche_env.errors import UserError
 from tyche_env.metrics import METRIC_KEYS, Metrics, summarize
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
+from tyche_env.world import Kernel
 
 if TYPE_CHECKING:
     from tyche_env.simulate import Result
@@ -309,11 +310,13 @@ def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float |
 
     if not isinstance(policy, KernelPolicy):
         return _ask_each_interval(plan, cell, policy)
-    world = plan.scenario.world(
-        plan.split, cell.window, cell.seed, policy.kernel, plan.decision == "event", cell.prewarm, cell.mode
+    world = policy.equip(
+        plan.scenario.world(
+            plan.split, cell.window, cell.seed, Kernel.NONE, plan.decision == "event", cell.prewarm, cell.mode
+        )
     )
     if plan.backend != "simulated":
-        world = world.with_settings(kernel=policy.kernel, **policy.settings).validate()
+        world = world.validate()
         result, health = play_on(plan.backend, world, plan.decision)
         return result, None, health
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
@@ -413,8 +416,10 @@ def _policy_name(source: str) -> str:
 
 
 def _policy_hash(source: str) -> str:
-    """A built-in policy is its name; a file is its content."""
+    """A built-in policy is its name; a file is its content, a trained agent its weights."""
     path = Path(source)
     if path.suffix == ".py" and path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return "built-in"
+    if source == BOUND or source in POLICIES:
+        return "built-in"
+    return getattr(load(source), "digest", "built-in")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
-from tyche_env.world import Decision, Isolation, Kernel, Packing, Routing, Scope
+from tyche_env.world import Decision, Isolation, Kernel, Packing, Routing, Scope, World
 
 Observation = dict[str, NDArray[np.float32]]
 Action = NDArray[np.float32]
@@ -93,6 +93,10 @@ class KernelPolicy:
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     hindsight: bool = False
+
+    def equip(self, world: World) -> World:
+        """The world under this policy; what it needs is checked later."""
+        return world.with_settings(kernel=self.kernel, **self.settings)
 
     def predict(
         self,
@@ -229,14 +233,16 @@ BOUND = "bound"
 
 
 def load(source: str | Path) -> Policy:
-    """A policy by its name, or from a Python file.
+    """A policy by its name, from a Python file, or from the folder of a trained agent.
 
     Args:
-        source: a name of :data:`POLICIES`, or the path of a Python file that defines one of: an object ``policy``,
-            a function ``make_policy()``, a class ``Policy`` that can be built without arguments.
+        source: a name of :data:`POLICIES`, or of an agent that comes with the package; or the path of a Python file
+            that defines one of: an object ``policy``, a function ``make_policy()``, a class ``Policy`` that can be
+            built without arguments; or the folder of a model bundle (``agents.learned``).
 
     Raises:
         PolicyError: there is no such policy, or the file does not define one.
+        BundleError: the folder's bundle cannot be read.
     """
     text = str(source)
     if text in POLICIES:
@@ -244,10 +250,17 @@ def load(source: str | Path) -> Policy:
     path = Path(source)
     if path.suffix == ".py":
         return wrap(_from_file(path), path.stem)
+    from agents.learned.bundle import CARD, SHIPPED, shipped_bundles
+
+    if text in shipped_bundles() or (path / CARD).is_file():
+        from agents.learned.policy import load_learned
+
+        return load_learned(SHIPPED / text if text in shipped_bundles() else path, text)
     if text == BOUND:
         raise PolicyError("policy bound: is a lower bound, not a policy; only `tyche evaluate` knows it")
-    close = difflib.get_close_matches(text, POLICIES, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(POLICIES)}"
+    known = (*POLICIES, *shipped_bundles())
+    close = difflib.get_close_matches(text, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     raise PolicyError(f"policy {text}: there is no such policy; {hint} Your own is given as a file, my_policy.py")
 
 

@@ -1,0 +1,121 @@
+"""Model bundles: a folder with the weights (safetensors) and all that explains them (JSON); loading runs no pickle.
+
+``weights.safetensors`` holds ``network``, the flat float32 weights of the row network with the features' scaling folded
+in, and that scaling (``mean``, ``deviation``).  ``bundle.json`` holds the list of features, the controller's settings,
+the recipe and the manifest of the training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.learned.recipe import Recipe, RecipeError, as_recipe
+from tyche_env.errors import UserError
+from tyche_env.network import FEATURES, INPUTS, SIZE
+
+FORMAT = 1
+WEIGHTS, CARD = "weights.safetensors", "bundle.json"
+SETTINGS = ("displace_percent",)
+"""Settings of the controller that a bundle may change."""
+SHIPPED = Path(__file__).with_name("bundles")
+
+
+class BundleError(UserError):
+    """A bundle that cannot be read; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A trained agent.
+
+    Attributes:
+        network: (SIZE,) float32 weights, scaling folded in.
+        mean: (INPUTS,) float32 mean of each feature in training.
+        deviation: (INPUTS,) float32 its standard deviation.
+        settings: what it changes in the controller.
+        recipe: what it was trained by.
+        manifest: versions, seeds, rows, CPU seconds, validation results, source of the data.
+    """
+
+    network: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    settings: Mapping[str, int]
+    recipe: Recipe
+    manifest: Mapping[str, Any]
+
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits over what decides its actions."""
+        digest = hashlib.sha256(self.network.tobytes())
+        digest.update(json.dumps(dict(self.settings), sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles that come with the package."""
+    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}")))
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Write a bundle; the folder is made if it is not there."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"network": bundle.network, "mean": bundle.mean, "deviation": bundle.deviation}
+    save_file({name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}, folder / WEIGHTS)
+    card = {
+        "format": FORMAT,
+        "features": list(FEATURES),
+        "settings": dict(bundle.settings),
+        "recipe": bundle.recipe.model_dump(mode="json"),
+        "manifest": dict(bundle.manifest),
+    }
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check that this version can run it.
+
+    Raises:
+        BundleError: names the file and what is wrong.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+    except OSError as error:
+        raise BundleError(f"bundle {folder}: {error.filename or WEIGHTS} cannot be read ({error.strerror})") from None
+    except (ValueError, SafetensorError) as error:
+        raise BundleError(f"bundle {folder}: {' '.join(str(error).split())}") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise BundleError(f"{folder / CARD}: format must be {FORMAT}")
+    if card.get("features") != list(FEATURES):
+        raise BundleError(f"{folder / CARD}: features are not those of this version, train it again")
+    for name, size in (("network", SIZE), ("mean", INPUTS), ("deviation", INPUTS)):
+        if name not in tensors or tensors[name].shape != (size,) or not np.isfinite(tensors[name]).all():
+            raise BundleError(f"{folder / WEIGHTS}: {name} must be {size} finite numbers")
+    settings = card.get("settings")
+    if not isinstance(settings, dict) or not all(k in SETTINGS and isinstance(v, int) for k, v in settings.items()):
+        raise BundleError(f"{folder / CARD}: settings may hold whole numbers for {', '.join(SETTINGS)}")
+    try:
+        recipe = as_recipe(card.get("recipe"), f"{folder / CARD}, recipe")
+    except RecipeError as error:
+        raise BundleError(str(error)) from None
+    return Bundle(
+        network=tensors["network"],
+        mean=tensors["mean"],
+        deviation=tensors["deviation"],
+        settings=settings,
+        recipe=recipe,
+        manifest=card.get("manifest", {}),
+    )

@@ -1,0 +1,104 @@
+"""Choosing among candidates on the validation windows: which horizon, price, checkpoint and bonus to ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.learned.recipe import Choice
+from tyche_env.scenario import Scenario
+from tyche_env.simulate import Result, simulate
+from tyche_env.world import Kernel, World
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Weights, and a name that says where they come from (``horizon 10 s``)."""
+
+    name: str
+    network: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The best candidate with its bonus.
+
+    Attributes:
+        score: mean over scenarios and both means (per request, per function) of cost relative to Tyche's.
+        table: (candidate, displace_percent, score) of all that were tried.
+    """
+
+    candidate: Candidate
+    displace_percent: int
+    score: float
+    table: tuple[tuple[str, int, float], ...]
+
+
+def choose(candidates: Sequence[Candidate], choice: Choice) -> Chosen:
+    """The candidate and bonus with the least score over the validation windows."""
+    tried = [
+        (score(candidate.network, percent, choice.scenarios), candidate, percent)
+        for candidate in candidates
+        for percent in choice.displace_percent
+    ]
+    best = min(tried, key=lambda entry: entry[0])
+    return Chosen(best[1], best[2], best[0], tuple((each.name, percent, value) for value, each, percent in tried))
+
+
+def score(network: NDArray[np.float32], displace_percent: int, scenarios: tuple[str, ...]) -> float:
+    """Cost relative to Tyche's over the validation windows of some scenarios, mean of both means.
+
+    The cost of a request is its wait for library, model and container, and where a scenario charges loads, their share.
+    """
+    shares = []
+    for name in scenarios:
+        worlds, tyche = _validation(name)
+        costs = [
+            cost(
+                simulate(
+                    replace(world, network=network).with_settings(
+                        kernel=Kernel.NETWORK, displace_percent=displace_percent
+                    ),
+                    record="none",
+                ),
+                load_per_s(name),
+            )
+            for world in worlds
+        ]
+        shares.append(np.mean(costs, axis=0) / tyche)
+    return float(np.mean(shares))
+
+
+def cost(result: Result, load_price: float = 0.0) -> tuple[float, float]:
+    """Cost in ms of a request: mean over requests, and mean over functions.
+
+    Args:
+        result: of a run.
+        load_price: ms charged for a ms of loading, spread over all requests.
+    """
+    totals = result.totals[result.totals["requests"] > 0]
+    waits_ms = totals["warming_loading_us"] / 1e3
+    loads_ms = load_price * result.counters["load_us"] / 1e3 / max(1, totals["requests"].sum())
+    by_request = waits_ms.sum() / max(1, totals["requests"].sum())
+    by_function = np.mean(waits_ms / totals["requests"]) if len(totals) else 0.0
+    return float(by_request + loads_ms), float(by_function + loads_ms)
+
+
+@lru_cache(maxsize=8)
+def load_per_s(scenario: str) -> float:
+    """What a scenario charges for a second of loading, in seconds of waiting."""
+    return Scenario.load(scenario).reward.load_per_s
+
+
+@lru_cache(maxsize=8)
+def _validation(name: str) -> tuple[tuple[World, ...], NDArray[np.float64]]:
+    """The validation worlds of a scenario, and Tyche's mean costs over them."""
+    scenario = Scenario.load(name)
+    count = len(scenario.windows("validation"))
+    worlds = tuple(scenario.world("validation", window, 0, Kernel.TYCHE) for window in range(count))
+    price = scenario.reward.load_per_s
+    return worlds, np.mean([cost(simulate(world, record="none"), price) for world in worlds], axis=0)

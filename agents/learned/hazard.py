@@ -1,0 +1,134 @@
+"""Supervised training: how likely is a request within 2, 10, 60 and 300 s?
+
+The network is rewarded for calibrated chances (binary cross-entropy), not for latency; the decision core turns a chance
+into a density by the latency saved and the memory taken.  Which horizon serves the cluster best is left to the
+validation windows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from agents.learned.bundle import Bundle
+from agents.learned.choose import Candidate, choose
+from agents.learned.data import HORIZONS_S, Rows, rows_of
+from agents.learned.manifest import manifest
+from agents.learned.recipe import HazardRecipe
+from tyche_env.network import HIDDEN, INPUTS
+from tyche_env.scenario import Scenario
+
+Progress = Callable[[float], None]
+
+
+class Log(Protocol):
+    """What training reports to; TensorBoard's writer is one."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
+        """A number at a step."""
+
+
+def make_network(outputs: int) -> nn.Sequential:
+    """Two hidden layers of rectified linear units."""
+    return nn.Sequential(
+        nn.Linear(INPUTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs)
+    )
+
+
+def fit(
+    rows: Rows, recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None
+) -> tuple[nn.Sequential, NDArray[np.float32], NDArray[np.float32]]:
+    """Train on rows; returns the network for scaled features, and their mean and deviation.
+
+    One thread computes and all draws follow the seed, so that equal arguments give equal weights on one machine.
+    """
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make_network(len(HORIZONS_S))
+    mean = rows.features.mean(axis=0)
+    deviation = rows.features.std(axis=0) + np.float32(1e-6)
+    features = torch.from_numpy((rows.features - mean) / deviation)
+    wait_s, horizons = torch.from_numpy(rows.wait_s), torch.tensor(HORIZONS_S)
+    batches = max(1, len(rows) // recipe.batch_size)
+    optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * batches)
+    loss_of = nn.BCEWithLogitsLoss()
+    for epoch in range(recipe.epochs):
+        total = 0.0
+        order = torch.randperm(len(rows), generator=generator)
+        for batch in range(batches):
+            taken = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
+            target = (wait_s[taken, None] <= horizons).float()
+            loss = loss_of(network(features[taken]), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+            if progress:
+                progress((epoch + (batch + 1) / batches) / recipe.epochs)
+        if log:
+            log.add_scalar("hazard/loss", total / batches, epoch + 1)
+    return network, mean, deviation
+
+
+def export(
+    layers: list[nn.Linear],
+    mean: NDArray[np.float32],
+    deviation: NDArray[np.float32],
+    output: NDArray[np.float32],
+    output_bias: float,
+) -> NDArray[np.float32]:
+    """Flat weights of the row network, the features' scaling folded into the first layer.
+
+    Args:
+        layers: the two hidden layers, HIDDEN wide.
+        mean: (INPUTS,) of the features.
+        deviation: (INPUTS,).
+        output: (HIDDEN,) weights of the output.
+        output_bias: its bias.
+    """
+    first, first_bias = _of(layers[0])
+    second, second_bias = _of(layers[1])
+    folded = first / deviation[:, None].astype(np.float64)
+    bias = first_bias - mean.astype(np.float64) @ folded
+    parts = (folded.reshape(-1), bias, second.reshape(-1), second_bias, output, [output_bias])
+    return np.concatenate(parts).astype(np.float32)
+
+
+def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
+    """Train by a recipe, choose horizon and bonus on the validation windows, and bundle the result."""
+    started = time.process_time()
+    scenario = Scenario.load(recipe.scenario)
+    expansions = tuple(range(recipe.expansions * seed, recipe.expansions * (seed + 1)))
+    rows = rows_of(scenario, seeds=expansions, share=recipe.share)
+    network, mean, deviation = fit(rows, recipe, seed, log, progress)
+    linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+    output, output_bias = _of(linear[2])
+    candidates = []
+    for horizon_s in recipe.horizons_s:
+        at = HORIZONS_S.index(horizon_s)
+        weights = export(linear[:2], mean, deviation, output[:, at], float(output_bias[at]))
+        candidates.append(Candidate(f"horizon {horizon_s:g} s", weights))
+    chosen = choose(candidates, recipe.choice)
+    return Bundle(
+        network=chosen.candidate.network,
+        mean=mean,
+        deviation=deviation,
+        settings={"displace_percent": chosen.displace_percent},
+        recipe=recipe,
+        manifest=manifest(scenario, seed, len(rows), started, chosen),
+    )
+
+
+def _of(layer: nn.Linear) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (inputs, outputs) and biases of a layer."""
+    return layer.weight.detach().numpy().T.astype(np.float64), layer.bias.detach().numpy().astype(np.float64)

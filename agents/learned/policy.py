@@ -1,0 +1,70 @@
+"""A trained agent as a policy: a row kernel whose weights it brings along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.learned.bundle import Bundle, load_bundle
+from agents.policy import Action, KernelPolicy, Observation
+from tyche_env.control.kernels import DEAD_ZONE
+from tyche_env.features import features_of
+from tyche_env.network import priorities
+from tyche_env.spaces import column, table
+from tyche_env.world import Kernel, World
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedPolicy(KernelPolicy):
+    """A row network with its weights.
+
+    Attributes:
+        network: (SIZE,) float32 weights.
+        digest: hash of weights and settings, for plans.
+    """
+
+    network: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    digest: str = ""
+
+    def equip(self, world: World) -> World:
+        """The world with the weights and the kernel that reads them."""
+        return replace(world, network=self.network).with_settings(kernel=self.kernel, **self.settings)
+
+    def predict(
+        self,
+        observation: Observation,
+        state: int | None = None,
+        episode_start: object = None,
+        deterministic: bool = True,
+    ) -> tuple[Action, int]:
+        """Hold every function that was requested before, with the priority that the network gives its row."""
+        leading = observation["functions"].shape[:-1]
+        rows = table(observation, "functions")
+        value = DEAD_ZONE + (1 - DEAD_ZONE) * priorities(self.network, features_of(rows))
+        value = np.where(rows[:, column("functions", "arrivals_count")] > 0, value, 0.0).astype(np.float32)
+        return np.repeat(value.reshape(*leading, -1, 1), 2, axis=-1), 0
+
+
+def policy_of(bundle: Bundle, name: str) -> LearnedPolicy:
+    """The policy that a bundle is."""
+    return LearnedPolicy(
+        name=name,
+        kernel=Kernel.NETWORK,
+        privileged=False,
+        summary=f"trained agent, {bundle.recipe.kind}",
+        settings=dict(bundle.settings),
+        network=bundle.network,
+        digest=bundle.hash(),
+    )
+
+
+def load_learned(folder: Path, name: str | None = None) -> LearnedPolicy:
+    """The policy of a bundle's folder.
+
+    Raises:
+        BundleError: the bundle cannot be read.
+    """
+    return policy_of(load_bundle(folder), name or folder.name)

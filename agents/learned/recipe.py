@@ -1,0 +1,135 @@
+"""Recipes: everything that decides what training gives, read from YAML, unknown keys refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tyche_env.errors import UserError
+from tyche_env.part import Part
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+_FOLDER = Path(__file__).with_name("recipes")
+
+
+class RecipeError(UserError):
+    """A recipe that cannot be read; the message names the file and the field."""
+
+
+class Choice(Part):
+    """What is tried on the validation windows, and where.
+
+    Attributes:
+        scenarios: the candidate that is best over the validation windows of all of these is taken.
+        displace_percent: by how much a function must be worth more than a held one to displace it; the bonus of what
+            is held.
+    """
+
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    displace_percent: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class HazardRecipe(Part):
+    """Supervised: the chance of a request within several horizons.
+
+    Attributes:
+        scenario: whose training functions and times.
+        expansions: how many times the counts are expanded into arrivals, each with other seconds.
+        share: share of the rows that is used.
+        horizons_s: horizons among which the validation windows choose.
+    """
+
+    kind: Literal["hazard"]
+    scenario: str
+    expansions: Count = 4
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    epochs: Count = 4
+    batch_size: Count = 4096
+    learning_rate: Rate = 2e-3
+    horizons_s: Annotated[tuple[float, ...], Field(min_length=1)] = (2, 10, 60)
+    choice: Choice
+
+
+class PricedRecipe(Part):
+    """PPO on priced memory: one function an agent, shared weights (``tyche/HoldPrice-v0``).
+
+    Attributes:
+        scenario: whose training functions and times.
+        clusters: clusters stepped together; each has as many rows as functions.
+        steps: rows in all.
+        decision_interval_s: seconds between decisions in training; in use it is asked at events and every 10 s.
+        load_cost: kappa, cost of beginning a load in starts.
+        rollout: decisions of each row between two updates.
+        checkpoints: how many states of training the validation windows choose among.
+        deploy_prices: prices at which the ranking is tried; the network is deployed at one of them.
+    """
+
+    kind: Literal["priced-ppo"]
+    scenario: str
+    clusters: Count = 16
+    steps: Count = 2_000_000
+    decision_interval_s: Rate = 10
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.9
+    load_cost: Annotated[float, Field(ge=0)] = 0
+    rollout: Count = 64
+    batch_size: Count = 4096
+    epochs: Count = 4
+    learning_rate: Rate = 1e-3
+    entropy: Annotated[float, Field(ge=0)] = 0.003
+    checkpoints: Count = 5
+    deploy_prices: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.01, 0.03, 0.1)
+    choice: Choice
+
+
+Recipe = HazardRecipe | PricedRecipe
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the shipped recipes."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A shipped recipe by its name, or any by the path of its YAML file.
+
+    Raises:
+        RecipeError: names the file, the field and what would be right.
+    """
+    path = _FOLDER / f"{name_or_path}.yaml" if str(name_or_path) in recipe_names() else Path(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(recipe_names())
+        raise RecipeError(f"recipe {name_or_path}: cannot be read ({error.strerror}); shipped are {known}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+    return as_recipe(content, str(path))
+
+
+def as_recipe(content: object, where: str = "recipe") -> Recipe:
+    """A recipe from a mapping in the form of its YAML file.
+
+    Raises:
+        RecipeError: names the field and what would be right.
+    """
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{where}: {f'{place}: ' if place else ''}{message}") from None
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Sixteen hexadecimal digits over the whole recipe."""
+    return hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,62 @@
+"""A trained agent as a policy: found by name or folder, asked at events or at intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import agents
+from agents.evaluation import Plan, evaluate
+from agents.learned.bundle import CARD, Bundle
+from agents.learned.policy import LearnedPolicy, load_learned
+from tyche_env.features import features_of
+from tyche_env.network import priorities
+from tyche_env.scenario import Scenario
+from tyche_env.spaces import column, table
+from tyche_env.world import Kernel
+
+
+def test_a_folder_and_a_shipped_name_give_policies(saved: Path) -> None:
+    mine, shipped = agents.load(str(saved)), agents.load("learned")
+    assert mine.kernel == shipped.kernel == Kernel.NETWORK
+    assert mine.settings == {"displace_percent": 65}
+    assert not shipped.privileged
+    with pytest.raises(agents.PolicyError, match="did you mean learned"):
+        agents.load("learnd")
+
+
+def test_predict_reads_the_same_network(saved: Path, bundle: Bundle, tiny: Scenario) -> None:
+    policy = load_learned(saved)
+    env = gym.make("tyche_env:tyche/Preload-v0", scenario=tiny)
+    observation, _ = env.reset(seed=0)
+    for _ in range(60):
+        action, _ = policy.predict(observation)
+        observation, *_ = env.step(action)
+    rows = table(observation, "functions")
+    known = rows[:, column("functions", "arrivals_count")] > 0
+    assert known.any()
+    action, _ = policy.predict(observation)
+    np.testing.assert_allclose(
+        (action[known, 0] - 0.05) / 0.95, priorities(bundle.network, features_of(rows))[known], atol=1e-6
+    )
+    assert not action[~known].any()
+    batch = {name: np.stack([values, values]) for name, values in observation.items()}
+    np.testing.assert_array_equal(policy.predict(batch)[0], np.stack([action, action]))
+
+
+def test_it_is_evaluated_like_any_policy(saved: Path, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = plan_of("tyche", str(saved), engine="compiled", windows=2)
+    rows = evaluate(plan, tmp_path / "run", jobs=1).rows
+    assert [row["decision"] for row in rows] == ["event"] * 4
+    assert rows[1]["warming_loading_ms_mean"] != rows[0]["warming_loading_ms_mean"]
+
+
+def test_a_plan_knows_which_weights_it_ran(saved: Path, plan_of: Callable[..., Plan]) -> None:
+    policy = agents.load(str(saved))
+    assert isinstance(policy, LearnedPolicy)
+    assert plan_of(str(saved)).identity()["policies"][str(saved)] == policy.digest
+    assert (saved / CARD).is_file()

@@ -1,0 +1,98 @@
+"""Supervised training: what it reads, that it repeats, and that what is exported is what was trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from agents.learned.choose import choose, score
+from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
+from agents.learned.hazard import export, fit, make_network, train_hazard
+from agents.learned.recipe import HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_names
+from tyche_env.network import INPUTS, logits
+from tyche_env.scenario import Scenario
+
+
+@pytest.fixture(scope="module")
+def rows(recipe: HazardRecipe) -> Rows:
+    return rows_of(Scenario.load(recipe.scenario), seeds=(0,), share=0.2)
+
+
+def test_rows_say_when_the_next_request_comes(rows: Rows) -> None:
+    assert rows.features.shape == (len(rows), INPUTS)
+    assert np.isfinite(rows.features).all()
+    assert (rows.wait_s >= 0).all()
+    assert 0 < (rows.wait_s <= 60).mean() < 1
+    # those with a high hazard are requested sooner
+    hazard = rows.features[:, 10]
+    assert np.mean(rows.wait_s[hazard > 0.5] <= 60) > np.mean(rows.wait_s[hazard < 0.1] <= 60)
+    assert max(HORIZONS_S) * 1e6 == LONGEST_US
+
+
+def test_rows_repeat_with_the_seed(rows: Rows, recipe: HazardRecipe) -> None:
+    again = rows_of(Scenario.load(recipe.scenario), seeds=(0,), share=0.2)
+    np.testing.assert_array_equal(again.features, rows.features)
+    other = rows_of(Scenario.load(recipe.scenario), seeds=(1,), share=0.2)
+    assert len(other) != len(rows)
+
+
+def test_training_never_reads_the_test_split(recipe: HazardRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="training never reads the test split"):
+        rows_of(Scenario.load("small"), seeds=(0,), share=0.1, split="test")
+    forbidden = {function for window in Scenario.load("small").windows("test") for function in window.functions}
+    asked: set[int] = set()
+    original = Scenario.world_of
+
+    def watched(self: Scenario, chosen: object, *arguments: object, **options: object) -> object:
+        asked.update(chosen.functions)  # type: ignore[attr-defined]
+        return original(self, chosen, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scenario, "world_of", watched)
+    train_hazard(recipe, seed=5)
+    assert asked
+    assert not asked & forbidden
+
+
+def test_training_repeats_bit_for_bit(rows: Rows, recipe: HazardRecipe) -> None:
+    first, second = (fit(rows, recipe, seed=3)[0] for _ in range(2))
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    third = fit(rows, recipe, seed=4)[0]
+    assert not torch.equal(next(first.parameters()), next(third.parameters()))
+
+
+def test_what_is_exported_is_what_was_trained(rows: Rows) -> None:
+    torch.manual_seed(0)
+    network = make_network(4)
+    mean, deviation = rows.features.mean(axis=0), rows.features.std(axis=0) + np.float32(1e-6)
+    linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+    output = linear[2].weight.detach().numpy()[1]
+    weights = export(linear[:2], mean, deviation, output, float(linear[2].bias[1]))
+    some = rows.features[:500]
+    with torch.no_grad():
+        expected = network(torch.from_numpy((some - mean) / deviation))[:, 1].numpy()
+    np.testing.assert_allclose(logits(weights, some), expected, atol=1e-5)
+
+
+def test_a_trained_agent_beats_tyche_on_validation_windows(recipe: HazardRecipe) -> None:
+    bundle = train_hazard(recipe.model_copy(update={"share": 0.5, "epochs": 3}), seed=0)
+    assert bundle.manifest["validation_cost_of_tyche"] < 1.0
+    percent = bundle.settings["displace_percent"]
+    assert score(bundle.network, percent, ("small",)) == pytest.approx(
+        bundle.manifest["validation_cost_of_tyche"], abs=1e-4
+    )
+    assert callable(choose)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_can_be_read(name: str) -> None:
+    assert load_recipe(name).choice.scenarios
+
+
+def test_a_mistake_in_a_recipe_is_named() -> None:
+    with pytest.raises(RecipeError, match="epoch"):
+        as_recipe({"kind": "hazard", "scenario": "small", "epoch": 3, "choice": {}})
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe("nothing")
