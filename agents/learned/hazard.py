@@ -84,7 +84,7 @@ def export(
     layers: list[nn.Linear],
     mean: NDArray[np.float32],
     deviation: NDArray[np.float32],
-    output: NDArray[np.float32],
+    output: NDArray[np.floating[Any]],
     output_bias: float,
 ) -> NDArray[np.float32]:
     """Flat weights of the row network, the features' scaling folded into the first layer.

@@ -46,7 +46,7 @@ def test_a_card_that_does_not_fit_is_refused(saved: Path, tmp_path: Path, change
 def test_weights_that_are_not_finite_are_refused(saved: Path, tmp_path: Path, value: float) -> None:
     folder = Path(shutil.copytree(saved, tmp_path / "other"))
     tensors = {"network": np.full(SIZE, value, np.float32), "mean": np.zeros(INPUTS), "deviation": np.ones(INPUTS)}
-    save_file({name: tensor.astype(np.float32) for name, tensor in tensors.items()}, folder / WEIGHTS)
+    save_file({name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}, folder / WEIGHTS)
     with pytest.raises(BundleError, match=f"network must be {SIZE} finite numbers"):
         load_bundle(folder)
 

@@ -69,7 +69,7 @@ def test_what_is_exported_is_what_was_trained(rows: Rows) -> None:
     mean, deviation = rows.features.mean(axis=0), rows.features.std(axis=0) + np.float32(1e-6)
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     output = linear[2].weight.detach().numpy()[1]
-    weights = export(linear[:2], mean, deviation, output, float(linear[2].bias[1]))
+    weights = export(linear[:2], mean, deviation, output, float(linear[2].bias.detach()[1]))
     some = rows.features[:500]
     with torch.no_grad():
         expected = network(torch.from_numpy((some - mean) / deviation))[:, 1].numpy()
