@@ -84,5 +84,4 @@ def logits(weights: NDArray[np.float32], features: NDArray[np.float32]) -> NDArr
 
 def priorities(weights: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
     """The priorities in 0..1 that the network gives, shape of ``features`` without its last dimension."""
-    answer: NDArray[np.float32] = 1 / (1 + np.exp(-logits(weights, features)))
-    return answer
+    return (1 / (1 + np.exp(-logits(weights, features)))).astype(np.float32)
