@@ -23,6 +23,7 @@ from real_backend.platform.service import NODE_ANNOTATION
 STAGES = ("clear", "library", "model", "transfer", "inference")
 _REMOVE_PAUSE_S = 0.05
 _REMOVE_TRIES = 1200
+_VERIFY_TRIES = 200
 _WAIT_BEYOND_S = 60.0
 """How much longer than its action's time limit an invocation may take: it may have to wait for a container."""
 
@@ -175,10 +176,16 @@ class Deployment:
         for name in tuple(self._names):
             self.discard(name)
         await asyncio.gather(*self._discarding)
-        left = [f"action {each.path}" for each in await self.client.actions() if each.path.startswith(self.prefix)]
-        if self.embedded:
-            containers = await self.client.containers()
-            left += [f"container {each.id}" for each in containers if (each.action or "").startswith(self.prefix)]
+        left: list[str] = []
+        for _ in range(_VERIFY_TRIES):
+            left = [f"action {each.path}" for each in await self.client.actions() if each.path.startswith(self.prefix)]
+            if self.embedded:
+                containers = await self.client.containers()
+                left += [f"container {each.id}" for each in containers if (each.action or "").startswith(self.prefix)]
+            if not left:
+                break
+            # a container that is about to go is listed until it is gone
+            await asyncio.sleep(_REMOVE_PAUSE_S)
         return left
 
 

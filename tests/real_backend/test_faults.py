@@ -80,9 +80,11 @@ class Site:
                     os.kill(int(folder.name), number)
 
     def close(self) -> None:
-        if self.backend is not None:
-            self.backend.close()
-        self.platform.stop()
+        try:
+            if self.backend is not None:
+                self.backend.close()
+        finally:
+            self.platform.stop()
 
 
 @pytest.fixture
@@ -235,7 +237,7 @@ def test_refusals_without_end(site: Site) -> None:
 
 
 def test_a_lost_connection(site: Site) -> None:
-    world = steady()
+    world = steady(node_memory_mb=(400,))
     backend = site.begin(world, {4: {"break": True}}, lambda: Faulty(lambda body, _: 0 if b"break" in body else None))
     found = statuses(backend, world)
     assert found[4] == Status.CONNECTION_LOST
