@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.rates import BINS_PER_DECADE as RATE_BINS_PER_DECADE
 from agents.runs import STAGES, batches
 from agents.tables import HEADLINE, conditions, ms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from agents.replay import Replay
+
 Entry = Mapping[str, Any]
 Condition = tuple[str, str]
 """(mode, pre-warming policy)."""
+Panels = Sequence[tuple[str, Any]]
+"""Title and key of each panel."""
 
 INK = "#23272f"
 SOFT = "#6f7785"
@@ -42,6 +47,8 @@ _COLOURS = {
     "bound": "#5c6370",
 }
 _SPARE = ("#d2544b", "#2aa3b8", "#b3a125", "#7a5af0", "#c4588a", "#5a9440")
+
+MEMORY_COLOURS = {"running": "#d2544b", "pre-loaded": "#3b7ddd", "idle, empty": "#efc04a", "free": "#d8dce3"}
 
 STAGE_COLOURS = {
     "queue": "#c3c8d1",
@@ -113,21 +120,23 @@ def read_requests(path: Path) -> Requests:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One kind of figure, with a panel for each mode and pre-warming policy.
+    """One kind of figure, with a panel for each mode and pre-warming policy, or for each policy.
 
     Attributes:
         name: of its files.
         title: what it shows.
         note: how to read it.
-        draw: draws one panel.
+        draw: draws one panel, given its key.
         rows: bars or lines of a panel; decides its height.
+        panels: title and key of each panel.
     """
 
     name: str
     title: str
     note: str
-    draw: Callable[[Axes, Condition], None]
+    draw: Callable[[Axes, Any], None]
     rows: int
+    panels: Panels
 
     @property
     def size(self) -> tuple[float, float]:
@@ -135,49 +144,55 @@ class Figure:
         return (5.2, 0.95 + 0.36 * self.rows) if self.rows else (5.2, 3.3)
 
 
-def figures(summary: Entry, requests: Requests | None) -> list[Figure]:
+def figures(summary: Entry, requests: Requests | None, replays: Mapping[str, Replay]) -> list[Figure]:
     """The figures that a run has data for."""
     aggregates: Sequence[Entry] = summary["aggregates"]
     policies = list(dict.fromkeys(entry["policy"] for entry in aggregates))
     colour = colours(policies)
-    found = [_headline(aggregates, policies, colour)]
+    shown = [(label(condition), condition) for condition in conditions(aggregates)]
+    found = [_headline(aggregates, policies, colour, shown)]
+    drawn = [policy for policy in policies if policy != "bound"]
     if requests is not None and requests.stages_ms:
-        drawn = [policy for policy in policies if policy != "bound"]
-        found += [_breakdown(requests, drawn), _distribution(requests, drawn, colour)]
+        found += [_breakdown(requests, drawn, shown), _distribution(requests, drawn, colour, shown)]
+    if any(row.get("by_rate") for row in summary["rows"]):
+        found.append(_hits_by_rate(summary["rows"], drawn, colour, shown))
+    if replays:
+        found.append(_memory(replays))
     return found
 
 
-def panels(figure: Figure, summary: Entry) -> list[tuple[Condition, str]]:
-    """One inline SVG a condition."""
+def panels(figure: Figure) -> list[tuple[str, str]]:
+    """Title and inline SVG of each panel."""
     from matplotlib.figure import Figure as Canvas
 
     result = []
-    for condition in conditions(summary["aggregates"]):
+    for title, key in figure.panels:
         with _style():
             canvas = Canvas(figsize=figure.size, layout="constrained")
-            figure.draw(canvas.subplots(), condition)
-            result.append((condition, _inline(canvas, f"{figure.name} {condition}")))
+            figure.draw(canvas.subplots(), key)
+            result.append((title, _inline(canvas, f"{figure.name} {title}")))
     return result
 
 
-def save(figure: Figure, summary: Entry, folder: Path) -> None:
-    """All panels side by side, as SVG and PNG files on white."""
+def save(figure: Figure, folder: Path) -> None:
+    """All panels side by side, as SVG, PDF and PNG files on white."""
     from matplotlib.figure import Figure as Canvas
 
-    shown = conditions(summary["aggregates"])
-    across = min(2, len(shown))
-    down = -(-len(shown) // across)
+    across = min(2, len(figure.panels))
+    down = -(-len(figure.panels) // across)
     width, height = figure.size
     folder.mkdir(parents=True, exist_ok=True)
     with _style():
         canvas = Canvas(figsize=(width * across, (height + 0.25) * down), layout="constrained", facecolor="white")
         axes = np.atleast_1d(canvas.subplots(down, across)).ravel()
-        for axis, condition in zip(axes, shown, strict=False):
-            figure.draw(axis, condition)
-            axis.set_title(label(condition), loc="left", fontsize=10, fontweight="bold", color=INK)
-        for axis in axes[len(shown) :]:
+        for axis, (title, key) in zip(axes, figure.panels, strict=False):
+            figure.draw(axis, key)
+            axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+        for axis in axes[len(figure.panels) :]:
             axis.set_axis_off()
+        # Without dates the same results make the same files.
         canvas.savefig(folder / f"{figure.name}.svg", metadata={"Date": None})
+        canvas.savefig(folder / f"{figure.name}.pdf", metadata={"CreationDate": None})
         canvas.savefig(folder / f"{figure.name}.png", dpi=160)
 
 
@@ -187,7 +202,7 @@ def label(condition: Condition) -> str:
     return f"{ {'openwhisk': 'OpenWhisk keep-alive', 'histogram': 'Histogram'}.get(prewarm, prewarm) }, {mode} mode"
 
 
-def _headline(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapping[str, str]) -> Figure:
+def _headline(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapping[str, str], shown: Panels) -> Figure:
     values = [entry[HEADLINE] for entry in aggregates if entry[HEADLINE] is not None]
     right = 1.18 * max((value["high"] or value["mean"] for value in values), default=1.0) or 1.0
 
@@ -220,10 +235,11 @@ def _headline(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapp
         "Warming and loading of a request, averaged over functions; lines are 95 % intervals. Shorter is better.",
         draw,
         len(policies),
+        shown,
     )
 
 
-def _breakdown(requests: Requests, policies: Sequence[str]) -> Figure:
+def _breakdown(requests: Requests, policies: Sequence[str], shown: Panels) -> Figure:
     right = 1.12 * max(sum(stages.values()) for stages in requests.stages_ms.values())
 
     def draw(axis: Axes, condition: Condition) -> None:
@@ -262,10 +278,11 @@ def _breakdown(requests: Requests, policies: Sequence[str]) -> Figure:
         "Stages of a request from arrival to result, averaged over the recorded requests.",
         draw,
         len(policies),
+        shown,
     )
 
 
-def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[str, str]) -> Figure:
+def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[str, str], shown: Panels) -> Figure:
     edges_ms = 10.0 ** (_FIRST_DECADE + (np.arange(_BIN_COUNT) + 1) / BINS_PER_DECADE) / 1e3
     # Lines that coincide stay visible: the first is the widest.
     widths = np.linspace(3.2, 1.4, len(policies))
@@ -300,6 +317,70 @@ def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[s
         "Share of the recorded requests that are answered within a time. Further left is better.",
         draw,
         0,
+        shown,
+    )
+
+
+def _hits_by_rate(rows: Sequence[Entry], policies: Sequence[str], colour: Mapping[str, str], shown: Panels) -> Figure:
+    sums: dict[tuple[str, ...], dict[int, NDArray[np.int64]]] = {}
+    for row in rows:
+        for place, requests, hits in row.get("by_rate") or ():
+            of = sums.setdefault((row["policy"], row["mode"], row["prewarm"]), {})
+            of[place] = of.get(place, np.zeros(2, dtype=np.int64)) + np.array([requests, hits])
+
+    def draw(axis: Axes, condition: Condition) -> None:
+        ends = []
+        for policy in policies:
+            of = sums.get((policy, *condition))
+            if of is None:
+                continue
+            places = sorted(of)
+            share = [of[place][1] / of[place][0] for place in places]
+            per_hour = [60 * 10 ** ((place + 0.5) / RATE_BINS_PER_DECADE) for place in places]
+            axis.plot(per_hour, share, color=colour[policy], linewidth=1.8, marker="o", markersize=3.5)
+            ends.append((float(np.mean(share)), policy))
+        _label_lines(axis, [policy for _, policy in sorted(ends, reverse=True)], colour)
+        axis.set_xscale("log")
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+        axis.set_xlabel("requests an hour of the function")
+        axis.grid(axis="both")
+
+    return Figure(
+        "hits-by-rate",
+        "Pre-loaded share by request rate",
+        "Requests that found their function in memory or on the GPU, by how often their function is requested.",
+        draw,
+        0,
+        shown,
+    )
+
+
+def _memory(replays: Mapping[str, Replay]) -> Figure:
+    from agents.replay import KINDS
+
+    def draw(axis: Axes, policy: str) -> None:
+        seen = replays[policy]
+        # At most 300 points: a page of the report has no more pixels.
+        every = max(1, len(seen.time_s) // 300)
+        parts = len(seen.time_s) // every
+        time_min = seen.time_s[: parts * every].reshape(parts, every)[:, -1] / 60
+        series = seen.memory_gb[: parts * every].reshape(parts, every, -1).mean(axis=1)
+        order = [KINDS.index(kind) for kind in MEMORY_COLOURS]
+        axis.stackplot(time_min, series[:, order].T, colors=list(MEMORY_COLOURS.values()), linewidth=0)
+        axis.set_xlim(time_min[0], time_min[-1])
+        axis.set_ylim(0, float(seen.memory_gb[0].sum()))
+        axis.set_xlabel("minutes of the first window")
+        axis.set_ylabel("GB")
+
+    return Figure(
+        "memory",
+        "Memory over time",
+        "What the nodes' memory is used for in the first window. Pre-loading fills idle containers: yellow turns blue.",
+        draw,
+        0,
+        [(policy, policy) for policy in replays],
     )
 
 
@@ -359,7 +440,7 @@ def _inline(canvas: Any, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     # matplotlib numbers its groups alike in every figure, and ids must be unique in a page.
-    svg = re.sub(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|PolyCollection)[^"]*"', "", svg)
+    svg = re.sub(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|PolyCollection|FillBetweenPolyCollection)[^"]*"', "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return re.sub(r"font: (?:(bold|[0-9]+) )?([0-9.]+)px [^;\"]*", _plain_font, svg)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agents.runs import RunFolder
 from agents.statistics import COMPARED
 from agents.tables import COLUMNS, HEADLINE, against, conditions, evidence, ms, percent, usd
+from tyche_env.errors import UserError
+from tyche_env.scenario import Scenario
+
+if TYPE_CHECKING:
+    from agents.replay import Replay
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -23,7 +29,7 @@ _METRIC_NAMES = {
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write report.html and figures/ (SVG and PNG) of a run.
+    """Write report.html and figures/ (SVG, PDF and PNG) of a run.
 
     Returns:
         The path of the report.
@@ -35,15 +41,16 @@ def write_report(folder: RunFolder) -> Path:
     import jinja2
     import yaml
 
-    from agents.figures import STAGE_COLOURS, colours, figures, label, panels, read_requests, save
+    from agents.figures import MEMORY_COLOURS, STAGE_COLOURS, colours, figures, label, panels, read_requests, save
 
     summary, manifest = folder.summary, folder.manifest
     requests = read_requests(folder.requests) if folder.requests.exists() else None
     scenario_yaml = (folder.path / "scenario.yaml").read_text(encoding="utf-8")
+    replays = watch(folder)
     drawn = []
-    for figure in figures(summary, requests):
-        save(figure, summary, folder.path / "figures")
-        drawn.append({"figure": figure, "panels": [(label(c), svg) for c, svg in panels(figure, summary)]})
+    for figure in figures(summary, requests, replays):
+        save(figure, folder.path / "figures")
+        drawn.append({"figure": figure, "panels": panels(figure)})
     policies = list(dict.fromkeys(entry["policy"] for entry in summary["aggregates"]))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((files("agents") / "templates" / "report.html").read_text(encoding="utf-8"))
@@ -52,7 +59,9 @@ def write_report(folder: RunFolder) -> Path:
         plan=manifest["plan"],
         title=yaml.safe_load(scenario_yaml)["title"],
         scenario_yaml=scenario_yaml,
-        stage_colours=STAGE_COLOURS,
+        legends={"stages": STAGE_COLOURS, "memory": MEMORY_COLOURS},
+        timeline=timeline(replays),
+        timeline_script=(files("agents") / "templates" / "timeline.js").read_text(encoding="utf-8"),
         finding=finding(summary),
         finding_holds_for=label(conditions(summary["aggregates"])[0]),
         evidence=evidence(summary),
@@ -71,6 +80,58 @@ def write_report(folder: RunFolder) -> Path:
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def watch(folder: RunFolder) -> dict[str, Replay]:
+    """The first window of the first condition, run again under each unprivileged built-in policy.
+
+    Empty where that cannot be: decisions at an interval, another backend, or a trace that is no longer there.
+    """
+    from agents.policy import POLICIES
+    from agents.replay import replay
+
+    plan = folder.manifest["plan"]
+    if plan["decision"] != "event" or plan.get("backend", "simulated") != "simulated":
+        return {}
+    mode, prewarm = conditions(folder.summary["aggregates"])[0]
+    replays = {}
+    try:
+        scenario = Scenario.load(folder.path / "scenario.yaml")
+        for name in plan["policies"]:
+            policy = POLICIES.get(name)
+            if policy is not None and not policy.privileged:
+                world = scenario.world(plan["split"], 0, 0, policy.kernel, True, cast(Any, prewarm), cast(Any, mode))
+                replays[name] = replay(world.with_settings(**policy.settings).validate())
+    except UserError:
+        return {}
+    return replays
+
+
+def timeline(replays: Mapping[str, Replay]) -> str:
+    """The replays as JSON for the page's script; empty without any."""
+    if not replays:
+        return ""
+    content = {
+        "names": next(iter(replays.values())).names,
+        "policies": [
+            {
+                "name": name,
+                "shown_s": seen.shown_s,
+                "cut": bool(seen.shown_s < seen.time_s[-1]),
+                "containers": _rounded(seen.containers),
+                "stays": _rounded(seen.stays),
+                "runs": _rounded(seen.runs),
+                "evictions": [round(float(at), 1) for at in seen.time_s[seen.evictions > 0]],
+            }
+            for name, seen in replays.items()
+        ],
+    }
+    # "<" would let a name end the script.
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _rounded(spans: Sequence[tuple[int | float, ...]]) -> list[list[int | float]]:
+    return [[round(value, 2) if isinstance(value, float) else value for value in span] for span in spans]
 
 
 def finding(summary: Mapping[str, Any]) -> str:

@@ -146,6 +146,7 @@ def world_of(scenario: Scenario, draw: Draw, mode: Mode | None = None) -> World:
         arrival_us=arrival_us[order],
         arrival_function=arrival_function[order],
         names=tuple(f"{function}-{place}" for place, function in enumerate(draw.functions)),
+        profiles=tuple(base.profiles[place % profiles] for place in range(len(pieces))),
     ).validate()
 
 

@@ -150,7 +150,7 @@ def _sensitivity(count: int) -> list[Case]:
     """One setting at a time, with ample memory (eight functions on 256 GB) and with little (40 on 16 GB)."""
     values: dict[str, tuple[float, ...]] = {
         "p_load": (0.02, 0.04, 0.06, 0.08, 0.10),
-        "p_offload": (0.80, 0.90, 0.94, 0.98, 0.99),
+        "p_offload": (0.80, 0.90, 0.94, 0.96, 0.98),
         "window": (5, 10, 20, 30),
     }
     cases: list[Case] = []

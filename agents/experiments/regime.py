@@ -18,7 +18,7 @@ from agents.experiments import pooled
 from agents.experiments.draws import CLASSES, draws
 from agents.experiments.paper import PREWARMS, one_node
 from agents.experiments.rows import conditions
-from agents.experiments.runs import Case, Progress, open_folder, run_all
+from agents.experiments.runs import Axis, Case, Progress, open_folder, run_all
 from agents.policy import BOUND
 from tyche_env.scenario import Mode
 
@@ -48,7 +48,7 @@ def cases(count: int) -> list[Case]:
     for pool_gb, functions, name in product(POOLS_GB, FUNCTIONS, CLASSES):
         scenario = one_node(pool_gb)
         for draw, mode in product(draws(scenario.trace, name, count, functions), MODES):
-            axes = {"mode": mode, "class": name, "functions": functions, "pool_gb": pool_gb}
+            axes: dict[str, Axis] = {"mode": mode, "class": name, "functions": functions, "pool_gb": pool_gb}
             for prewarm, policy in product(PREWARMS, ("none", "lru", "tyche")):
                 filed = {**axes, "prewarm": prewarm, "policy": policy}
                 found.append(Case(filed, scenario, draw, policy, prewarm, mode))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +16,8 @@ from agents.evaluation import Plan, evaluate
 from agents.figures import colours
 from agents.report import finding, write_report
 from agents.runs import RunFolder
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,8 @@ def test_it_shows_every_policy_condition_and_figure(page: tuple[Path, str]) -> N
     text = page[1]
     for expected in ("none", "tyche", "oracle", "bound (lower limit)", "paper mode", "realistic mode"):
         assert expected in text
-    assert text.count("<svg") == 3 * 2
+    # Four figures for each of two conditions, and memory for each of two fair policies.
+    assert text.count("<svg") == 4 * 2 + 2
     assert "Paired differences from none" in text
 
 
@@ -79,14 +84,64 @@ def test_text_from_outside_is_escaped(page: tuple[Path, str]) -> None:
 
 def test_figures_are_files_as_well(page: tuple[Path, str]) -> None:
     names = {path.name for path in (page[0].parent / "figures").iterdir()}
-    assert names == {f"{name}.{kind}" for name in ("warming-loading", "stages", "latency") for kind in ("svg", "png")}
+    figures = ("warming-loading", "stages", "latency", "hits-by-rate", "memory")
+    assert names == {f"{name}.{kind}" for name in figures for kind in ("svg", "pdf", "png")}
 
 
 def test_without_recorded_requests_there_are_fewer_figures(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     folder = evaluate(plan_of("none", windows=1, record="none"), tmp_path / "run", jobs=1).folder
     text = write_report(folder).read_text(encoding="utf-8")
-    assert text.count("<svg") == 1
+    # Headline, hits by rate, memory: none of them needs single requests.
+    assert text.count("<svg") == 3
     assert "too few windows for an interval" in text
+
+
+def test_the_timeline_is_data_and_one_script_of_the_page(page: tuple[Path, str]) -> None:
+    content = re.search(r'<script type="application/json" id="timeline-data">(.*?)</script>', page[1], re.DOTALL)
+    assert content is not None
+    data = json.loads(content[1])
+    assert [each["name"] for each in data["policies"]] == ["none", "tyche"]
+    assert data["policies"][1]["runs"]
+    assert page[1].count("<script") == 2
+
+
+def test_without_its_trace_a_run_is_reported_without_timeline(finished: RunFolder, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished.path, copy)
+    text = (copy / "scenario.yaml").read_text(encoding="utf-8")
+    gone = text.replace("family: synthetic", "family: parquet").replace("file: null", "file: gone.parquet")
+    (copy / "scenario.yaml").write_text(re.sub(r"  synthesis:\n(    .*\n)+", "", gone), encoding="utf-8")
+    assert 'id="timeline"' not in write_report(RunFolder.read(copy)).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_a_browser_draws_the_timeline_without_a_word_on_its_console(page: tuple[Path, str], tmp_path: Path) -> None:
+    shown, console = browse(page[0], tmp_path)
+    assert re.search(r'<output class="soft">00:00:00 to 00:15:00', shown)
+    assert console == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_a_broken_script_would_be_noticed(page: tuple[Path, str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(page[1].replace('"use strict";', '"use strict"; nothing.there();'), encoding="utf-8")
+    assert any("nothing is not defined" in line for line in browse(broken, tmp_path)[1])
+
+
+def browse(path: Path, folder: Path) -> tuple[str, list[str]]:
+    """The page as the browser has built it, and what its console said."""
+    assert BROWSER is not None
+    quiet = ("--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000")
+    done = subprocess.run(
+        [BROWSER, *quiet, f"--user-data-dir={folder / 'browser'}", "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def test_the_finding_never_boasts_with_a_privileged_policy(finished: RunFolder) -> None:

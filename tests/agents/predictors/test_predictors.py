@@ -1,0 +1,57 @@
+"""Fitted predictors, on counts whose next minute is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.predictors import TABLES, table_row
+from agents.predictors.arima import running_mean
+from agents.predictors.forest import features
+from tyche_env.tables import ONE_Q20
+
+
+def test_probabilities_are_those_of_a_poisson_count() -> None:
+    assert table_row(np.array([0.0, -1.0, np.log(2.0), 50.0])).tolist() == [0, 0, ONE_Q20 // 2, ONE_Q20]
+
+
+def test_the_running_mean_knows_only_what_is_past() -> None:
+    assert running_mean(np.array([4.0, 2.0, 0.0])).tolist() == [0.0, 4.0, 3.0]
+
+
+def test_features_of_a_minute_use_the_minutes_before_it() -> None:
+    table = features(np.array([0.0, 3.0, 0.0, 1.0, 0.0]))
+    # Sums over 1, 2, 5, 15 and 60 minutes, age of the last request, gap before it, minute of the hour.
+    assert table[0].tolist() == [0, 0, 0, 0, 0, 240, 240, 0]
+    assert table[3].tolist() == [0, 3, 3, 3, 3, 2, 240, 3]
+    assert table[4].tolist() == [1, 1, 4, 4, 4, 1, 2, 4]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_future_changes_no_forecast(name: str) -> None:
+    counts = np.random.default_rng(3).poisson(0.2, 400).astype(float)
+    changed = counts.copy()
+    changed[350:] = 9
+    before, after = TABLES[name](counts, 300), TABLES[name](changed, 300)
+    assert before[:51].tolist() == pytest.approx(after[:51].tolist())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_little_or_no_past_gives_the_mean_so_far(name: str) -> None:
+    counts = np.array([1.0, 0.0, 1.0, 0.0])
+    assert TABLES[name](counts, 2).tolist() == running_mean(counts)[2:].tolist()
+    quiet = np.zeros(200)
+    assert TABLES[name](quiet, 150).tolist() == [0.0] * 50
+
+
+def test_a_forest_learns_a_timer() -> None:
+    counts = np.zeros(600)
+    counts[::5] = 1
+    rates = TABLES["forest"](counts, 400)
+    assert rates[::5].min() > 0.9
+    assert rates[1::5].max() < 0.1
+
+
+def test_arima_follows_the_level() -> None:
+    counts = np.random.default_rng(4).poisson(2.0, 600).astype(float)
+    assert TABLES["arima"](counts, 400).mean() == pytest.approx(2.0, abs=0.3)

@@ -1,0 +1,46 @@
+"""The oracle tries with hindsight."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.hindsight import best_of, choices, run_policy
+from agents.policy import POLICIES
+from tyche_env.scenario import Scenario
+from tyche_env.simulate import Result
+
+
+def means(result: Result) -> tuple[float, float]:
+    totals = result.totals[result.totals["requests"] > 0]
+    each = totals["warming_loading_us"] / totals["requests"]
+    return float(totals["warming_loading_us"].sum() / totals["requests"].sum()), float(np.mean(each))
+
+
+def test_it_tries_its_own_kernel_and_every_fair_policy() -> None:
+    kernels = {settings["kernel"] for settings in choices(POLICIES["oracle"])}
+    fair = {
+        policy.kernel for name, policy in POLICIES.items() if not policy.privileged and name not in ("none", "random")
+    }
+    assert kernels == fair | {POLICIES["oracle"].kernel}
+
+
+@pytest.mark.parametrize("mode", ["paper", "realistic"])
+def test_no_fair_policy_is_better_on_both_means(tiny: Scenario, mode: str) -> None:
+    world = tiny.with_(mode=mode).world(window=0)
+    oracle = means(run_policy(world, POLICIES["oracle"]))
+    for name, policy in POLICIES.items():
+        if not policy.privileged:
+            other = means(run_policy(world, policy))
+            assert not (other[0] < oracle[0] - 1 and other[1] < oracle[1] - 1), name
+
+
+def test_both_means_weigh_alike(tiny: Scenario) -> None:
+    results = [run_policy(tiny.world(window=0), POLICIES[name]) for name in ("none", "tyche")]
+    best = best_of(results)
+    assert means(results[best])[1] == min(means(each)[1] for each in results)
+
+
+def test_the_time_of_all_tries_is_counted(tiny: Scenario) -> None:
+    world = tiny.world(window=0)
+    assert run_policy(world, POLICIES["oracle"]).cpu_s > run_policy(world, POLICIES["tyche"]).cpu_s
