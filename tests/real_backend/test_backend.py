@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from agents import load
+from agents.evaluation import Plan, evaluate
 from real_backend.backend import OpenWhiskBackend, RealSettings
+from real_backend.measuring import write_catalogue
 from tests.real_backend.worlds import TOYS, busy_world, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.conformance import CHECKS, CheckFunction
+from tyche_env.profiles import FunctionProfile
+from tyche_env.scenario import Scenario
 from tyche_env.world import AfterRun, Kernel, StartType
 
+ROOT = Path(__file__).parents[2]
 TOLERANCE_S = 1.5
 """Measured times on a machine that others use, too."""
 
@@ -117,3 +130,120 @@ def test_the_environment_names_what_it_runs_on() -> None:
     assert settings.functions == TOYS
     with pytest.raises(BackendError, match="TYCHE_ENGINE: there are process and docker, got 'podman'"):
         RealSettings.from_environment({"TYCHE_ENGINE": "podman"})
+
+
+SCENARIO = {
+    "name": "toys",
+    "title": "Toys",
+    "cluster": {"nodes": [{"count": 1, "memory_mb": 1000}]},
+    "functions": {"catalogue": "", "assign": "position", "container_mb": 500},
+    "trace": {
+        "family": "synthetic",
+        "synthesis": {"functions": 60, "minutes": 60, "seed": 3},
+        "min_requests": 60,
+        "group_size": 2,
+        "window_min": 0.1,
+        "warm_up_min": 0.05,
+        "splits": {
+            "train": {"functions": [0.0, 0.3], "time": [0.0, 0.5]},
+            "validation": {"functions": [0.3, 0.6], "time": [0.0, 0.5]},
+            "test": {"functions": [0.6, 1.0], "time": [0.5, 1.0]},
+        },
+    },
+    "prices": {
+        "date": "2026-06-17",
+        "source": "none",
+        "container_usd_per_gb_s": 0,
+        "gpu_usd_per_gb_s": 0,
+        "request_usd": 0,
+    },
+}
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scenario:
+    """A few seconds of two toys; the backend's entry point finds them by its environment."""
+    monkeypatch.setenv("TYCHE_FUNCTIONS", TOYS)
+    monkeypatch.delenv("OW_APIHOST", raising=False)
+    write_catalogue(tmp_path / "toys.csv", [profile_of("toy-slow"), profile_of("toy")])
+    return Scenario.from_mapping(SCENARIO).with_(**{"functions.catalogue": str(tmp_path / "toys.csv")})
+
+
+def profile_of(name: str) -> FunctionProfile:
+    return FunctionProfile(
+        name=name,
+        container_init_ms=300,
+        library_ms=150,
+        model_ms=250,
+        transfer_ms=0,
+        inference_ms=20,
+        gpu_inference_ms=0,
+        hold_mb=60,
+        peak_mb=80,
+        gpu_mb=0,
+        container_mb=500,
+        sigma=0,
+        source="told",
+    )
+
+
+@pytest.mark.slow
+def test_the_environment_runs_on_it_at_intervals(scenario: Scenario) -> None:
+    env = gym.make(
+        "tyche_env:tyche/Preload-v0",
+        scenario=scenario,
+        backend="openwhisk",
+        split="test",
+        decision_interval_s=1.0,
+        disable_env_checker=True,
+    )
+    policy = load("tyche")
+    try:
+        observation, info = env.reset(seed=0, options={"window": 0})
+        reward_sum, steps, truncated = 0.0, 0, False
+        while not truncated:
+            action, _ = policy.predict(observation, None, None, True)
+            observation, reward, _, truncated, info = env.step(action)
+            reward_sum, steps = reward_sum + float(reward), steps + 1
+        result = cast(Any, env.unwrapped).result()
+        log = cast(Any, env.unwrapped).backend.log()
+    finally:
+        env.close()
+    assert steps == 9
+    waited_us = log["end_us"] - log["inference_us"] - log["arrival_us"]
+    assert reward_sum == pytest.approx(-waited_us.sum() / 1e6)
+    assert info["time_s"] == 9.0
+    assert len(result.log) <= len(log)
+
+
+@pytest.mark.slow
+def test_policies_are_evaluated_on_it_at_events(scenario: Scenario, tmp_path: Path) -> None:
+    plan = Plan(scenario, ("none", "tyche"), modes=("paper",), windows=1, record="all", backend="openwhisk")
+    rows = evaluate(plan, tmp_path / "run").rows
+    assert [row["policy"] for row in rows] == ["none", "tyche"]
+    for row in rows:
+        assert row["backend"] == "openwhisk"
+        assert row["health"]["statuses"].keys() == {"OK"}
+        assert row["health"]["late_ms_p99"] >= 0
+    assert rows[0]["requests"] == rows[1]["requests"]
+
+
+@pytest.mark.slow
+def test_a_killed_user_leaves_no_platform(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from real_backend.backend import OpenWhiskBackend, RealSettings\n"
+        "from tests.real_backend.worlds import TOYS, toy_world\n"
+        "backend = OpenWhiskBackend(RealSettings(functions=TOYS))\n"
+        "backend.reset(toy_world([(0.0, 0)], 1.0))\n"
+        "backend.advance_until_us(2_000_000)\n"
+        "print(backend._site.platform.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    platform = Path("/proc") / done.stdout.strip()
+    deadline = time.monotonic() + 30
+    while platform.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not platform.exists()

@@ -37,8 +37,8 @@ def write(path: Path, *rows: dict[str, str]) -> Path:
     return path
 
 
-def test_three_catalogues_are_shipped_and_every_row_names_its_source() -> None:
-    assert catalogue_names() == ("diffusion", "measured", "paper")
+def test_the_catalogues_are_shipped_and_every_row_names_its_source() -> None:
+    assert catalogue_names() == ("diffusion", "measured", "paper", "real")
     for name in catalogue_names():
         assert all(profile.source for profile in load_catalogue(name))
 
@@ -106,7 +106,7 @@ def test_missing_unknown_and_doubled_columns_are_refused(tmp_path: Path) -> None
 
 
 def test_files_that_are_missing_empty_or_of_another_kind_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="shipped catalogues are diffusion, measured, paper"):
+    with pytest.raises(UserError, match="shipped catalogues are diffusion, measured, paper, real"):
         load_catalogue("papre")
     path = tmp_path / "bad.csv"
     path.write_text("", encoding="utf-8")

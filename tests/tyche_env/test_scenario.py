@@ -70,6 +70,8 @@ class TestShipped:
             "costly-50",
             "paper-multi-node",
             "paper-single-node",
+            "real-azure",
+            "real-small",
             "small",
             "train-10",
             "train-25",
