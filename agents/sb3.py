@@ -262,7 +262,8 @@ class HoldPriceVecEnv(_BatchedVecEnv):
     def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; rows of an ended episode get a new price."""
         functions = self.batch.max_functions
-        action = action_of(np.asarray(self._actions)).reshape(self.batch.num_envs, functions, 2)
+        hold = np.asarray(self._actions) == 1
+        action = action_of(self._actions).reshape(self.batch.num_envs, functions, 2)
         observation, _, _, ended, infos = self.batch.step(action)
         waited_s = -infos["function_rewards"].reshape(-1)
         after = observation["functions"].reshape(self.num_envs, WIDTH)
@@ -273,7 +274,7 @@ class HoldPriceVecEnv(_BatchedVecEnv):
             for cluster in np.flatnonzero(ended).tolist():
                 rows = slice(cluster * functions, (cluster + 1) * functions)
                 last[rows] = infos["final_obs"][cluster]["functions"].reshape(functions, WIDTH)
-        rewards = hold_price_reward(waited_s, self._table, last, np.exp(self._log_price), self._load_cost)
+        rewards = hold_price_reward(waited_s, self._table, last, hold, np.exp(self._log_price), self._load_cost)
         rewards *= last[:, column("functions", "hold_mb")] > 0
         if ended.any():
             over = np.repeat(ended, functions)

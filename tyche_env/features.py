@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,14 @@ _AGE, _MEAN_GAP, _MEAN_GAP_3, _LAST_GAP, _COV, _CENSORED, _RATES, _HAZARDS, _ARR
         "arrivals_count",
     )
 )
+_COPIES = [column("functions", f"{name}_count") for name in ("running", "loading", "held", "gpu")]
 WIDTH = len(FUNCTION_COLUMNS)
+
+
+def occupied(rows: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Whether each function of (..., 36) rows takes memory: a copy of it runs, loads or is held."""
+    taken: NDArray[np.bool_] = rows[..., _COPIES].sum(axis=-1) > 0
+    return taken
 
 
 def features_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -50,6 +59,7 @@ def features_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         np.log1p(np.minimum(MOST_ARRIVALS, row[:, _ARRIVALS])),
         np.log1p(age_s / np.maximum(1.0, mean_gap_s)),
         np.log1p(age_s / np.maximum(1.0, last_gap_s)),
+        occupied(row),
     ]
     out[known] = np.stack(columns, axis=-1)
     return out

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from traces import Window
 from tyche_env.env import PreloadEnvError, as_scenario
-from tyche_env.features import WIDTH, features_of
+from tyche_env.features import WIDTH, features_of, occupied
 from tyche_env.network import INPUTS
 from tyche_env.observe import observe
 from tyche_env.scenario import Scenario, SplitName
@@ -33,12 +33,10 @@ PRICES = (1e-3, 0.5)
 """Lowest and highest rent of memory for one decision interval, in starts: at 1, it is as much as holding can save."""
 LOAD_COST = 0.0
 """Cost of beginning a load, in starts; the scenarios ``costly-25`` and ``costly-50`` mean 0.3."""
-WIDTH_OBSERVED = INPUTS + 2
-"""Features of the row network, whether the function is held, log of the price."""
+WIDTH_OBSERVED = INPUTS + 1
+"""Features of the row network, and the log of the price."""
 
-_RUNNING, _LOADING, _HELD, _GPU, _SAVED = (
-    column("functions", name) for name in ("running_count", "loading_count", "held_count", "gpu_count", "saved_s")
-)
+_SAVED = column("functions", "saved_s")
 _HOLD, _LET_GO = np.array([1.0, -1.0], np.float32), np.array([-1.0, -1.0], np.float32)
 
 
@@ -53,19 +51,18 @@ def action_of(hold: NDArray[np.integer[Any]]) -> Floats:
     return np.where(np.asarray(hold).reshape(-1, 1) == 1, _HOLD, _LET_GO)
 
 
-def occupied(rows: Floats) -> NDArray[np.bool_]:
-    """(n,) whether each function takes memory: held, loading or running."""
-    taken: NDArray[np.bool_] = rows[:, [_RUNNING, _LOADING, _HELD, _GPU]].sum(axis=1) > 0
-    return taken
-
-
 def hold_price_observation(rows: Floats, log_price: NDArray[np.float64]) -> Floats:
     """(n, 17) of (n, 36) function rows and (n,) logs of prices."""
-    return np.column_stack([features_of(rows), occupied(rows), log_price]).astype(np.float32)
+    return np.column_stack([features_of(rows), log_price]).astype(np.float32)
 
 
 def hold_price_reward(
-    waited_s: NDArray[np.float64], before: Floats, after: Floats, price: NDArray[np.float64], load_cost: float
+    waited_s: NDArray[np.float64],
+    before: Floats,
+    after: Floats,
+    hold: NDArray[np.bool_],
+    price: NDArray[np.float64],
+    load_cost: float,
 ) -> NDArray[np.float64]:
     """(n,) rewards of one interval, in starts: - waited / latency saved - price x held - load cost x load begun.
 
@@ -73,12 +70,13 @@ def hold_price_reward(
         waited_s: (n,) seconds waited by requests whose inference began.
         before: (n, 36) rows before the interval.
         after: (n, 36) rows after it.
+        hold: (n,) whether holding was decided; a run that finds nothing held loads too, but waits for it already.
         price: (n,) rent for one interval.
         load_cost: kappa.
     """
     saved_s = np.maximum(after[:, _SAVED], 1e-3)
     held = occupied(after)
-    begun = held & ~occupied(before)
+    begun = hold & held & ~occupied(before)
     reward: NDArray[np.float64] = -waited_s / saved_s - price * held - load_cost * begun
     return reward
 
@@ -96,7 +94,7 @@ def roomy(scenario: str | Mapping[str, Any] | Scenario) -> Scenario:
 class HoldPriceEnv(gym.Env[Floats, Any]):
     """One function of one window, alone on a node.
 
-    Observation: Box of 17: the features of the row network, held (0 or 1), log of the price.  Action: 1 hold, 0 let go.
+    Observation: Box of 17: the features of the row network, and the log of the price.  Action: 1 hold, 0 let go.
     Reward, in starts: see :func:`hold_price_reward`.  The end of the window is truncation; what is unfinished then is
     drained and charged to the last step.
 
@@ -175,7 +173,14 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
             engine.drain()
         waited_s = -engine.state.rewards.copy()
         engine.state.rewards[:] = 0.0
-        reward = hold_price_reward(waited_s, before, self._row, np.exp(self._log_price), self._load_cost)
+        reward = hold_price_reward(
+            waited_s,
+            before,
+            self._row,
+            np.array([answer == Decision.HOLD]),
+            np.exp(self._log_price),
+            self._load_cost,
+        )
         return hold_price_observation(self._row, self._log_price)[0], float(reward[0]), False, over, {}
 
     def _look(self) -> Floats:

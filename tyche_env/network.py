@@ -28,8 +28,10 @@ FEATURES = (
     "log_arrivals",
     "log_age_of_mean_gap",
     "log_age_of_last_gap",
+    "held",
 )
 """What the network is told about a function that was requested before: no identity, no profile, no time of day.
+The last says whether it takes memory now: a copy of it runs, is held or loads.
 
 ``log`` is log(1 + x); ``tyche_env.features`` says how each follows from the columns of an observation.
 """
@@ -38,8 +40,9 @@ MOST_ARRIVALS = 33
 INPUTS = len(FEATURES)
 HIDDEN = 64
 """Width of both hidden layers; narrower ones are padded with zeros."""
-SIZE = INPUTS * HIDDEN + HIDDEN + HIDDEN * HIDDEN + HIDDEN + HIDDEN + 1
-"""Length of the flat weights: first layer (INPUTS, HIDDEN), its biases, second layer, its biases, output, its bias."""
+SIZE = INPUTS * HIDDEN + HIDDEN + HIDDEN * HIDDEN + HIDDEN + HIDDEN + 1 + 1
+"""Length of the flat weights: first layer (INPUTS, HIDDEN), its biases, second layer, its biases, output, its bias; and
+the floor: functions with a priority below it are left as they are, neither loaded nor off-loaded."""
 
 
 class Layers(NamedTuple):
@@ -51,21 +54,21 @@ class Layers(NamedTuple):
     second_bias: NDArray[np.float32]
     output: NDArray[np.float32]
     output_bias: NDArray[np.float32]
+    floor: NDArray[np.float32]
 
 
 def layers_of(weights: NDArray[np.float32]) -> Layers:
-    """Views of the layers, (INPUTS, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN,), (1,).
+    """Views of the layers, (INPUTS, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN,), (1,), (1,).
 
     Raises:
         ValueError: the weights have another length.
     """
     if weights.shape != (SIZE,):
         raise ValueError(f"network: needs {SIZE} weights, got shape {weights.shape}")
-    ends = np.cumsum([INPUTS * HIDDEN, HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN])
-    first, first_bias, second, second_bias, output, output_bias = np.split(weights, ends)
-    return Layers(
-        first.reshape(INPUTS, HIDDEN), first_bias, second.reshape(HIDDEN, HIDDEN), second_bias, output, output_bias
-    )
+    ends = np.cumsum([INPUTS * HIDDEN, HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, 1])
+    first, first_bias, second, second_bias, output, output_bias, floor = np.split(weights, ends)
+    first, second = first.reshape(INPUTS, HIDDEN), second.reshape(HIDDEN, HIDDEN)
+    return Layers(first, first_bias, second, second_bias, output, output_bias, floor)
 
 
 def logits(weights: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -29,24 +29,32 @@ class Chosen:
 
     Attributes:
         score: mean over scenarios and both means (per request, per function) of cost relative to Tyche's.
-        table: (candidate, displace_percent, score) of all that were tried.
+        table: (candidate, displace_percent, floor, score) of all that were tried.
     """
 
     candidate: Candidate
     displace_percent: int
     score: float
-    table: tuple[tuple[str, int, float], ...]
+    table: tuple[tuple[str, int, float, float], ...]
 
 
 def choose(candidates: Sequence[Candidate], choice: Choice) -> Chosen:
     """The candidate and bonus with the least score over the validation windows."""
     tried = [
-        (score(candidate.network, percent, choice.scenarios), candidate, percent)
-        for candidate in candidates
+        (score(each.network, percent, choice.scenarios), each, percent)
+        for each in (with_floor(candidate, floor) for candidate in candidates for floor in choice.floors)
         for percent in choice.displace_percent
     ]
     best = min(tried, key=lambda entry: entry[0])
-    return Chosen(best[1], best[2], best[0], tuple((each.name, percent, value) for value, each, percent in tried))
+    table = tuple((each.name, percent, float(each.network[-1]), value) for value, each, percent in tried)
+    return Chosen(best[1], best[2], best[0], table)
+
+
+def with_floor(candidate: Candidate, floor: float) -> Candidate:
+    """The candidate with another floor, which is the last of its weights."""
+    network = candidate.network.copy()
+    network[-1] = floor
+    return Candidate(candidate.name, network)
 
 
 def score(network: NDArray[np.float32], displace_percent: int, scenarios: tuple[str, ...]) -> float:

@@ -21,8 +21,10 @@ from agents.learned.choose import Candidate, choose
 from agents.learned.data import HORIZONS_S, Rows, rows_of
 from agents.learned.manifest import manifest
 from agents.learned.recipe import HazardRecipe
-from tyche_env.network import HIDDEN, INPUTS
+from tyche_env.network import FEATURES, HIDDEN, INPUTS
 from tyche_env.scenario import Scenario
+
+HELD = FEATURES.index("held")
 
 Progress = Callable[[float], None]
 
@@ -53,9 +55,11 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = make_network(len(HORIZONS_S))
-    mean = rows.features.mean(axis=0)
-    deviation = rows.features.std(axis=0) + np.float32(1e-6)
+    with torch.no_grad():
+        network[0].weight[:, HELD] = 0.0  # when a request comes does not depend on what is held
+    mean, deviation = moments(rows.features)
     features = torch.from_numpy((rows.features - mean) / deviation)
+    features[:, HELD] = 0.0
     wait_s, horizons = torch.from_numpy(rows.wait_s), torch.tensor(HORIZONS_S)
     batches = max(1, len(rows) // recipe.batch_size)
     optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
@@ -80,6 +84,13 @@ def fit(
     return network, mean, deviation
 
 
+def moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation of each feature; 0 and 1 for the flag ``held``."""
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
+    mean[HELD], deviation[HELD] = 0.0, 1.0
+    return mean, deviation
+
+
 def export(
     layers: list[nn.Linear],
     mean: NDArray[np.float32],
@@ -87,7 +98,7 @@ def export(
     output: NDArray[np.floating[Any]],
     output_bias: float,
 ) -> NDArray[np.float32]:
-    """Flat weights of the row network, the features' scaling folded into the first layer.
+    """Flat weights of the row network, the features' scaling folded into the first layer, and a floor of 0.
 
     Args:
         layers: the two hidden layers, HIDDEN wide.
@@ -100,7 +111,7 @@ def export(
     second, second_bias = _of(layers[1])
     folded = first / deviation[:, None].astype(np.float64)
     bias = first_bias - mean.astype(np.float64) @ folded
-    parts = (folded.reshape(-1), bias, second.reshape(-1), second_bias, output, [output_bias])
+    parts = (folded.reshape(-1), bias, second.reshape(-1), second_bias, output, [output_bias], [0.0])
     return np.concatenate(parts).astype(np.float32)
 
 

@@ -32,6 +32,7 @@ def manifest(scenario: Scenario, seed: int, rows: int, started_cpu_s: float, cho
         "scenario": scenario.name,
         "scenario_hash": scenario.hash(),
         "chosen": chosen.candidate.name,
+        "floor": float(chosen.candidate.network[-1]),
         "validation_cost_of_tyche": round(chosen.score, 4),
         "tried": [list(entry) for entry in chosen.table],
         "versions": {

@@ -30,10 +30,12 @@ class Choice(Part):
         scenarios: the candidate that is best over the validation windows of all of these is taken.
         displace_percent: by how much a function must be worth more than a held one to displace it; the bonus of what
             is held.
+        floors: priorities below which a function is left as it is, not loaded.
     """
 
     scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
     displace_percent: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    floors: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0,)
 
 
 class HazardRecipe(Part):
@@ -68,7 +70,6 @@ class PricedRecipe(Part):
         load_cost: kappa, cost of beginning a load in starts.
         rollout: decisions of each row between two updates.
         checkpoints: how many states of training the validation windows choose among.
-        deploy_prices: prices at which the ranking is tried; the network is deployed at one of them.
     """
 
     kind: Literal["priced-ppo"]
@@ -85,7 +86,6 @@ class PricedRecipe(Part):
     learning_rate: Rate = 1e-3
     entropy: Annotated[float, Field(ge=0)] = 0.003
     checkpoints: Count = 5
-    deploy_prices: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.01, 0.03, 0.1)
     choice: Choice
 
 

@@ -19,7 +19,9 @@ from tyche_env.world import Decision, Kernel, World, WorldError
 
 
 def some_weights(seed: int, scale: float = 0.2) -> NDArray[np.float32]:
-    return (np.random.default_rng(seed).normal(size=SIZE) * scale).astype(np.float32)
+    weights = (np.random.default_rng(seed).normal(size=SIZE) * scale).astype(np.float32)
+    weights[-1] = 0.4  # the floor
+    return weights
 
 
 def with_network(world: World, weights: NDArray[np.float32]) -> World:
@@ -50,7 +52,9 @@ def test_the_compiled_kernel_agrees_with_its_plain_twin_at_any_time(world: World
         known = rows[:, column("functions", "arrivals_count")] > 0
         twin = priorities(weights, features_of(rows))
         np.testing.assert_allclose(priority[known, 0] / 2**20, twin[known], atol=1e-5)
-        assert (decision[known] == Decision.HOLD).all()
+        floor = layers_of(weights).floor[0]
+        clear = known & (abs(twin - floor) > 1e-5)
+        assert (decision[clear, 0] == np.where(twin[clear] < floor, Decision.LEAVE, Decision.HOLD)).all()
         assert (decision[~known] == Decision.LEAVE).all()
         assert not priority[~known].any()
 

@@ -16,7 +16,7 @@ from tyche_env.control.arrivals import BIN_US, BINS
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, WORKER, probability_within_minute
-from tyche_env.control.network import score
+from tyche_env.control.network import FLOOR, score
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
@@ -104,7 +104,7 @@ def empirical(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
 def network(st: ClusterState, function: int) -> tuple[int, int, int]:
     """What a trained network makes of the function's features; never off-loads by itself."""
     p = 1.0 / (1.0 + math.exp(-score(st, function)))
-    return HOLD, max(1, np.int64(p * ONE_Q20 + 0.5)), 10 * _SECOND_US
+    return LEAVE if p < st.network[FLOOR] else HOLD, max(1, np.int64(p * ONE_Q20 + 0.5)), 10 * _SECOND_US
 
 
 @inner

@@ -19,6 +19,7 @@ _SECOND = _FIRST_BIAS + HIDDEN
 _SECOND_BIAS = _SECOND + HIDDEN * HIDDEN
 _OUTPUT = _SECOND_BIAS + HIDDEN
 _OUTPUT_BIAS = _OUTPUT + HIDDEN
+FLOOR = _OUTPUT_BIAS + 1
 _LAYER_1 = INPUTS
 _LAYER_2 = INPUTS + HIDDEN
 
@@ -66,6 +67,7 @@ def write_features(st: ClusterState, function: int) -> None:
     out[12] = math.log1p(min(MOST_ARRIVALS, row.arrivals))
     out[13] = math.log1p(age_s / max(1.0, mean_gap_s))
     out[14] = math.log1p(age_s / max(1.0, last_gap_s))
+    out[15] = 1.0 if row.idle_copies + row.running > 0 else 0.0
 
 
 @inner

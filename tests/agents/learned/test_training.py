@@ -9,7 +9,7 @@ from torch import nn
 
 from agents.learned.choose import choose, score
 from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
-from agents.learned.hazard import export, fit, make_network, train_hazard
+from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard
 from agents.learned.recipe import HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_names
 from tyche_env.network import INPUTS, logits
 from tyche_env.scenario import Scenario
@@ -63,10 +63,15 @@ def test_training_repeats_bit_for_bit(rows: Rows, recipe: HazardRecipe) -> None:
     assert not torch.equal(next(first.parameters()), next(third.parameters()))
 
 
+def test_the_hazard_does_not_depend_on_what_is_held(rows: Rows, recipe: HazardRecipe) -> None:
+    network = fit(rows, recipe, seed=0)[0]
+    assert not network[0].weight.detach()[:, HELD].any()  # type: ignore[index]
+
+
 def test_what_is_exported_is_what_was_trained(rows: Rows) -> None:
     torch.manual_seed(0)
     network = make_network(4)
-    mean, deviation = rows.features.mean(axis=0), rows.features.std(axis=0) + np.float32(1e-6)
+    mean, deviation = moments(rows.features)
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     output = linear[2].weight.detach().numpy()[1]
     weights = export(linear[:2], mean, deviation, output, float(linear[2].bias.detach()[1]))

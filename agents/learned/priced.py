@@ -1,0 +1,189 @@
+"""PPO on priced memory, and its way into the row network.
+
+One function is one agent; all share weights.  Memory has a price that is drawn anew for every episode and observed, so
+the policy learns, for each state, up to which price holding pays.  That *critical price* (in starts per interval) is
+what memory for the function is worth, so it is the priority in a cluster, where the decision core turns it into a
+density by the latency saved and the memory taken.  It is read off the policy by bisection and distilled into the row
+network, which then needs neither price nor torch.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from agents.learned.bundle import Bundle
+from agents.learned.choose import Candidate, choose
+from agents.learned.data import rows_of
+from agents.learned.hazard import HELD, Log, Progress, export, make_network, moments
+from agents.learned.manifest import manifest
+from agents.learned.recipe import PricedRecipe
+from agents.sb3 import HoldPriceVecEnv
+from tyche_env.hold_price import PRICES, WIDTH_OBSERVED
+from tyche_env.network import HIDDEN, INPUTS
+from tyche_env.scenario import Scenario
+
+_BISECTIONS = 14
+_DISTILL_ROWS, _DISTILL_EPOCHS, _DISTILL_BATCH = 200_000, 6, 2048
+_LOWEST, _HIGHEST = np.log(PRICES[0] / 10), 0.0
+
+
+class Standardised(BaseFeaturesExtractor):
+    """Observations minus their mean, over their deviation; both are fixed before training."""
+
+    def __init__(self, observation_space: Any, mean: list[float], deviation: list[float]) -> None:
+        super().__init__(observation_space, WIDTH_OBSERVED)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """The scaled observations."""
+        scaled: torch.Tensor = (observations - self.mean) / self.deviation
+        return scaled
+
+
+def train_priced(recipe: PricedRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
+    """Train by a recipe; the validation windows choose the checkpoint and the bonus."""
+    torch.set_num_threads(1)
+    started = time.process_time()
+    scenario = Scenario.load(recipe.scenario)
+    model = make_ppo(recipe, seed)
+    rows = rows_of(scenario, seeds=(seed,), share=0.25).features
+    draw = np.random.default_rng(seed)
+    rows = rows[draw.permutation(len(rows))[:_DISTILL_ROWS]]
+    rows[:, HELD] = draw.integers(0, 2, len(rows))
+    candidates: list[Candidate] = []
+    for stage in range(recipe.checkpoints):
+        callback = _Report(log, progress, recipe.steps)
+        model.learn(-(-recipe.steps // recipe.checkpoints), callback=callback, reset_num_timesteps=stage == 0)
+        network, mean, deviation = distill(rows, critical_price(model, rows), seed)
+        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        output = linear[2].weight.detach().numpy()[0]
+        weights = export(linear[:2], mean, deviation, output, float(linear[2].bias.detach()[0]))
+        candidates.append(Candidate(f"{model.num_timesteps} rows", weights))
+    chosen = choose(candidates, recipe.choice)
+    return Bundle(
+        network=chosen.candidate.network,
+        mean=mean,
+        deviation=deviation,
+        settings={"displace_percent": chosen.displace_percent},
+        recipe=recipe,
+        manifest=manifest(scenario, seed, model.num_timesteps, started, chosen),
+    )
+
+
+def make_ppo(recipe: PricedRecipe, seed: int) -> PPO:
+    """PPO of stable-baselines3 over a batch of clusters, its observations standardised."""
+    env = HoldPriceVecEnv(
+        recipe.clusters,
+        recipe.scenario,
+        load_cost=recipe.load_cost,
+        decision_interval_s=recipe.decision_interval_s,
+    )
+    mean, deviation = _moments(env, seed)
+    return PPO(
+        "MlpPolicy",
+        env,
+        n_steps=recipe.rollout,
+        batch_size=recipe.batch_size,
+        n_epochs=recipe.epochs,
+        gamma=recipe.gamma,
+        gae_lambda=recipe.gae_lambda,
+        learning_rate=lambda left: recipe.learning_rate * max(0.1, left),
+        ent_coef=recipe.entropy,
+        seed=seed,
+        device="cpu",
+        policy_kwargs={
+            "net_arch": {"pi": [HIDDEN, HIDDEN], "vf": [HIDDEN, HIDDEN]},
+            "activation_fn": nn.ReLU,
+            "features_extractor_class": Standardised,
+            "features_extractor_kwargs": {"mean": mean.tolist(), "deviation": deviation.tolist()},
+        },
+    )
+
+
+def critical_price(model: PPO, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Up to which price the policy rather holds than lets go, (n,) in starts per interval, by bisection."""
+    low = np.full(len(features), _LOWEST)
+    high = np.full(len(features), _HIGHEST)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        observed = torch.from_numpy(np.column_stack([features, middle]).astype(np.float32))
+        with torch.no_grad():
+            distribution: Any = model.policy.get_distribution(observed)
+            logit = distribution.distribution.logits
+        holds = (logit[:, 1] > logit[:, 0]).numpy()
+        low, high = np.where(holds, middle, low), np.where(holds, high, middle)
+    price: NDArray[np.float32] = np.exp((low + high) / 2).astype(np.float32)
+    return price
+
+
+def distill(
+    features: NDArray[np.float32], price: NDArray[np.float32], seed: int
+) -> tuple[nn.Sequential, NDArray[np.float32], NDArray[np.float32]]:
+    """A row network whose priority is the given price, for features minus their mean over their deviation."""
+    mean, deviation = moments(features)
+    x, y = torch.from_numpy((features - mean) / deviation), torch.from_numpy(price).clamp(0, 1)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make_network(1)
+    steps = _DISTILL_EPOCHS * max(1, len(x) // _DISTILL_BATCH)
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    target = torch.logit(y.clamp(1e-5, 1 - 1e-3))
+    for step in range(steps):
+        if step % max(1, len(x) // _DISTILL_BATCH) == 0:
+            order = torch.randperm(len(x), generator=generator)
+        at = step % max(1, len(x) // _DISTILL_BATCH)
+        taken = order[at * _DISTILL_BATCH : (at + 1) * _DISTILL_BATCH]
+        # on the logits, since the order of rare functions matters as much as that of hot ones
+        loss = nn.functional.smooth_l1_loss(network(x[taken])[:, 0], target[taken])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network, mean, deviation
+
+
+class _Report(BaseCallback):
+    """Passes the mean reward of each rollout on, and how far training is."""
+
+    def __init__(self, log: Log | None, progress: Progress | None, steps: int) -> None:
+        super().__init__()
+        self._log, self._progress, self._steps = log, progress, steps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._log:
+            reward = float(self.locals["rollout_buffer"].rewards.mean())
+            self._log.add_scalar("priced/reward", reward, self.num_timesteps)
+        if self._progress:
+            self._progress(min(1.0, self.num_timesteps / self._steps))
+
+
+def _moments(env: HoldPriceVecEnv, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation of each column of the observation over one episode of random actions, every tenth step."""
+    draw = np.random.default_rng(seed)
+    env.seed(seed)
+    seen = [env.reset()]
+    ended = False
+    step = 0
+    while not ended:
+        rows, _, dones, _ = env.step(draw.integers(0, 2, env.num_envs))
+        ended, step = bool(dones.any()), step + 1
+        if step % 10 == 0:
+            seen.append(rows)
+    rows = np.concatenate(seen)
+    rows = rows[rows[:, :INPUTS].any(axis=1)]
+    return rows.mean(axis=0), rows.std(axis=0) + np.float32(1e-3)
