@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from agents.experiments.rows import conditions
 from agents.experiments.runs import Axis, Case, Progress, open_folder, run_all
 from agents.policy import BOUND
 from tyche_env.scenario import Mode
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FUNCTIONS = (8, 40, 160)
 POOLS_GB = (8, 16, 32, 64, 128, 256)
@@ -130,41 +133,48 @@ def _with_queue(result: Mapping[str, Any]) -> Row:
 
 
 def draw_map(summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """The heat map as ``regime.svg``, ``.pdf`` and ``.png``: gain over the best pre-warming policy and over lru.
+    """The heat map as ``regime.svg``, ``.pdf`` and ``.png``: against the best pre-warming policy and against lru.
 
     Raises:
         ModuleNotFoundError: the extra ``report`` is not installed.
     """
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     cell = {tuple(row[axis] for axis in AXES): row for row in summary["rows"]}
     lines = [(mode, rival) for rival in ("prewarming", "lru") for mode in MODES]
-    canvas = Figure(figsize=(10.5, 8.2), layout="constrained")
-    axes = canvas.subplots(len(lines), len(CLASSES), sharex=True, sharey=True)
-    for (row, (mode, rival)), (column, name) in product(enumerate(lines), enumerate(CLASSES)):
-        axis = axes[row, column]
-        found = [[cell[mode, name, functions, pool] for pool in POOLS_GB] for functions in FUNCTIONS]
-        gains = [[each[f"gain_{rival}_rate"] for each in line] for line in found]
-        values = np.array([[np.nan if gain is None else gain for gain in line] for line in gains])
-        axis.imshow(np.clip(values, -1, 1), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-        for y, x in product(range(len(FUNCTIONS)), range(len(POOLS_GB))):
-            interval = found[y][x][f"gain_{rival}_ci95_rate"]
-            clear = interval is not None and (interval[0] > 0 or interval[1] < 0)
-            text = "-" if np.isnan(values[y, x]) else f"{100 * max(values[y, x], -9.99):+.0f}"
-            ink = "white" if abs(values[y, x]) > 0.6 else "black"
-            axis.text(x, y, text, ha="center", va="center", fontsize=8, color=ink, fontweight="bold" if clear else None)
-        axis.set_xticks(range(len(POOLS_GB)), [str(pool) for pool in POOLS_GB])
-        axis.set_yticks(range(len(FUNCTIONS)), [str(count) for count in FUNCTIONS])
-        against = "best pre-warming" if rival == "prewarming" else "lru"
-        axis.set_title(f"{name}, {mode} mode, against {against}", fontsize=9, loc="left")
-        if column == 0:
-            axis.set_ylabel("functions")
-        if row == len(lines) - 1:
-            axis.set_xlabel("pool memory, GB")
-    canvas.suptitle("Delay before inference saved by Tyche, % (bold: 95 % interval clear of 0)", fontsize=11)
     paths = [folder / f"regime.{kind}" for kind in ("svg", "pdf", "png")]
-    for path in paths:
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tyche"}):
+        canvas = Figure(figsize=(10.5, 8.2), layout="constrained")
+        axes = canvas.subplots(len(lines), len(CLASSES), sharex=True, sharey=True)
+        for (row, (mode, rival)), (column, name) in product(enumerate(lines), enumerate(CLASSES)):
+            axis = axes[row, column]
+            found = [[cell[mode, name, functions, pool] for pool in POOLS_GB] for functions in FUNCTIONS]
+            _panel(axis, found, rival)
+            against = "the best pre-warming" if rival == "prewarming" else "lru"
+            axis.set_title(f"{name}, {mode}: {against}", fontsize=9, loc="left")
+            if column == 0:
+                axis.set_ylabel("functions")
+            if row == len(lines) - 1:
+                axis.set_xlabel("pool memory, GB")
+        canvas.suptitle("Delay of a rival / delay of Tyche (above 1: Tyche is faster; bold: clear of 1)", fontsize=11)
         # No date, so that the same results make the same file.
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        canvas.savefig(path, dpi=140, metadata=dates.get(path.suffix))
+        for path in paths:
+            canvas.savefig(path, dpi=140, metadata=dates.get(path.suffix))
     return paths
+
+
+def _panel(axis: Axes, found: list[list[Row]], rival: str) -> None:
+    """One heat map: how many times longer the rival's delay is, on a logarithmic scale."""
+    gains = [[each[f"gain_{rival}_rate"] for each in line] for line in found]
+    factors = np.array([[np.nan if gain is None or gain >= 1 else 1 / (1 - gain) for gain in line] for line in gains])
+    axis.imshow(np.clip(np.log2(factors), -3, 3), cmap="RdBu", vmin=-3, vmax=3, aspect="auto")
+    for y, x in product(range(len(FUNCTIONS)), range(len(POOLS_GB))):
+        interval, factor = found[y][x][f"gain_{rival}_ci95_rate"], factors[y, x]
+        clear = interval is not None and (interval[0] > 0 or interval[1] < 0)
+        ink = "white" if abs(np.log2(factor)) > 1.8 else "black"
+        text = "-" if np.isnan(factor) else f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
+        axis.text(x, y, text, ha="center", va="center", fontsize=8, color=ink, fontweight="bold" if clear else None)
+    axis.set_xticks(range(len(POOLS_GB)), [str(pool) for pool in POOLS_GB])
+    axis.set_yticks(range(len(FUNCTIONS)), [str(count) for count in FUNCTIONS])

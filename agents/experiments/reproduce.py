@@ -9,6 +9,7 @@ from agents.experiments import checks
 from agents.experiments.paper import EXPERIMENTS, Experiment, Measurement
 from agents.experiments.rows import conditions, rows_of
 from agents.experiments.runs import Progress, open_folder, run_all
+from agents.experiments.tables import markdown
 from agents.runs import RunFolder
 
 
@@ -43,6 +44,7 @@ def reproduce(
     found = [*experiment.checks(rows), *checks.oracle(grouped), *checks.bounded(grouped)]
     summary = _summary(experiment, draws, list(cases[0].axes), rows, found)
     folder.write_json("summary.json", summary)
+    (folder.path / "table.md").write_text(markdown(summary), encoding="utf-8")
     folder.update_manifest(status="finished", cpu_s=sum(result.get("cpu_s", 0.0) for result in results))
     return summary
 
@@ -57,6 +59,7 @@ def _measure(experiment: Measurement, draws: int, out: Path, command: str) -> di
             folder.append(row)
     summary = _summary(experiment, draws, list(experiment.axes), rows, list(experiment.checks(rows)))
     folder.write_json("summary.json", summary)
+    (folder.path / "table.md").write_text(markdown(summary), encoding="utf-8")
     folder.update_manifest(status="finished")
     return summary
 
