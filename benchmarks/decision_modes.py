@@ -29,7 +29,7 @@ from tyche_env.scenario import Scenario
 
 INTERVALS_S = (1.0, 10.0, 60.0)
 POLICIES = ("tyche", "censored")
-"""``none`` is never asked, so it is the same in every mode; ``oracle`` keeps the best of several runs with hindsight."""
+"""Not ``none``, which is never asked, nor ``oracle``, which keeps the best of several runs with hindsight."""
 COLUMNS = (
     *("policy", "asked", "per function, ms", "difference", "per request, ms", "difference"),
     *("pre-loaded", "warm", "CPU ms"),
