@@ -440,7 +440,11 @@ def _inline(canvas: Any, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     # matplotlib numbers its groups alike in every figure, and ids must be unique in a page.
-    svg = re.sub(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|PolyCollection|FillBetweenPolyCollection)[^"]*"', "", svg)
+    svg = re.sub(
+        r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|PolyCollection|FillBetweenPolyCollection)[^"]*"',
+        "",
+        svg,
+    )
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return re.sub(r"font: (?:(bold|[0-9]+) )?([0-9.]+)px [^;\"]*", _plain_font, svg)
