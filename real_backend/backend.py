@@ -329,10 +329,14 @@ class OpenWhiskBackend:
             async with self._client(credentials) as client:
                 return await client.is_embedded()
 
+        # in a thread of its own, since the caller may be inside a loop, as notebooks are
+        loop = _Loop()
         try:
-            return asyncio.run(ask())
+            return loop.call(ask())
         except ClientError as error:
             raise BackendError(f"backend openwhisk: {error}") from error
+        finally:
+            loop.close()
 
     def _client(self, credentials: Credentials) -> Client:
         transport = self._transport() if self._transport is not None else None

@@ -64,6 +64,8 @@ _START_TYPES = {
     "warm": StartType.WARM,
 }
 _EVENTS_S = 5.0
+_LOAD_WAIT_S = 0.25
+"""How long a call waits for a load, and so a start at most for a slot in which something loads."""
 _EVENTS_PAUSE_S = 0.5
 
 
@@ -361,8 +363,8 @@ class Run:
         begin_us = self.now_us()
         joined = slot.loading == order.function
         async with slot.lock:
-            load = slot.loaded if joined else None
-            library_us, model_us, transfer_us = _shares(load, begin_us)
+            slot.loading = None
+            joined_us = self.now_us() - begin_us if joined else 0
             making_us = 0
             if not slot.alive:
                 wait_us = self.now_us()
@@ -380,7 +382,7 @@ class Run:
             )
         if reply.fresh:
             start_type = int(StartType.COLD)
-        elif load is not None and reply.status == Status.OK:
+        elif joined and reply.status == Status.OK:
             start_type = int(StartType.LOADING)
         else:
             start_type = int(_START_TYPES.get(reply.start_type or "", StartType(order.start_type)))
@@ -390,9 +392,10 @@ class Run:
         row["on_gpu"] = order.on_gpu
         stages = reply.stages_us
         row["warming_us"] = making_us + reply.warming_us
-        row["library_us"] = library_us + stages.get("library", 0)
-        row["model_us"] = model_us + stages.get("model", 0)
-        row["transfer_us"] = transfer_us + stages.get("transfer", 0)
+        for stage in ("library", "model", "transfer"):
+            row[f"{stage}_us"] = stages.get(stage, 0)
+        # the wait for the call that looked after the load was a wait for the stage in which the load was
+        row["library_us" if row["library_us"] > 0 else "model_us"] += joined_us
         row["inference_us"] = stages.get("inference", 0)
         end_us = self.now_us()
         known = sum(int(row[f"{name}_us"]) for name in ("warming", "library", "model", "transfer", "inference"))
@@ -407,40 +410,36 @@ class Run:
         self._changed.set()
 
     async def _load(self, slot: Slot, order: Order, ticket: int) -> None:
-        """A load, or the move of a model to the GPU."""
-        async with slot.lock:
-            if not self._waits(order.resident, ticket):
-                return
-            if not slot.alive:
-                await self._removed(slot)
-            to_gpu = order.kind == DO_TRANSFER
-            begin_us, slot.loading = self.now_us(), order.function
-            slot.loaded = None
-            try:
+        """A load, or the move of a model to the GPU; one at a time in a slot."""
+        async with slot.load_lock:
+            await self._load_alone(slot, order, ticket)
+
+    async def _load_alone(self, slot: Slot, order: Order, ticket: int) -> None:
+        done = False
+        while not done:
+            # between two calls others get the slot: a start joins the load, or ends it
+            async with slot.lock:
+                if not self._waits(order.resident, ticket):
+                    return
+                if not slot.alive:
+                    await self._removed(slot)
+                slot.loading = order.function
                 reply = await slot.invoke(
                     {
                         "op": "load",
                         "function": self._functions[order.function],
-                        "gpu": to_gpu,
+                        "gpu": order.kind == DO_TRANSFER,
                         "evict": self._unwanted(order.container, slot, order.function),
+                        "wait_s": _LOAD_WAIT_S,
                     }
                 )
-            finally:
-                slot.loading = None
-            if reply.status == Status.OK:
-                end_us = self.now_us()
-                moved_us = end_us - reply.stages_us.get("transfer", 0)
-                slot.loaded = (
-                    order.function,
-                    begin_us,
-                    moved_us - reply.stages_us.get("model", 0),
-                    moved_us,
-                    end_us,
-                )
-            else:
-                self._counts["failed loads"] += 1
-        if self._slots.get(order.container) is slot:
-            self._reconcile(slot, order.container, reply, order.resident)
+                done = reply.done
+                if done:
+                    slot.loading = None
+            if self._slots.get(order.container) is slot:
+                self._reconcile(slot, order.container, reply, order.resident)
+        if reply.status != Status.OK:
+            self._counts["failed loads"] += 1
         if self._waits(order.resident, ticket):
             self._state.residents["due_key"][order.resident] = NO_KEY
             self._event(LOADED if reply.status == Status.OK else LOAD_FAILED, order.resident)
@@ -590,18 +589,6 @@ def _copy(row: Any) -> Order:
         start_type=int(row["start_type"]),
         on_gpu=bool(row["on_gpu"]),
         kept=int(row["kept"]),
-    )
-
-
-def _shares(load: tuple[int, int, int, int, int] | None, begin_us: int) -> tuple[int, int, int]:
-    """What of a load in progress a request waits for, as library, model and transfer, in us."""
-    if load is None:
-        return 0, 0, 0
-    _, _, library_end_us, model_end_us, end_us = load
-    return (
-        max(0, library_end_us - begin_us),
-        max(0, model_end_us - max(begin_us, library_end_us)),
-        max(0, end_us - max(begin_us, model_end_us)),
     )
 
 

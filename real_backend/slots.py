@@ -63,6 +63,7 @@ class Reply:
         warming_us: creation and initialisation of the container; 0 if it was there.
         fresh: the container was new.
         lost: a container that was there before is there no more, with all it held.
+        done: whether a load is complete; it goes on in the background otherwise.
         held: functions that the container holds now; None if it did not say.
         answer: of the function.
     """
@@ -74,6 +75,7 @@ class Reply:
     warming_us: int = 0
     fresh: bool = False
     lost: bool = False
+    done: bool = True
     held: frozenset[str] | None = None
     answer: Any = None
 
@@ -195,19 +197,19 @@ class Slot:
     Attributes:
         place: where its container is.
         lock: held by whoever invokes; first come, first served.
+        load_lock: held for the whole of a load, so that whoever waits for ``lock`` waits for one call about it at most.
         container: the platform's name of its container, as far as known.
         held: functions that its container held when it last answered.
-        loading: function whose load is in flight, or None.
-        loaded: (function, begin, end of its library, end of its model, end) of the last load, in us.
+        loading: function whose load is under way, or None.
     """
 
     def __init__(self, deployment: Deployment, place: Place) -> None:
         self.place = place
         self.lock = asyncio.Lock()
+        self.load_lock = asyncio.Lock()
         self.container: str | None = None
         self.held: frozenset[str] = frozenset()
         self.loading: int | None = None
-        self.loaded: tuple[int, int, int, int, int] | None = None
         self._deployment = deployment
         self._action: str | None = None
         self._boot: str | None = None
@@ -301,6 +303,7 @@ class Slot:
             warming_us=warming_us,
             fresh=fresh,
             lost=lost,
+            done=bool(body.get("done", True)),
             held=self.held,
             answer=body.get("answer"),
         )

@@ -152,6 +152,10 @@ class Manager:
             await self._settle()
             clear_ns = now_ns()
         resident = self._residents.get(name) or self._begin(name, run.gpu, begin_ns)
+        if run.wait_s is not None and resident.task is not None:
+            await asyncio.wait((resident.task,), timeout=run.wait_s)
+            if not resident.task.done():
+                return {"op": "load", "function": name, "done": False}
         try:
             await self._ready(resident, run.gpu)
         except asyncio.CancelledError:
@@ -159,7 +163,7 @@ class Manager:
             raise
         self._measure(resident)
         stages = (("clear", begin_ns, clear_ns), *_spans(resident.process))
-        return {"op": "load", "function": name, "stages_ms": _clip(stages, begin_ns)}
+        return {"op": "load", "function": name, "done": True, "stages_ms": _clip(stages, begin_ns)}
 
     async def _infer(self, run: Run, name: str, begin_ns: int) -> dict[str, Any]:
         if self._running is not None:

@@ -96,6 +96,7 @@ class Run:
         gpu: load: whether the model shall be on the GPU afterwards.  infer: whether to infer there.
         evict: functions whose processes are killed before a load.
         payload: what the function is asked.
+        wait_s: a load that takes longer goes on in the background, and the reply says that it is not done; None: wait.
         after_run: what becomes of the function's process after an infer.
     """
 
@@ -105,6 +106,7 @@ class Run:
     evict: tuple[str, ...] = ()
     payload: Mapping[str, Any] = field(default_factory=dict)
     after_run: AfterRun = "keep"
+    wait_s: float | None = None
 
     @classmethod
     def parse(cls, params: Any, settings: Settings) -> Run:
@@ -127,6 +129,7 @@ class Run:
                 "evict": list,
                 "payload": dict,
                 "after_run": get_args(AfterRun),
+                "wait_s": float,
             },
         )
         if "op" not in params:

@@ -246,6 +246,24 @@ def test_an_offload_cancels_a_load_and_is_idempotent() -> None:
     with_manager(play)
 
 
+def test_a_load_may_go_on_in_the_background_and_be_asked_about_again() -> None:
+    async def play(manager: Manager) -> None:
+        first = await manager.run(Run("load", "toy-slow", wait_s=0.05))
+        assert first == {"op": "load", "function": "toy-slow", "done": False}
+        assert residents(manager)["toy-slow"]["state"] == "loading"
+        replies = []
+        while not replies or not replies[-1]["done"]:
+            replies.append(await manager.run(Run("load", "toy-slow", wait_s=0.05)))
+        assert len(replies) > 1
+        assert residents(manager)["toy-slow"]["state"] == "held"
+        # a start meanwhile is a start like any other: it joins the load, or ends it
+        await manager.run(Run("load", "toy-gpu", wait_s=0.0))
+        await manager.run(Run("infer", "toy-slow"))
+        assert list(residents(manager)) == ["toy-slow"]
+
+    with_manager(play)
+
+
 def test_loading_what_is_loaded_costs_nothing() -> None:
     async def play(manager: Manager) -> None:
         both = await asyncio.gather(manager.run(Run("load", "toy")), manager.run(Run("load", "toy")))

@@ -10,8 +10,8 @@ SLOTS = Settings()
 
 
 def test_an_invocation_in_slots_mode_names_operation_and_function() -> None:
-    params = {"op": "load", "function": "f", "gpu": True, "evict": ["g", "h"]}
-    assert Run.parse(params, SLOTS) == Run("load", "f", gpu=True, evict=("g", "h"))
+    params = {"op": "load", "function": "f", "gpu": True, "evict": ["g", "h"], "wait_s": 0.25}
+    assert Run.parse(params, SLOTS) == Run("load", "f", gpu=True, evict=("g", "h"), wait_s=0.25)
     assert Run.parse({"op": "status"}, SLOTS) == Run("status")
     assert Run.parse({"op": "infer", "function": "f", "payload": {"a": 1}, "after_run": "discard"}, SLOTS) == Run(
         "infer", "f", payload={"a": 1}, after_run="discard"
@@ -28,6 +28,7 @@ def test_an_invocation_in_slots_mode_names_operation_and_function() -> None:
         ({"op": "load", "function": 3}, "function must be of type str"),
         ({"op": "load", "function": "f", "gpu": "yes"}, "gpu must be of type bool"),
         ({"op": "load", "function": "f", "evict": [1]}, "evict must be a list of names"),
+        ({"op": "load", "function": "f", "wait_s": "long"}, "wait_s must be of type float"),
         ({"op": "infer", "function": "f", "payload": []}, "payload must be of type dict"),
         ({"op": "infer", "function": "f", "after_run": "burn"}, "after_run must be one of keep, discard, reload"),
         ({"op": "status", "speed": 1}, "speed is unknown"),
