@@ -48,7 +48,7 @@ _COLOURS = {
 }
 _SPARE = ("#d2544b", "#2aa3b8", "#b3a125", "#7a5af0", "#c4588a", "#5a9440")
 
-MEMORY_COLOURS = {"running": "#d2544b", "pre-loaded": "#3b7ddd", "idle, empty": "#efc04a", "free": "#d8dce3"}
+MEMORY_COLOURS = {"running": "#d2544b", "holding functions": "#3b7ddd", "idle, empty": "#efc04a", "free": "#d8dce3"}
 
 STAGE_COLOURS = {
     "queue": "#c3c8d1",

@@ -23,7 +23,7 @@ MOST_STEPS = 1800
 MOST_SPANS = 20_000
 """Stays and runs that a timeline holds; what comes later is left out."""
 
-KINDS = ("running", "idle, empty", "pre-loaded", "free")
+KINDS = ("running", "idle, empty", "holding functions", "free")
 """What a node's memory is used for."""
 
 HELD, LOADING, ON_GPU = 0, 1, 2

@@ -154,7 +154,7 @@
   }));
   window.addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  const last = data.policies[data.policies.length - 1].name;
-  select.value = last;
-  show(last);
+  const first = (data.policies.find((p) => p.name === "tyche") || data.policies[data.policies.length - 1]).name;
+  select.value = first;
+  show(first);
 })();

@@ -32,7 +32,7 @@ def test_memory_of_all_kinds_adds_up_to_the_cluster(world: World, seen: Replay) 
 def test_its_means_are_those_of_the_run(world: World, seen: Replay) -> None:
     integrals = simulate(world).integrals_mb_us
     length_us = world.end_us - world.score_from_us
-    assert seen.memory_gb[:, KINDS.index("pre-loaded")].mean() == pytest.approx(
+    assert seen.memory_gb[:, KINDS.index("holding functions")].mean() == pytest.approx(
         float(integrals["preload"].sum()) / length_us / 1e3
     )
     assert seen.gpu_gb.mean() == pytest.approx(float(integrals["gpu"].sum()) / length_us / 1e3)
