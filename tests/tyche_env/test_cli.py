@@ -217,7 +217,7 @@ class TestProfile:
     def test_list_of_every_catalogue_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(["profile", "list", "--json"]) == 0
         catalogues = json.loads(capsys.readouterr().out)
-        assert set(catalogues) == {"diffusion", "measured", "paper"}
+        assert set(catalogues) == {"diffusion", "measured", "paper", "real"}
         assert catalogues["paper"][0]["source"]
 
 
