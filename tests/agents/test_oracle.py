@@ -1,0 +1,55 @@
+"""The oracle frames every table: no fair policy is significantly better, and none beats the bound."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from agents.bound import bound
+from agents.hindsight import run_policy
+from agents.policy import POLICIES
+from agents.statistics import paired
+from tyche_env.scenario import Mode, PrewarmName, Scenario
+from tyche_env.simulate import Result
+
+WINDOWS = 6
+PREWARM: tuple[PrewarmName, ...] = ("openwhisk", "histogram", "faascache", "pagurus")
+MODES: tuple[Mode, ...] = ("paper", "realistic")
+FAIR = tuple(name for name, policy in POLICIES.items() if not policy.privileged)
+
+
+def delays_ms(result: Result) -> tuple[float, float]:
+    """Mean over requests and mean over functions of warming + loading."""
+    totals = result.totals[result.totals["requests"] > 0]
+    each = totals["warming_loading_us"] / totals["requests"] / 1e3
+    return float(totals["warming_loading_us"].sum() / totals["requests"].sum() / 1e3), float(np.mean(each))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("prewarm", PREWARM)
+@pytest.mark.parametrize("name", ["small", "azure-8h", "azure-day", "alibaba-gentd26"])
+def test_no_fair_policy_is_significantly_better_than_the_oracle_nor_beats_the_bound(
+    name: str, prewarm: PrewarmName, mode: Mode, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if name != "small":
+        monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
+    scenario = Scenario.load(name)
+    windows = scenario.windows()[:WINDOWS]
+    values: dict[str, dict[tuple[str, int], tuple[float, float]]] = {}
+    for window in windows:
+        world = scenario.world(window=window.index, prewarm=prewarm, mode=mode)
+        least = bound(world)
+        for policy in (*FAIR, "oracle"):
+            result = run_policy(world, POLICIES[policy], record="none")
+            values.setdefault(policy, {})[window.group, window.index] = delays_ms(result)
+            waited_us = result.totals["queue_us"].sum() + result.totals["warming_loading_us"].sum()
+            assert waited_us / result.totals["requests"].sum() >= (least.request_mean_us or 0.0) - 1e-6
+    for policy, which in product(FAIR, (0, 1)):
+        own = {key: value[which] for key, value in values[policy].items()}
+        best = {key: value[which] for key, value in values["oracle"].items()}
+        gap = paired(own, best)["difference"]
+        better = [key for key in own if own[key] < best[key]]
+        assert gap["high"] is None or gap["high"] >= 0, f"{policy} is better than the oracle, in windows {better}"
