@@ -56,7 +56,8 @@ def fit(
         torch.manual_seed(seed)
         network = make_network(len(HORIZONS_S))
     with torch.no_grad():
-        network[0].weight[:, HELD] = 0.0  # when a request comes does not depend on what is held
+        first: Any = network[0]
+        first.weight[:, HELD] = 0.0  # when a request comes does not depend on what is held
     mean, deviation = moments(rows.features)
     features = torch.from_numpy((rows.features - mean) / deviation)
     features[:, HELD] = 0.0

@@ -39,6 +39,9 @@ _LOWEST, _HIGHEST = np.log(PRICES[0] / 10), 0.0
 class Standardised(BaseFeaturesExtractor):
     """Observations minus their mean, over their deviation; both are fixed before training."""
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, observation_space: Any, mean: list[float], deviation: list[float]) -> None:
         super().__init__(observation_space, WIDTH_OBSERVED)
         self.register_buffer("mean", torch.tensor(mean))
@@ -146,7 +149,7 @@ def distill(
         at = step % max(1, len(x) // _DISTILL_BATCH)
         taken = order[at * _DISTILL_BATCH : (at + 1) * _DISTILL_BATCH]
         # on the logits, since the order of rare functions matters as much as that of hot ones
-        loss = nn.functional.smooth_l1_loss(network(x[taken])[:, 0], target[taken])
+        loss: Any = nn.functional.smooth_l1_loss(network(x[taken])[:, 0], target[taken])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -176,7 +179,7 @@ def _moments(env: HoldPriceVecEnv, seed: int) -> tuple[NDArray[np.float32], NDAr
     """Mean and deviation of each column of the observation over one episode of random actions, every tenth step."""
     draw = np.random.default_rng(seed)
     env.seed(seed)
-    seen = [env.reset()]
+    seen: list[Any] = [env.reset()]
     ended = False
     step = 0
     while not ended:

@@ -251,7 +251,7 @@ def test_a_load_may_go_on_in_the_background_and_be_asked_about_again() -> None:
         first = await manager.run(Run("load", "toy-slow", wait_s=0.05))
         assert first == {"op": "load", "function": "toy-slow", "done": False}
         assert residents(manager)["toy-slow"]["state"] == "loading"
-        replies = []
+        replies: list[dict[str, Any]] = []
         while not replies or not replies[-1]["done"]:
             replies.append(await manager.run(Run("load", "toy-slow", wait_s=0.05)))
         assert len(replies) > 1
