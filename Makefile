@@ -6,11 +6,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN ?= --scenario small --policy none --policy lru --policy tyche --policy oracle --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
 SCENARIOS ?= small azure-8h azure-day
+SEEDS ?= 3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench decision-modes real clean
+.PHONY: help run test test-slow lint bench decision-modes train real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,11 @@ bench: $(VENV)/.run  ## measure the engines
 
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
 	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)
+
+train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (needs TYCHE_TRACES; SEEDS=3)
+	$(BIN)/python -m agents.train hazard --seeds $(SEEDS) --out runs/hazard
+	$(BIN)/python -m agents.train priced-ppo --seeds $(SEEDS) --out runs/priced-ppo
+	$(BIN)/python -m agents.evaluate runs/hazard runs/priced-ppo --out runs/trained
 
 real: $(VENV)/.real  ## measure Tyche on real containers that load real models (24 minutes; REAL= takes options)
 	$(BIN)/python benchmarks/real_replay.py $(REAL)
