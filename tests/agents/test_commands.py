@@ -75,7 +75,6 @@ def test_quiet_prints_nothing(scenario_file: str, tmp_path: Path, capsys: pytest
         (["--decision", "soon"], "'soon' is neither 'event' nor a number of seconds"),
         (["--decision", "-3"], "--decision"),
         (["--mode", "pape"], "--mode"),
-        (["--backend", "openwhisk"], "backend openwhisk: has no GPUs"),
         (["--trace", "nowhere.parquet"], "nowhere.parquet"),
         (["--policy", "nowhere.py"], "there is no such file"),
     ],
