@@ -42,8 +42,8 @@ def episode_rewards(actions: str, act: Callable[[Any, FunctionVecEnv, bool], NDA
     totals = []
     for seed in range(WINDOWS):
         env.seed(seed)
-        rows, over, total = env.reset(), False, 0.0
-        first = True
+        rows: Any = env.reset()
+        over, total, first = False, 0.0, True
         while not over:
             rows, rewards, ended, _ = env.step(act(rows, env, first))
             total, over, first = total + float(rewards.sum()), bool(ended.any()), False
