@@ -89,7 +89,34 @@ class PricedRecipe(Part):
     choice: Choice
 
 
-Recipe = HazardRecipe | PricedRecipe
+class SearchRecipe(Part):
+    """Policy search in the clusters themselves, from a supervised network (evolution strategies).
+
+    Attributes:
+        start: the supervised recipe that gives the network to begin with.
+        scenarios: whose training windows are played.
+        expansions: of each training window's counts into arrivals.
+        generations: steps of the search.
+        pairs: mirrored pairs of networks tried in a generation.
+        windows: windows that each of them plays.
+        deviation: size of the trials, relative to the scales of the parameters.
+        step: size of a step, likewise.
+        check_every: generations between two looks at the validation windows.
+    """
+
+    kind: Literal["search"]
+    start: str
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    expansions: Count = 2
+    generations: Count = 120
+    pairs: Count = 12
+    windows: Count = 6
+    deviation: Rate = 0.5
+    step: Rate = 0.08
+    check_every: Count = 10
+
+
+Recipe = HazardRecipe | PricedRecipe | SearchRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 

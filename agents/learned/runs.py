@@ -10,7 +10,7 @@ import click
 from agents.learned.bundle import CARD, Bundle, load_bundle, save_bundle
 from agents.learned.measure import Standing, as_markdown, log_measurement, measure, write_json
 from agents.learned.policy import LearnedPolicy, policy_of
-from agents.learned.recipe import HazardRecipe, Recipe, recipe_hash
+from agents.learned.recipe import HazardRecipe, Recipe, SearchRecipe, recipe_hash
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 
@@ -44,11 +44,13 @@ def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
     return folders
 
 
-def compare(folders: tuple[Path, ...], scenarios: tuple[str, ...], expansions: int, out: Path) -> list[Standing]:
+def compare(
+    folders: tuple[Path, ...], scenarios: tuple[str, ...], expansions: int, out: Path, against: str | None = None
+) -> list[Standing]:
     """Measure, log that the test windows were looked at, and write the tables.
 
     Raises:
-        UserError: a folder holds no agent.
+        UserError: a folder holds no agent, or ``against`` is none of them.
     """
     agents: dict[str, list[LearnedPolicy]] = {}
     recipes: dict[str, str] = {}
@@ -59,6 +61,8 @@ def compare(folders: tuple[Path, ...], scenarios: tuple[str, ...], expansions: i
         bundles = [load_bundle(each) for each in found]
         agents[folder.name] = [policy_of(bundle, folder.name) for bundle in bundles]
         recipes[folder.name] = recipe_hash(bundles[0].recipe)
+    if against is not None and against not in agents:
+        raise UserError(f"--against: {against} is none of {', '.join(agents)}")
     standings: list[Standing] = []
     looks = 0
     for name in scenarios:
@@ -67,6 +71,7 @@ def compare(folders: tuple[Path, ...], scenarios: tuple[str, ...], expansions: i
                 Scenario.load(name),
                 agents,
                 expansions=expansions,
+                against=against,
                 progress=lambda share, bar=bar: bar.update(round(100 * share) - bar.pos),  # type: ignore[misc]
             )
         looks = log_measurement(out, name, agents, recipes)
@@ -81,6 +86,10 @@ def _train(recipe: Recipe, seed: int, log: Any, progress: Any) -> Bundle:
         from agents.learned.hazard import train_hazard
 
         return train_hazard(recipe, seed, log, progress)
+    if isinstance(recipe, SearchRecipe):
+        from agents.learned.search import train_search
+
+        return train_search(recipe, seed, log, progress)
     from agents.learned.priced import train_priced
 
     return train_priced(recipe, seed, log, progress)
