@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
@@ -135,7 +134,6 @@ class _Site:
         self.client: Client | None = None
         self.deployment: Deployment | None = None
         self.run: Run | None = None
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
 
     def close(self) -> None:
         """Stop the run, remove its containers and actions, stop the platform; each only if it is there.
@@ -151,9 +149,6 @@ class _Site:
         if self.platform is not None:
             self.platform.stop()
             self.platform = None
-        if self.folder is not None:
-            self.folder.cleanup()
-            self.folder = None
         if left:
             raise BackendError(f"backend openwhisk: could not remove {', '.join(left)}")
 
@@ -243,9 +238,8 @@ class OpenWhiskBackend:
         try:
             credentials = self._settings.credentials
             if credentials is None:
-                site.folder = tempfile.TemporaryDirectory(prefix="tyche-functions-")
                 site.platform = EmbeddedPlatform()
-                credentials = site.platform.start(self._config(world, names, nodes, Path(site.folder.name)))
+                credentials = site.platform.start(self._config(world, names, nodes, site.platform.state.folder))
             site.loop.call(self._prepare(world, credentials, names, nodes))
         except (ClientError, UserError) as error:
             site.close()
@@ -413,7 +407,7 @@ class OpenWhiskBackend:
             start_timeout_s=self._settings.start_timeout_s,
             worker_arguments=("--functions", str(declarations)),
             environment=container_environment(),
-            mounts=(folder, *([weights] if weights.is_dir() else [])),
+            mounts=(declarations, *([weights] if weights.is_dir() else [])),
         )
 
     async def _prepare(

@@ -1,13 +1,14 @@
 """A platform of one's own: the embedded platform in a child process that ends with its parent, however that ends.
 
-``python -m real_backend.embedded FOLDER`` reads the platform's settings as JSON, one line, from standard input, prints
-its address, and stops when standard input ends.
+``python -m real_backend.embedded FOLDER PORT keep|remove`` reads the platform's settings as JSON, one line, from
+standard input, prints its address, and stops when standard input ends; the last word says what becomes of the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,11 +63,12 @@ class EmbeddedPlatform:
         Raises:
             UserError: it does not start; says what it wrote last.
         """
+        afterwards = "keep" if self._temporary is None else "remove"
         log = self.state.log.open("w")
         with log:
             # In a session of its own, Ctrl-C reaches only us, and we stop it when we are done with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "real_backend.embedded", str(self.state.folder), str(port)],
+                [sys.executable, "-m", "real_backend.embedded", str(self.state.folder), str(port), afterwards],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -115,7 +117,8 @@ class EmbeddedPlatform:
 
 
 def main() -> int:
-    """Run the platform of the folder and port on the command line."""
+    """Run the platform that the command line names."""
+    folder, port, afterwards = sys.argv[1:]
     config = PlatformConfig.model_validate_json(sys.stdin.readline())
 
     def end_with_parent() -> None:
@@ -127,10 +130,13 @@ def main() -> int:
         threading.Thread(target=end_with_parent, daemon=True).start()
 
     try:
-        run(config, Listen(port=int(sys.argv[2])), StateFolder(Path(sys.argv[1])), announce)
+        run(config, Listen(port=int(port)), StateFolder(Path(folder)), announce)
     except UserError as error:
         print(f"tyche: {error}", file=sys.stderr)
         return 2
+    if afterwards == "remove":
+        # a parent that was killed cannot do it
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

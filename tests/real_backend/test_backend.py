@@ -229,7 +229,7 @@ def test_policies_are_evaluated_on_it_at_events(scenario: Scenario, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_killed_user_leaves_no_platform(tmp_path: Path) -> None:
+def test_a_killed_user_leaves_neither_platform_nor_files() -> None:
     program = (
         "import os, signal\n"
         "from real_backend.backend import OpenWhiskBackend, RealSettings\n"
@@ -237,13 +237,14 @@ def test_a_killed_user_leaves_no_platform(tmp_path: Path) -> None:
         "backend = OpenWhiskBackend(RealSettings(functions=TOYS))\n"
         "backend.reset(toy_world([(0.0, 0)], 1.0))\n"
         "backend.advance_until_us(2_000_000)\n"
-        "print(backend._site.platform.pid, flush=True)\n"
+        "print(backend._site.platform.pid, backend._site.platform.state.folder, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    platform = Path("/proc") / done.stdout.strip()
+    process, folder = done.stdout.split()
+    left = [Path("/proc") / process, Path(folder)]
     deadline = time.monotonic() + 30
-    while platform.exists() and time.monotonic() < deadline:
+    while any(each.exists() for each in left) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not platform.exists()
+    assert not any(each.exists() for each in left)
