@@ -102,6 +102,7 @@ class Plan:
         Raises:
             EvaluationError: an option is out of range.
             PolicyError: a policy cannot be loaded.
+            BackendError: there is no such backend, or the scenario needs what it cannot do.
         """
         names = [_policy_name(source) for source in self.policies]
         for name in names:
@@ -125,12 +126,26 @@ class Plan:
             raise EvaluationError(f"--seeds: needs at least 1, got {self.seeds}")
         if self.decision != "event" and not self.decision > 0:
             raise EvaluationError(f"--decision: needs 'event' or seconds above 0, got {self.decision}")
-        return replace(
+        plan = replace(
             self,
             windows=windows,
             prewarm=self.prewarm or (self.scenario.prewarm.policy,),
             modes=self.modes or (self.scenario.mode,),
         )
+        if plan.backend != "simulated":
+            plan._require_backend()
+        return plan
+
+    def _require_backend(self) -> None:
+        """Ask the backend before anything is written; making one starts nothing."""
+        from tyche_env.backend import make_backend
+
+        backend = make_backend(self.backend)
+        try:
+            for prewarm in self.prewarm:
+                backend.capabilities.require(self.scenario.world(self.split, prewarm=prewarm))
+        finally:
+            backend.close()
 
     def cells(self) -> Iterator[Cell]:
         """All runs; those that are compared with each other come together."""

@@ -77,6 +77,7 @@ def test_quiet_prints_nothing(scenario_file: str, tmp_path: Path, capsys: pytest
         (["--mode", "pape"], "--mode"),
         (["--trace", "nowhere.parquet"], "nowhere.parquet"),
         (["--policy", "nowhere.py"], "there is no such file"),
+        (["--backend", "openwhisk"], "backend openwhisk: has no GPUs"),
     ],
 )
 def test_a_user_s_error_is_one_line_and_status_2(
