@@ -52,8 +52,9 @@ class _Decision(click.ParamType[Any]):
 @click.option(
     "--prewarm",
     multiple=True,
-    type=click.Choice(["openwhisk", "histogram", "faascache", "pagurus"]),
-    help="Pre-warming policy of the platform; may be repeated.  [default: the scenario's]",
+    metavar="NAME|FILE.py",
+    help="Of the platform: openwhisk, histogram, faascache, pagurus or your own; may be repeated.  "
+    "[default: the scenario's]",
 )
 @click.option(
     "--mode",
@@ -239,6 +240,7 @@ def policy() -> None:
 def list_policies(as_json: bool) -> None:
     """List the built-in policies; your own is a Python file (docs/policies.md)."""
     from agents.policy import POLICIES
+    from tyche_env import extensions
 
     if as_json:
         entries = [
@@ -250,6 +252,9 @@ def list_policies(as_json: bool) -> None:
         mark = "  (privileged: no fair rival)" if each.privileged else ""
         click.echo(f"{each.name:16} {each.summary}{mark}")
     click.echo(f"{'bound':16} no policy: a lower limit that none can beat (tyche evaluate only)")
+    for kind in ("policy", "predictor"):
+        for name in extensions.names(kind):
+            click.echo(f"{name:16} installed: {extensions.digest(kind, name)}")
     click.echo(f"{'FILE.py':16} your own: an object with predict(), see docs/policies.md")
 
 

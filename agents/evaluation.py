@@ -6,7 +6,6 @@ where an earlier run of the same plan stopped, and ends with means, intervals an
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents.bound import bound
-from agents.policy import BOUND, POLICIES, KernelPolicy, Policy, load
+from agents.policy import BOUND, POLICIES, ForecastPolicy, KernelPolicy, Policy, load
 from agents.rates import by_rate
 from agents.runs import RunFolder, plan_hash, sampled, write_requests
 from agents.statistics import aggregate, compare
+from tyche_env import extensions
 from tyche_env.errors import UserError
 from tyche_env.metrics import METRIC_KEYS, Metrics, summarize
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
@@ -124,6 +124,8 @@ class Plan:
             )
         if self.seeds < 1:
             raise EvaluationError(f"--seeds: needs at least 1, got {self.seeds}")
+        for prewarm in self.prewarm:
+            self.scenario.with_(**{"prewarm.policy": prewarm})
         if self.decision != "event" and not self.decision > 0:
             raise EvaluationError(f"--decision: needs 'event' or seconds above 0, got {self.decision}")
         plan = replace(
@@ -330,6 +332,11 @@ def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float |
             plan.split, cell.window, cell.seed, Kernel.NONE, plan.decision == "event", cell.prewarm, cell.mode
         )
     )
+    if isinstance(policy, ForecastPolicy):
+        from agents.predictors import histories_of
+
+        window = plan.scenario.windows(plan.split)[cell.window]
+        world = policy.foresee(world, histories_of(plan.scenario, window, cell.seed))
     if plan.backend != "simulated":
         world = world.validate()
         result, health = play_on(plan.backend, world, plan.decision)
@@ -431,10 +438,11 @@ def _policy_name(source: str) -> str:
 
 
 def _policy_hash(source: str) -> str:
-    """A built-in policy is its name; a file is its content, a trained agent its weights."""
-    path = Path(source)
-    if path.suffix == ".py" and path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """A built-in policy is its name; a file is its content, a package its version, a trained agent its weights."""
     if source == BOUND or source in POLICIES:
         return "built-in"
+    for kind in ("policy", "predictor"):
+        found = extensions.digest(kind, source)
+        if found is not None:
+            return found
     return getattr(load(source), "digest", "built-in")

@@ -8,18 +8,22 @@ event, whereas ``predict`` is called once a decision interval.
 from __future__ import annotations
 
 import difflib
-import importlib.util
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env import extensions
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
+from tyche_env.rules import RowKernel
 from tyche_env.world import Decision, Isolation, Kernel, Packing, Routing, Scope, World
+
+if TYPE_CHECKING:
+    from agents.predictors import History, Rates
 
 Observation = dict[str, NDArray[np.float32]]
 Action = NDArray[np.float32]
@@ -79,12 +83,13 @@ class Policy(Predictor, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KernelPolicy:
-    """A built-in policy: a compiled row kernel, and what it changes in the controller.
+    """A policy that the engine can ask at events: a compiled row kernel, and what it changes in the controller.
 
     Attributes:
         summary: one line.
         settings: fields of :class:`~tyche_env.world.Settings` that make the system, beside the kernel.
         hindsight: it tries other settings and policies on the same requests and keeps the best (``agents.hindsight``).
+        rule: the user's own rule, for the kernel OWN.
     """
 
     name: str
@@ -93,9 +98,12 @@ class KernelPolicy:
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     hindsight: bool = False
+    rule: RowKernel | None = None
 
     def equip(self, world: World) -> World:
         """The world under this policy; what it needs is checked later."""
+        if self.rule is not None:
+            world = replace(world, rules=replace(world.rules, kernel=self.rule))
         return world.with_settings(kernel=self.kernel, **self.settings)
 
     def predict(
@@ -232,13 +240,34 @@ BOUND = "bound"
 """Name of the lower bound in evaluations; it is no policy (``agents.bound``)."""
 
 
+@dataclass(frozen=True, slots=True)
+class ForecastPolicy(KernelPolicy):
+    """A predictor that is fitted outside the loop, into a table that the engine reads (``Kernel.TABLE``).
+
+    Attributes:
+        rates: what it expects (``agents.predictors.Rates``).
+    """
+
+    rates: Rates | None = None
+
+    def foresee(self, world: World, histories: Sequence[History]) -> World:
+        """The world with this predictor's forecasts of what arrives; ``histories`` as in ``agents.predictors``."""
+        from agents.predictors import table_row
+
+        assert self.rates is not None
+        rates = self.rates
+        return replace(world, forecast=np.stack([table_row(rates(counts, past)) for counts, past in histories]))
+
+
 def load(source: str | Path) -> Policy:
     """A policy by its name, from a Python file, or from the folder of a trained agent.
 
     Args:
-        source: a name of :data:`POLICIES`, or of an agent that comes with the package; or the path of a Python file
-            that defines one of: an object ``policy``, a function ``make_policy()``, a class ``Policy`` that can be
-            built without arguments; or the folder of a model bundle (``agents.learned``).
+        source: a name of :data:`POLICIES`, of an agent that comes with the package, of an installed extension
+            (entry-point groups ``tyche_env.policies`` and ``tyche_env.predictors``), or a predictor of
+            ``agents.predictors.TABLES``; or the path of a Python file that defines one of: an object ``policy``, a
+            function ``make_policy()``, a class ``Policy`` that can be built without arguments; or the folder of a model
+            bundle (``agents.learned``).
 
     Raises:
         PolicyError: there is no such policy, or the file does not define one.
@@ -258,54 +287,70 @@ def load(source: str | Path) -> Policy:
         return load_learned(SHIPPED / text if text in shipped_bundles() else path, text)
     if text == BOUND:
         raise PolicyError("policy bound: is a lower bound, not a policy; only `tyche evaluate` knows it")
-    known = (*POLICIES, *shipped_bundles())
+    from agents.predictors import TABLES
+
+    if text in TABLES:
+        return _forecaster(text, TABLES[text])
+    if text in extensions.names("predictor"):
+        return _forecaster(text, extensions.find("predictor", text))
+    if text in extensions.names("policy"):
+        return wrap(_made(text, extensions.find("policy", text)), text)
+    known = (*POLICIES, *shipped_bundles(), *TABLES, *extensions.names("predictor"), *extensions.names("policy"))
     close = difflib.get_close_matches(text, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     raise PolicyError(f"policy {text}: there is no such policy; {hint} Your own is given as a file, my_policy.py")
 
 
 def wrap(predictor: object, name: str) -> Policy:
-    """Give any object with ``predict`` a name, so that it can be evaluated.
+    """Give a row kernel, or any object with ``predict``, a name, so that it can be evaluated.
 
     Raises:
-        PolicyError: it has no ``predict``.
+        PolicyError: it is neither.
     """
+    if isinstance(predictor, KernelPolicy):
+        return replace(predictor, name=name)
+    if isinstance(predictor, RowKernel):
+        return KernelPolicy(name, Kernel.OWN, False, "a row kernel of your own", rule=predictor)
     if not isinstance(predictor, Predictor):
         raise PolicyError(f"policy {name}: {type(predictor).__name__} has no method predict(observation, ...)")
     return PredictorPolicy(name, predictor)
 
 
-def _from_file(path: Path) -> object:
-    if not path.is_file():
-        raise PolicyError(f"policy {path}: there is no such file")
-    spec = importlib.util.spec_from_file_location(f"user_policy_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise PolicyError(f"policy {path}: cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
+def _forecaster(name: str, rates: object) -> ForecastPolicy:
+    if not callable(rates):
+        raise PolicyError(
+            f"policy {name}: a predictor is a function (counts, past) -> rates, got {type(rates).__name__}"
+        )
+    return ForecastPolicy(name, Kernel.TABLE, False, "a predictor's forecasts", rates=rates)
+
+
+def _made(name: str, found: Any) -> object:
+    """What an entry point names, made if it is a class or a function."""
+    if isinstance(found, RowKernel) or (hasattr(found, "predict") and not isinstance(found, type)):
+        return found
+    if not callable(found):
+        return found
     try:
-        spec.loader.exec_module(module)
-        if hasattr(module, "policy"):
-            found: object = module.policy
-            return found
-        for name in ("make_policy", "Policy"):
-            if hasattr(module, name):
-                make: Callable[[], object] = getattr(module, name)
-                return make()
+        return found()
     except Exception as error:
-        raise PolicyError(f"policy {path}: {type(error).__name__}: {error}{_line_of(error, path)}") from error
+        raise PolicyError(f"policy {name}: {type(error).__name__}: {error}") from error
+
+
+def _from_file(path: Path) -> object:
+    try:
+        module = extensions.import_file(path, "policy")
+    except extensions.ExtensionError as error:
+        raise PolicyError(str(error)) from error
+    for name in ("policy", "make_policy", "Policy"):
+        if hasattr(module, name):
+            found: object = getattr(module, name)
+            if name == "policy":
+                return found
+            try:
+                return cast("Callable[[], object]", found)()
+            except Exception as error:
+                raise PolicyError(f"policy {path}: {extensions.describe(error, path)}") from error
     raise PolicyError(f"policy {path}: defines neither an object `policy`, nor `make_policy()`, nor a class `Policy`")
-
-
-def _line_of(error: BaseException, path: Path) -> str:
-    """Where in the user's file it went wrong."""
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        line = error.lineno
-    return "" if line is None else f" (line {line})"
 
 
 def _by_lot(count: int, calls: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:

@@ -23,6 +23,7 @@ from real_backend.replay import inject
 from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
 from tyche_env.backend import BackendError, Events
 from tyche_env.control.handles import handles_of
+from tyche_env.control.hooks import install
 from tyche_env.control.ledger import (
     DO_CREATE,
     DO_DEMOTE,
@@ -150,6 +151,7 @@ class Run:
         self._nodes = nodes
         self._payload = payload
         self._state = new_state(world, record=True, features=True)
+        install(self._state, world.rules)
         self._handles = handles_of(self._state)
         self._after_run = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
         self._slots: dict[int, Slot] = {}

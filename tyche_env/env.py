@@ -21,7 +21,7 @@ from tyche_env.control.kernels import read_action
 from tyche_env.errors import UserError
 from tyche_env.metrics import percentiles_from_log, totals_from_log
 from tyche_env.observe import observe
-from tyche_env.reward import charges_rent, reward_terms
+from tyche_env.reward import Step, charges_rent, reward_function, reward_terms
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulate import Result
 from tyche_env.spaces import Layout, Observation, action_space, observation_space
@@ -94,6 +94,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         self.action_space = action_space(self.max_functions)
         self.layout = Layout.of(self.max_functions, nodes, self._gpus)
         self.charges_rent = charges_rent(self.scenario.reward)
+        self._own_terms = {name: reward_function(name) for name in self.scenario.reward.terms}
         self.backend: Backend = make_backend(backend)
         self._world: World | None = None
 
@@ -142,6 +143,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         self._at_end: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
         if self.charges_rent:
             self._before = self.backend.counters(), self.backend.integrals()
+        self._rewarded = 0
         self._note_score_start()
         self._decision = np.zeros((world.function_count, 2), np.int8)
         self._priority = np.zeros((world.function_count, 2), np.int64)
@@ -232,12 +234,15 @@ class PreloadEnv(gym.Env[Any, Any]):
         counters, integrals = self.backend.counters(), self.backend.integrals()
         old_counters, old_integrals = self._before
         self._before = counters, integrals
-        return reward_terms(
-            self.scenario.reward,
-            waited_s,
-            {name: value - old_integrals[name] for name, value in integrals.items()},
-            counters["load_us"] - old_counters["load_us"],
-        )
+        integrals = {name: value - old_integrals[name] for name, value in integrals.items()}
+        counters = {name: value - old_counters[name] for name, value in counters.items()}
+        terms = reward_terms(self.scenario.reward, waited_s, integrals, counters["load_us"])
+        if self._own_terms:
+            log = self.backend.log()
+            step = Step(waited_s, integrals, counters, log[self._rewarded :], self.backend.state)
+            self._rewarded = len(log)
+            terms |= {name: float(function(step)) for name, function in self._own_terms.items()}
+        return terms
 
     def _observe(self) -> Observation:
         flat = self._blank.copy()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tyche_env import extensions
+
+if TYPE_CHECKING:
+    from tyche_env.state import ClusterState
 
 _MB_US_PER_GB_S = 1e9
 
@@ -29,6 +35,10 @@ class Rents(Protocol):
     @property
     def load_per_s(self) -> float:
         """A second of loading."""
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of further reward functions."""
 
 
 def reward_terms(
@@ -59,7 +69,46 @@ def reward_terms(
 
 
 def charges_rent(rents: Rents) -> bool:
-    """Whether any rent is on; if none is, the environment need not measure memory x time at each step."""
+    """Whether any rent or further term is on; if none is, memory x time need not be measured at each step."""
     return bool(
-        rents.container_rent_per_gb_s or rents.preload_rent_per_gb_s or rents.gpu_rent_per_gb_s or rents.load_per_s
+        rents.container_rent_per_gb_s
+        or rents.preload_rent_per_gb_s
+        or rents.gpu_rent_per_gb_s
+        or rents.load_per_s
+        or rents.terms
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a reward function sees of one decision interval; in the last one, of the draining after it, too.
+
+    Attributes:
+        waited_s: (F,) seconds from arrival to the start of inference, of requests whose inference started.
+        integrals_mb_us: memory x time by kind (busy, idle, preload, gpu), (N,) each.
+        counters: loads, load_us, wasted_loads, transfers, evictions, expiries, created, prewarms, in this interval.
+        requests: the requests that started (LOG_DTYPE).
+        state: the cluster at the end; read only.
+    """
+
+    waited_s: NDArray[np.float64]
+    integrals_mb_us: Mapping[str, NDArray[np.int64]]
+    counters: Mapping[str, int]
+    requests: NDArray[Any]
+    state: ClusterState
+
+
+RewardFunction = Callable[[Step], float]
+"""A term of the reward of your own: what it returns is added to the others."""
+
+
+def reward_function(name: str) -> RewardFunction:
+    """A reward function by the name of its entry point (group ``tyche_env.rewards``) or from a Python file.
+
+    Raises:
+        ExtensionError: there is none, or it is no function.
+    """
+    found = extensions.find("reward", name)
+    if not callable(found):
+        raise extensions.ExtensionError(f"reward {name}: needs a function of a Step, got {type(found).__name__}")
+    return cast(RewardFunction, found)

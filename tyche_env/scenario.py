@@ -19,12 +19,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from traces import TraceError, Window
+from tyche_env import extensions
 from tyche_env.errors import UserError
 from tyche_env.part import Part
 from tyche_env.profiles import FunctionProfile, load_catalogue
+from tyche_env.reward import reward_function
+from tyche_env.rules import PrewarmPolicy, RoutingRule, Rules
 from tyche_env.sources import TraceSettings, read_source, requests_of, windows_of
 from tyche_env.world import (
     AfterRun,
@@ -45,13 +48,37 @@ _FOLDER = Path(__file__).with_name("scenarios")
 
 Mode = Literal["paper", "realistic"]
 SplitName = Literal["train", "validation", "test"]
-PrewarmName = Literal["openwhisk", "histogram", "faascache", "pagurus"]
+
 _PREWARM: dict[str, Prewarm] = {
     "openwhisk": Prewarm.KEEP_ALIVE,
     "histogram": Prewarm.HISTOGRAM,
     "faascache": Prewarm.FAASCACHE,
     "pagurus": Prewarm.PAGURUS,
 }
+_ROUTING: dict[str, Routing] = {"hash": Routing.HASH, "ring": Routing.RING, "fewest-busy": Routing.FEWEST_BUSY}
+
+
+def _known_prewarm(name: str) -> str:
+    if name not in _PREWARM:
+        extensions.find("prewarm", name, PrewarmPolicy, _PREWARM)
+    return name
+
+
+def _known_routing(name: str) -> str:
+    if name not in _ROUTING:
+        extensions.find("routing", name, RoutingRule, _ROUTING)
+    return name
+
+
+def _known_reward(name: str) -> str:
+    reward_function(name)
+    return name
+
+
+PrewarmName = Annotated[str, AfterValidator(_known_prewarm)]
+"""openwhisk, histogram, faascache, pagurus, an installed extension, or a Python file."""
+RoutingName = Annotated[str, AfterValidator(_known_routing)]
+"""hash, ring, fewest-busy, an installed extension, or a Python file."""
 Fate = Literal["keep", "reload", "discard"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -163,12 +190,18 @@ class AfterRunFates(Part):
 
 
 class Reward(Part):
-    """Prices of resources in the reward, in seconds of waiting; all off by default."""
+    """Prices of resources in the reward, in seconds of waiting, all off by default, and further terms.
+
+    Attributes:
+        terms: reward functions that extensions or Python files bring (``tyche_env.reward.RewardFunction``); what they
+            return is added.
+    """
 
     container_rent_per_gb_s: NotNegative = 0
     preload_rent_per_gb_s: NotNegative = 0
     gpu_rent_per_gb_s: NotNegative = 0
     load_per_s: NotNegative = 0
+    terms: tuple[Annotated[str, AfterValidator(_known_reward)], ...] = ()
 
 
 class Prices(Part):
@@ -216,7 +249,7 @@ class Scenario(Part):
     functions: Functions
     trace: TraceSettings
     prewarm: PrewarmSettings = PrewarmSettings()
-    routing: Literal["hash", "ring", "fewest-busy"] = "ring"
+    routing: RoutingName = "ring"
     controller: Controller = Controller()
     after_run: AfterRunFates | None = None
     isolation: Literal["none", "tenant", "strict"] = "tenant"
@@ -286,7 +319,14 @@ class Scenario(Part):
     def hash(self) -> str:
         """Sixteen hexadecimal digits over everything that can change a result, the profiles' numbers included."""
         content = self.model_dump(mode="json", exclude={"name", "title", "description"})
+        if not content["reward"]["terms"]:
+            del content["reward"]["terms"]  # hashes of scenarios from before there were any stay as they are
         content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
+        used = [("prewarm", self.prewarm.policy), ("routing", self.routing)]
+        used += [("reward", name) for name in self.reward.terms]
+        versions = {name: extensions.digest(kind, name) for kind, name in used}
+        if any(versions.values()):
+            content["extensions"] = versions
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def windows(self, split: SplitName = "test") -> tuple[Window, ...]:
@@ -377,6 +417,7 @@ class Scenario(Part):
             score_from_us=chosen.score_from_us - chosen.start_us,
             end_us=chosen.end_us - chosen.start_us,
             settings=self._settings(seed, _kernel(kernel), event_mode, prewarm or self.prewarm.policy),
+            rules=self._rules(prewarm or self.prewarm.policy),
             names=requests.names,
             profiles=tuple(profile.name for profile in profiles),
             clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
@@ -418,6 +459,13 @@ class Scenario(Part):
             ]
         )
 
+    def _rules(self, prewarm: PrewarmName) -> Rules:
+        """The rules that extensions bring."""
+        return Rules(
+            prewarm=None if prewarm in _PREWARM else extensions.find("prewarm", prewarm, PrewarmPolicy, _PREWARM),
+            routing=None if self.routing in _ROUTING else extensions.find("routing", self.routing, RoutingRule),
+        )
+
     def _settings(self, seed: int, kernel: Kernel, event_mode: bool, prewarm: PrewarmName) -> Settings:
         preset = _PRESETS[self.mode]
         fates = self.after_run or preset.after_run
@@ -433,9 +481,9 @@ class Scenario(Part):
             load_ppm=_hazard_ppm(controller.p_load),
             offload_ppm=_hazard_ppm(controller.p_offload),
             prior_gap_us=round(controller.prior_gap_s * 1_000_000),
-            prewarm=_PREWARM[prewarm],
+            prewarm=_PREWARM.get(prewarm, Prewarm.OWN),
             keep_alive_us=round(self.prewarm.keep_alive_s * 1_000_000),
-            routing=Routing[self.routing.upper().replace("-", "_")],
+            routing=_ROUTING.get(self.routing, Routing.OWN),
             scope=Scope[controller.scope.upper()],
             packing=Packing[controller.packing.upper()],
             isolation=Isolation[self.isolation.upper()],

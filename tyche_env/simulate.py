@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.metrics import percentiles_from_bins, percentiles_from_log, totals_from_log
+from tyche_env.rules import Rules
 from tyche_env.world import Kernel, World, WorldError
 
 EngineName = Literal["compiled", "reference"]
@@ -84,6 +85,8 @@ def new_engine(world: World, engine: EngineName = "compiled", record: bool = Tru
     if engine == "reference":
         if world.settings.kernel == Kernel.NETWORK:
             raise WorldError("engine: the reference engine knows no networks; the compiled one does")
+        if world.rules != Rules():
+            raise WorldError("engine: the reference engine knows no rules of your own; the compiled one does")
         from tyche_env.simulator.reference import ReferenceEngine
 
         return ReferenceEngine(world)

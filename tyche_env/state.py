@@ -53,6 +53,9 @@ CLUSTER_DTYPE = np.dtype(
             # work lists and buffers
             *("lost_count", "freed_count", "command_count", "log_count", "pending_count", "decision_count"),
             *("timer_count", "completion_count", "overflow"),
+            # a user's rules: addresses of handles and compiled code, and what a kernel answers besides its decision
+            *("handles", "kernel_rule", "arrival_rule", "keep_rule", "route_rule"),
+            *("answer_priority", "answer_again_us"),
         )
     ]
 )
@@ -156,6 +159,7 @@ class ClusterState(NamedTuple):
         forecast: (F, M) predicted probabilities by minute (kernel TABLE).
         network: weights (kernel NETWORK).
         activations: scratch for the network's features and hidden layers.
+        kernel_memory, prewarm_memory: (F, K) what a user's rules remember (``tyche_env.rules``).
         tables: see ``tables``.
         log: finished decisions; a ring when the run is long.
         totals: (F,) streaming sums of scored requests.
@@ -195,6 +199,8 @@ class ClusterState(NamedTuple):
     forecast: NDArray[np.int32]
     network: NDArray[np.float32]
     activations: NDArray[np.float32]
+    kernel_memory: NDArray[np.int64]
+    prewarm_memory: NDArray[np.int64]
     tables: NDArray[np.int64]
     log: Records
     totals: Records
@@ -237,6 +243,8 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "forecast": (np.dtype(np.int32), 2),
     "network": (np.dtype(np.float32), 1),
     "activations": (np.dtype(np.float32), 1),
+    "kernel_memory": (np.dtype(np.int64), 2),
+    "prewarm_memory": (np.dtype(np.int64), 2),
     "tables": (np.dtype(np.int64), 2),
     "log": (LOG_DTYPE, 1),
     "totals": (TOTALS_DTYPE, 1),
@@ -270,7 +278,8 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         features: whether to keep what only observations, and the kernel NETWORK, need.
     """
     settings = world.settings
-    features = features or settings.kernel == Kernel.NETWORK
+    own = world.rules
+    features = features or settings.kernel == Kernel.NETWORK or (own.kernel is not None and own.kernel.features)
     functions, nodes, gpus = world.function_count, world.node_count, world.gpu_count
     containers, residents = _pool_sizes(world)
 
@@ -298,7 +307,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rows["home_node"] = order[rows["home_position"]]
 
     wide = np.zeros(functions, np.int32)
-    if settings.routing == Routing.FEWEST_BUSY and nodes > 1:
+    if settings.routing in (Routing.FEWEST_BUSY, Routing.OWN) and nodes > 1:
         # every node is in every function's group
         rows["group"], rows["wide"] = nodes, np.arange(functions)
         wide[:] = np.arange(functions)
@@ -365,6 +374,8 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         forecast=np.ascontiguousarray(world.forecast if world.forecast.ndim == 2 else np.zeros((1, 1)), np.int32),
         network=np.ascontiguousarray(world.network, np.float32),
         activations=np.zeros(INPUTS + 2 * HIDDEN, np.float32),
+        kernel_memory=np.zeros((functions, 0 if own.kernel is None else own.kernel.memory), np.int64),
+        prewarm_memory=np.zeros((functions, 0 if own.prewarm is None else own.prewarm.memory), np.int64),
         tables=load_tables().copy(),
         log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
         totals=np.zeros(functions, TOTALS_DTYPE),

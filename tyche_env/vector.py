@@ -114,7 +114,9 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             max_functions=max_functions,
         )
         if self._one.charges_rent:
-            raise PreloadEnvError("reward: the batched environment charges no rent; use PreloadEnv")
+            raise PreloadEnvError(
+                "reward: the batched environment knows neither rents nor further terms; use PreloadEnv"
+            )
         self.num_envs = num_envs
         self.scenario, self.split = self._one.scenario, split
         self.max_functions = self._one.max_functions

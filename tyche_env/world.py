@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
 from tyche_env.network import SIZE
+from tyche_env.rules import Rules
 
 IntArray = NDArray[np.int64]
 
@@ -39,6 +40,7 @@ class Routing(IntEnum):
     HASH = 0
     RING = 1
     FEWEST_BUSY = 2
+    OWN = 3
 
 
 class Prewarm(IntEnum):
@@ -48,6 +50,7 @@ class Prewarm(IntEnum):
     HISTOGRAM = 1
     FAASCACHE = 2
     PAGURUS = 3
+    OWN = 4
 
 
 class Isolation(IntEnum):
@@ -98,6 +101,7 @@ class Kernel(IntEnum):
     EMPIRICAL = 10
     TABLE = 11
     NETWORK = 12
+    OWN = 13
 
 
 class Decision(IntEnum):
@@ -275,6 +279,7 @@ class World:
         forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE; else empty.
         network: weights of the kernel NETWORK (``tyche_env.network``); else empty.
         profiles: (F,) names of the functions' profiles, which a real backend runs; empty if nobody needs them.
+        rules: a user's own rules, for the settings that are OWN.
     """
 
     functions: FunctionTable
@@ -292,6 +297,7 @@ class World:
     forecast: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     network: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     profiles: tuple[str, ...] = ()
+    rules: Rules = field(default_factory=Rules)
 
     @property
     def function_count(self) -> int:
@@ -394,6 +400,9 @@ class World:
             raise WorldError(f"forecast: kernel TABLE needs shape ({len(table)}, minutes), got {self.forecast.shape}")
         if self.settings.kernel == Kernel.NETWORK and self.network.shape != (SIZE,):
             raise WorldError(f"network: kernel NETWORK needs {SIZE} weights, got shape {self.network.shape}")
+        for name, code in (("kernel", Kernel.OWN), ("prewarm", Prewarm.OWN), ("routing", Routing.OWN)):
+            if getattr(self.settings, name) == code and getattr(self.rules, name) is None:
+                raise WorldError(f"rules: the setting {name} is OWN, but there is no rule for it")
         if not 1 <= self.settings.window <= 64:
             raise WorldError(f"settings: window must lie in 1..64, got {self.settings.window}")
         if not 1 <= self.settings.copies <= 8:

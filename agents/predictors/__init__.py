@@ -15,19 +15,26 @@ from numpy.typing import NDArray
 
 from agents.predictors.arima import arima_rates
 from agents.predictors.forest import forest_rates
+from traces.counts import MINUTE_US
+from tyche_env.sources import requests_of
 from tyche_env.tables import ONE_Q20
 
 if TYPE_CHECKING:
+    from traces import Window
+    from tyche_env.scenario import Scenario
     from tyche_env.world import World
 
 Rates = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 """(counts of past and present minutes, first present minute) -> expected requests in each present minute."""
 
+History = tuple[NDArray[np.float64], int]
+"""The counts of each minute up to a world's end, and how many of them lie before its time 0."""
+
 TABLES: dict[str, Rates] = {"arima": arima_rates, "forest": forest_rates}
 """Fitted predictors by the name of their policy."""
 
 
-def forecast(name: str, world: World, histories: Sequence[tuple[NDArray[np.float64], int]]) -> World:
+def forecast(name: str, world: World, histories: Sequence[History]) -> World:
     """The world with the forecasts of one predictor.
 
     Args:
@@ -41,6 +48,23 @@ def forecast(name: str, world: World, histories: Sequence[tuple[NDArray[np.float
     """
     rates = TABLES[name]
     return replace(world, forecast=np.stack([table_row(rates(counts, past)) for counts, past in histories]))
+
+
+def histories_of(scenario: Scenario, window: Window, seed: int) -> list[History]:
+    """What predictors may know about the functions of a scenario's window: from the start of the trace on.
+
+    Minutes are cut so that the window, warm-up included, begins with one.
+    """
+    requests = requests_of(scenario.trace, seed, window.functions)
+    by_function = np.argsort(requests.arrival_function, kind="stable")
+    sizes = np.bincount(requests.arrival_function, minlength=len(window.functions))
+    past = window.start_us // MINUTE_US
+    minutes = -(-(window.end_us - window.start_us) // MINUTE_US)
+    edges_us = window.start_us + np.arange(-past, minutes + 1, dtype=np.int64) * MINUTE_US
+    return [
+        (np.diff(np.searchsorted(arrival_us, edges_us)).astype(np.float64), past)
+        for arrival_us in np.split(requests.arrival_us[by_function], np.cumsum(sizes)[:-1])
+    ]
 
 
 def table_row(rates: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tyche_env.control import hooks
 from tyche_env.control.arrivals import record_arrival
 from tyche_env.control.compiled import inner
 from tyche_env.control.kernels import NO_TIMER, ask
@@ -75,7 +76,7 @@ GPU, MEMORY, MET_LOAD, WARM, COLD = 0, 1, 2, 3, 4
 KEEP, RELOAD = 0, 1
 NOTHING, ARRIVED, WAITING, PREWARM = 0, 1, 2, 3
 """What ``serve`` is asked for."""
-_HISTOGRAM_PREWARM = 1
+_HISTOGRAM_PREWARM, _OWN_PREWARM = 1, 4
 
 
 # -- serving -----------------------------------------------------------------------------------------------------------
@@ -455,6 +456,8 @@ def on_finish(st: ClusterState, container: int) -> int:
         keep_us = faascache.FOREVER
     elif s.prewarm == pagurus.PAGURUS:
         keep_us = pagurus.keep_alive_us(st)
+    elif s.prewarm == _OWN_PREWARM:
+        keep_us = hooks.keep_alive_us(st, function)
     own = c.resident_head
     if s.after_run == KEEP:
         st.residents[own].kept = 1
@@ -533,6 +536,8 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         ordinal = row.arrivals
         if s.prewarm == _HISTOGRAM_PREWARM:
             histogram.on_arrival(st, function)
+        elif s.prewarm == _OWN_PREWARM:
+            hooks.note_arrival(st, function)
         row.in_flight += 1
         record_arrival(st, function)
         if s.event_mode != 0 and s.preloads != 0:

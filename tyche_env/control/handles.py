@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
-from tyche_env.state import FIELDS, ClusterState
+from tyche_env.state import CLUSTER_DTYPE, FIELDS, ClusterState
 
 # numba does not type its extension interface
 types: Any = numba_types
@@ -26,6 +26,7 @@ cgutils: Any = numba_cgutils
 _ARRAYS = [types.Array(from_dtype(dtype), ndim, "C") for dtype, ndim in FIELDS.values()]
 _STATE = types.NamedTuple(_ARRAYS, ClusterState)
 _WORDS = 3
+_HANDLES_AT = CLUSTER_DTYPE.fields["handles"][1]  # type: ignore[index]
 
 
 def handles_of(state: ClusterState) -> NDArray[np.int64]:
@@ -45,14 +46,22 @@ def handles_of(state: ClusterState) -> NDArray[np.int64]:
 
 
 def _open_state(typing: Any, handles: Any) -> tuple[Any, Callable[..., Any]]:
-    """Type and code of :data:`open_state`, in numba's form for intrinsics."""
+    """Type and code of :data:`open_state` and :data:`open_state_at`, in numba's form for intrinsics."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        word_type = context.get_value_type(types.int64)
+        if isinstance(signature.args[0], types.Array):
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            # for rules that are called by address, which open the tables again (control.hooks)
+            cluster = builder.load(builder.gep(data, [context.get_constant(types.intp, 0)]))
+            place = builder.add(cluster, context.get_constant(types.int64, _HANDLES_AT))
+            builder.store(builder.ptrtoint(data, word_type), builder.inttoptr(place, word_type.as_pointer()))
+        else:
+            data = builder.inttoptr(arguments[0], word_type.as_pointer())
         tables = []
         for row, array_type in enumerate(_ARRAYS):
             address, first, second = (
-                builder.load(builder.gep(given.data, [context.get_constant(types.intp, _WORDS * row + word)]))
+                builder.load(builder.gep(data, [context.get_constant(types.intp, _WORDS * row + word)]))
                 for word in range(_WORDS)
             )
             array = context.make_array(array_type)(context, builder)
@@ -76,3 +85,6 @@ def _open_state(typing: Any, handles: Any) -> tuple[Any, Callable[..., Any]]:
 
 open_state = cast(Callable[[NDArray[np.int64]], ClusterState], intrinsic(_open_state))
 """Compiled code's view of the tables behind handles; nothing is copied or counted."""
+
+open_state_at = cast(Callable[[int], ClusterState], intrinsic(_open_state))
+"""The same from the address of the handles."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tyche_env.control.arrivals import BIN_US, BINS
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.draws import draw_u64
+from tyche_env.control.hooks import ask_rule
 from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, WORKER, probability_within_minute
 from tyche_env.control.network import FLOOR, score
 from tyche_env.draws import Concern
@@ -34,8 +35,8 @@ _TYCHE, _CENSORED, _HISTOGRAM, _RANDOM = (
     int(k) for k in (Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
 )
 _ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
-_NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE, _NETWORK = (
-    int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE, Kernel.NETWORK)
+_NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE, _NETWORK, _OWN = (
+    int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE, Kernel.NETWORK, Kernel.OWN)
 )
 
 
@@ -177,6 +178,8 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         minute = s.now_us // _MINUTE_US
         p = np.int64(st.forecast[function, min(minute, st.forecast.shape[1] - 1)])
         return (HOLD if p > 0 else LEAVE), p, (minute + 1) * _MINUTE_US - s.now_us
+    if kernel == _OWN:
+        return ask_rule(st, function)
     if kernel == _RANDOM:
         u = draw_u64(s.seed, _POLICY, function, row.decide_count)
         row.decide_count += 1

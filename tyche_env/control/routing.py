@@ -7,12 +7,13 @@ import numpy as np
 from tyche_env.control.arrivals import walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.draws import draw_u64
+from tyche_env.control.hooks import route_by_rule
 from tyche_env.draws import Concern
 from tyche_env.prewarm.pagurus import PAGURUS, rentable
 from tyche_env.state import ClusterState
 
 _OVERFLOW = int(Concern.OVERFLOW)
-_RING, _FEWEST_BUSY = 1, 2
+_RING, _FEWEST_BUSY, _OWN = 1, 2, 3
 OVERFLOWED = 1 << 40
 """Added to the node of a request that must queue there."""
 
@@ -122,8 +123,9 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
                     most = left
             if best >= 0:
                 return best
-    for step in range(0 if s.routing == _FEWEST_BUSY else s.nodes):
-        node = walk(st, function, step)
+    chosen = route_by_rule(st, function) if s.routing == _OWN else -1
+    for step in range(0 if chosen < 0 else -1, 0 if s.routing == _FEWEST_BUSY else s.nodes):
+        node = chosen if step < 0 else walk(st, function, step)
         if st.nodes[node].queue_length == 0 and (has_room(st, function, node) or select(st, function, node) >= 0):
             return node
     return np.int64(draw_u64(s.seed, _OVERFLOW, function, ordinal) % np.uint64(s.nodes)) + OVERFLOWED

@@ -15,6 +15,7 @@ from tyche_env.control.compiled import inner, outer
 from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, decide, handle
 from tyche_env.control.draws import stage_us
 from tyche_env.control.handles import handles_of, open_state
+from tyche_env.control.hooks import install
 from tyche_env.control.kernels import ask
 from tyche_env.control.ledger import (
     ABSENT,
@@ -377,12 +378,14 @@ class CompiledEngine:
     def __init__(self, world: World, record: bool = True, features: bool = False) -> None:
         self.world = world.validate()
         self.state: ClusterState = new_state(world, record, features)
+        install(self.state, world.rules)
         self.handles: Handles = handles_of(self.state)
         begin(self.handles)
 
     def __setstate__(self, content: dict[str, Any]) -> None:
         # a copy has tables of its own, so their addresses are its own as well
         self.__dict__.update(content)
+        install(self.state, self.world.rules)
         self.handles = handles_of(self.state)
 
     @property
