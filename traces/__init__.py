@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from traces.azure import read_azure2019 as read_azure2019
     from traces.azure2021 import read_azure2021 as read_azure2021
+    from traces.azure_llm import TokenCost as TokenCost
+    from traces.azure_llm import read_azure_llm2023 as read_azure_llm2023
     from traces.counts import Counts as Counts
     from traces.describe import statistics as statistics
     from traces.errors import TraceError as TraceError
     from traces.expansion import expand as expand
     from traces.files import load as load
     from traces.gentd26 import read_gentd26 as read_gentd26
+    from traces.mapped import ColumnMap as ColumnMap
+    from traces.mapped import read_mapped as read_mapped
     from traces.parquet import read_parquet as read_parquet
     from traces.parquet import write_parquet as write_parquet
     from traces.sampling import sample as sample
@@ -31,9 +35,11 @@ if TYPE_CHECKING:
     from traces.windows import split_functions as split_functions
 
 _HOME = {
+    "ColumnMap": "mapped",
     "Counts": "counts",
     "Split": "windows",
     "SynthesisConfig": "synthesis",
+    "TokenCost": "azure_llm",
     "Trace": "trace",
     "TraceError": "errors",
     "TraceMetadata": "trace",
@@ -43,7 +49,9 @@ _HOME = {
     "plan_windows": "windows",
     "read_azure2019": "azure",
     "read_azure2021": "azure2021",
+    "read_azure_llm2023": "azure_llm",
     "read_gentd26": "gentd26",
+    "read_mapped": "mapped",
     "read_parquet": "parquet",
     "sample": "sampling",
     "split_functions": "windows",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from traces.counts import Counts
 from traces.errors import FileName, TraceError
-from traces.tables import CsvFile, Kind
+from traces.tables import CsvFile, Kind, Progress
 
 SOURCE = "Azure Functions 2019 (Shahrad et al., USENIX ATC'20)"
 LICENCE = "CC-BY 4.0"
@@ -32,7 +32,13 @@ _SECONDS_ROWS = 50
 _SECONDS_LIMIT_MS = 600.0
 
 
-def read_azure2019(invocations: FileName, durations: FileName | None = None, memory: FileName | None = None) -> Counts:
+def read_azure2019(
+    invocations: FileName,
+    durations: FileName | None = None,
+    memory: FileName | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Counts:
     """Read a day of Azure Functions 2019, or a part of one.
 
     Args:
@@ -42,6 +48,7 @@ def read_azure2019(invocations: FileName, durations: FileName | None = None, mem
             Maximum and the percentiles.
         memory: Memory in MB by owner and application (the public files) or by function too: AverageAllocatedMb, and,
             checked where present, its percentiles.
+        progress: Told how far the reading of the counts is.
 
     Returns:
         The table; functions without a row in ``durations`` or ``memory`` have nan there.  A HashFunction that several
@@ -51,7 +58,7 @@ def read_azure2019(invocations: FileName, durations: FileName | None = None, mem
         TraceError: With file, row and column: a missing or unknown column, minutes that are not consecutive, cells
             that are not counts or numbers, two rows with one key, percentiles that fall, a unit that cannot be right.
     """
-    file = CsvFile(invocations)
+    file = CsvFile(invocations, progress)
     minutes = _minute_columns(file)
     kinds: dict[str, Kind] = {name: "text" for name in (*_KEYS, "Trigger") if name in file.header}
     if "SampleWeight" in file.header:

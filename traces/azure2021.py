@@ -6,13 +6,14 @@ Zhang et al., "Faster and Cheaper Serverless Computing on Harvested Resources", 
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from traces.errors import FileName, TraceError
-from traces.tables import CsvFile
+from traces.requests import Names, Pieces, renumber
+from traces.tables import CsvFile, Progress
 from traces.trace import Trace
 
 SOURCE = "Azure Functions 2021 (Zhang et al., SOSP'21)"
@@ -22,11 +23,12 @@ _SPAN_LIMIT_S = 100 * 86_400.0
 _SECOND_US = 1_000_000
 
 
-def read_azure2021(invocations: FileName) -> Trace:
+def read_azure2021(invocations: FileName, progress: Progress | None = None) -> Trace:
     """Read invocations; a request arrives at its end minus its run time.
 
     Args:
         invocations: CSV, plain or gzip, with app, func, end_timestamp (s) and duration (s).
+        progress: Told how far the reading is.
 
     Returns:
         The trace, from the arrival of the first request.  A func that several applications share is named app/func.
@@ -35,30 +37,39 @@ def read_azure2021(invocations: FileName) -> Trace:
         TraceError: With file, row and column: a missing column, a cell that is no number, a negative run time, times
             that cannot be seconds.  Equal rows are allowed: the file gives no identity to an invocation.
     """
-    file = CsvFile(invocations)
-    columns = file.read({"app": "text", "func": "text", "end_timestamp": "number", "duration": "number"})
-    end_s = columns["end_timestamp"].astype(np.float64)
-    duration_s = columns["duration"].astype(np.float64)
-    for wrong, name, problem in (
-        (duration_s < 0, "duration", "is negative, expected seconds >= 0"),
-        (end_s - end_s.min() > _SPAN_LIMIT_S, "end_timestamp", "is over 100 days after the first: expected seconds"),
-        (duration_s > _SPAN_LIMIT_S, "duration", "is over 100 days: the unit looks wrong, expected seconds"),
+    file = CsvFile(invocations, progress)
+    names, pieces = Names(), Pieces()
+    for part in file.batches({"app": "text", "func": "text", "end_timestamp": "number", "duration": "number"}):
+        pieces.add(
+            function=names.number(part["app"], part["func"]), end_s=part["end_timestamp"], run_s=part["duration"]
+        )
+    function, end_s, run_s = pieces.take("function"), pieces.take("end_s"), pieces.take("run_s")
+    for wrong, values, name, problem in (
+        (run_s < 0, run_s, "duration", "is negative, expected seconds >= 0"),
+        (
+            end_s - end_s.min() > _SPAN_LIMIT_S,
+            end_s,
+            "end_timestamp",
+            "is over 100 days after the first: expected seconds",
+        ),
+        (run_s > _SPAN_LIMIT_S, run_s, "duration", "is over 100 days: the unit looks wrong, expected seconds"),
     ):
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise TraceError.at(invocations, f"{columns[name][row]} {problem}", row=row + 2, column=name)
-    arrival_s = end_s - duration_s
-    arrival_us = np.rint((arrival_s - arrival_s.min()) * _SECOND_US).astype(np.int64)
-    pairs = pd.DataFrame({"app": columns["app"], "func": columns["func"]})
-    apps_of = pairs.drop_duplicates().groupby("func")["app"].transform("size")
-    shared = pairs["func"].isin(pairs["func"].loc[apps_of.index[apps_of > 1]])
-    names = pairs["func"].where(~shared, pairs["app"] + "/" + pairs["func"])
-    function, functions = pd.factorize(names, sort=True)
+            raise TraceError.at(invocations, f"{values[row]} {problem}", row=row + 2, column=name)
+    del wrong, values
+    end_s -= run_s
+    end_s -= end_s.min()
+    arrival_us = np.rint(end_s * _SECOND_US).astype(np.int64)
+    del end_s
+    apps_of = Counter(func for _, func in names.known)
+    labels = [func if apps_of[func] == 1 else f"{app}/{func}" for app, func in names.known]
+    functions, function = renumber(labels, function)
     return Trace.build(
-        names=[str(name) for name in functions],
+        names=functions,
         arrival_us=arrival_us,
-        arrival_function=function.astype(np.int32),
-        duration_us=np.rint(duration_s * _SECOND_US).astype(np.int64),
+        arrival_function=function,
+        duration_us=np.rint(run_s * _SECOND_US).astype(np.int64),
         end_us=int(arrival_us.max()) + 1,
         source=f"{SOURCE}, {Path(invocations).name}",
         licence=LICENCE,

@@ -1,44 +1,27 @@
-"""Any trace file that we can read, recognised by its content."""
+"""Any trace file that we can read."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from traces.azure import read_azure2019
-from traces.azure2021 import read_azure2021
 from traces.counts import Counts
-from traces.errors import FileName, TraceError
-from traces.gentd26 import read_gentd26
-from traces.parquet import read_parquet
-from traces.tables import CsvFile
+from traces.errors import FileName
+from traces.formats import format_of
+from traces.mapped import ColumnMap, read_mapped
+from traces.tables import Progress, head
 from traces.trace import Trace
 
-_PARQUET_MAGIC = b"PAR1"
 
-
-def load(path: FileName) -> Counts | Trace:
+def load(path: FileName, columns: ColumnMap | None = None, progress: Progress | None = None) -> Counts | Trace:
     """Read a trace file of any known form.
 
     Args:
-        path: Our Parquet form, or, as CSV, plain or gzip, Azure Functions 2019 counts, Azure Functions 2021 or Alibaba
-            GenTD26.
+        path: Our Parquet form, or, as CSV, plain or gzip, Azure Functions 2019 counts, Azure Functions 2021, Azure LLM
+            inference 2023 or Alibaba GenTD26, or a form that an installed package adds (``traces.formats``).
+        columns: Which column is what, in a CSV or Parquet file of any other form.
+        progress: Told how far the reading is.
 
     Raises:
-        TraceError: What the form's own reader refuses, or a header that belongs to none of them.
+        TraceError: What the form's own reader refuses, or a file that has none of them.
     """
-    try:
-        with Path(path).open("rb") as file:
-            magic = file.read(len(_PARQUET_MAGIC))
-    except FileNotFoundError as error:
-        raise TraceError.at(path, "no such file") from error
-    if magic == _PARQUET_MAGIC:
-        return read_parquet(path)
-    header = CsvFile(path).header
-    if "HashFunction" in header:
-        return read_azure2019(path)
-    if "gmt_create" in header:
-        return read_gentd26(path)
-    if "end_timestamp" in header:
-        return read_azure2021(path)
-    problem = "unknown form, expected Parquet, or a CSV header with HashFunction, gmt_create or end_timestamp"
-    raise TraceError.at(path, problem, row=1)
+    if columns is not None:
+        return read_mapped(path, columns, progress)
+    return format_of(path, head(path)).read(path, progress)

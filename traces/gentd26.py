@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from traces.errors import FileName, TraceError
-from traces.tables import CsvFile, Kind
+from traces.tables import CsvFile, Kind, Progress
 from traces.trace import Trace
 
 SOURCE = "Alibaba GenTD26 (cite the SoCC'25 and EuroSys'26 papers named in alibaba/clusterdata)"
@@ -24,7 +24,7 @@ _SECOND_US = 1_000_000
 _LONGEST_S = 10_800.0
 
 
-def read_gentd26(requests: FileName, seed: int = 0) -> Trace:
+def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = None) -> Trace:
     """Read the requests; a function is a base model, its run time the request's own.
 
     Requests that succeeded and those that failed are kept: both arrived, and ran on their model (a failed one for 13 s
@@ -34,6 +34,7 @@ def read_gentd26(requests: FileName, seed: int = 0) -> Trace:
         requests: CSV, plain or gzip, with gmt_create (YYYY-MM-DD hh:mm:ss), predict_status, exec_time_seconds and
             checkpoint_model_version_id.
         seed: Seed of the draws that place each request uniformly inside its second.
+        progress: Told how far the reading is.
 
     Returns:
         The trace, from the second of the first request to the end of the second of the last.  Owners are unknown.
@@ -42,7 +43,7 @@ def read_gentd26(requests: FileName, seed: int = 0) -> Trace:
         TraceError: With file, row and column: a missing column, a time, status or number that cannot be read, run times
             that cannot be seconds, two equal rows.
     """
-    file = CsvFile(requests)
+    file = CsvFile(requests, progress)
     file.require([_TIME, _STATUS, _SECONDS, _MODEL])
     kinds: dict[str, Kind] = dict.fromkeys(file.header, "text")
     kinds[_SECONDS] = "number"

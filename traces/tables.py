@@ -1,6 +1,7 @@
-"""CSV files, plain or gzip, read whole and fast, with every defect located by row and column.
+"""CSV files, plain or gzip, read fast and in pieces, with every defect located by row and column.
 
-Good files are parsed by Arrow.  Only when something is wrong is the file walked line by line to find the place.
+Good files are parsed by Arrow, some megabytes at a time.  Only when something is wrong is the file walked line by line
+to find the place.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,25 +27,37 @@ from traces.errors import FileName, TraceError
 Kind = Literal["text", "count", "number"]
 """What a column holds: any text, a whole number >= 0 (int32), or a finite number (float64)."""
 
+Progress = Callable[[int, int], None]
+"""Called with (bytes read, bytes of the file), both as they lie on the disk."""
+
+Columns = dict[str, NDArray[Any]]
+
 _ARROW = {"text": pa.string(), "count": pa.int32(), "number": pa.float64()}
 _COUNT_LIMIT = 2**31 - 1
+_BLOCK_BYTES = 1 << 24
+_LONGEST_LINE_BYTES = 1 << 24
+_GZIP = b"\x1f\x8b"
 
 
 class CsvFile:
-    """The bytes of one CSV file, unpacked.
+    """One CSV file, opened for each reading anew, so that a large one is never in memory as a whole.
 
     Args:
         path: A CSV file; gzip is recognised by its first bytes, not by its name.
+        progress: Told how far a reading is.
 
     Raises:
         TraceError: The file is missing, empty, truncated or not gzip after all, or its header repeats a column.
     """
 
-    def __init__(self, path: FileName) -> None:
+    def __init__(self, path: FileName, progress: Progress | None = None) -> None:
         self.path = path
-        self._data = _unpack(path)
-        first_line = self._data.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
-        self.header: list[str] = next(csv.reader([first_line.rstrip("\r")]), [])
+        self._progress = progress
+        first_line = _first_line(path).decode("utf-8-sig", errors="replace")
+        try:
+            self.header: list[str] = next(csv.reader([first_line.rstrip("\r\n")]), [])
+        except csv.Error as error:
+            raise TraceError.at(path, f"the header is not readable as CSV ({error})", row=1) from error
         if not self.header:
             raise TraceError.at(path, "the file is empty, expected a header and at least one row")
         for name in self.header:
@@ -56,48 +70,45 @@ class CsvFile:
             if name not in self.header:
                 raise TraceError.at(self.path, "the column is missing from the header", row=1, column=name)
 
-    def read(self, kinds: Mapping[str, Kind], optional: frozenset[str] = frozenset()) -> dict[str, NDArray[np.generic]]:
-        """Read columns.
+    def read(self, kinds: Mapping[str, Kind], optional: frozenset[str] = frozenset()) -> Columns:
+        """Read columns whole; arguments, arrays and errors as in :meth:`batches`."""
+        parts = list(self.batches(kinds, optional))
+        return {name: np.concatenate([part[name] for part in parts]) for name in kinds}
+
+    def batches(self, kinds: Mapping[str, Kind], optional: frozenset[str] = frozenset()) -> Iterator[Columns]:
+        """Read columns, some hundred thousand rows at a time.
 
         Args:
             kinds: What each wanted column holds; other columns are not looked at.
             optional: Columns of kind "text" or "number" whose cells may be empty (they become None or nan).
 
-        Returns:
-            One array a column: object (text), int32 (count) or float64 (number).
+        Yields:
+            One array a column: object (text), int32 (count) or float64 (number); never without rows.
 
         Raises:
             TraceError: A missing column, a row too short or too long, an empty, non-numeric, negative, fractional or
                 infinite cell, or no rows at all.
         """
         self.require(list(kinds))
-        try:
-            table = arrow_csv.read_csv(
-                pa.BufferReader(self._data),
-                read_options=arrow_csv.ReadOptions(block_size=1 << 24),
-                parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
-                convert_options=arrow_csv.ConvertOptions(
-                    include_columns=list(kinds),
-                    column_types={name: _ARROW[kind] for name, kind in kinds.items()},
-                    null_values=[""],
-                    strings_can_be_null=True,
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            self._locate(kinds, optional)
-            raise TraceError.at(self.path, f"not readable as CSV: {error}") from error
-        if table.num_rows == 0:
+        rows = 0
+        for batch in self._arrow_batches(kinds, optional):
+            if batch.num_rows == 0:
+                continue
+            rows += batch.num_rows
+            columns: Columns = {}
+            for name, kind in kinds.items():
+                column = batch.column(batch.schema.get_field_index(name))
+                if column.null_count and name not in optional:
+                    self._locate(kinds, optional)
+                values = column.to_numpy(zero_copy_only=False)
+                if (kind == "count" and values.min() < 0) or (kind == "number" and np.isinf(values).any()):
+                    self._locate(kinds, optional)
+                if kind == "number" and name not in optional and np.isnan(values).any():
+                    self._locate(kinds, optional)
+                columns[name] = values
+            yield columns
+        if rows == 0:
             raise TraceError.at(self.path, "the file has a header but no rows")
-        columns: dict[str, NDArray[np.generic]] = {}
-        for name, kind in kinds.items():
-            column = table.column(name)
-            if column.null_count and name not in optional:
-                self._locate(kinds, optional)
-            values = column.to_numpy()
-            if (kind == "count" and values.min() < 0) or (kind == "number" and np.isinf(values).any()):
-                self._locate(kinds, optional)
-            columns[name] = values
-        return columns
 
     def refuse_duplicates(self, keys: Mapping[str, NDArray[np.generic]]) -> None:
         """Refuse a file in which two rows have the same key columns."""
@@ -112,36 +123,109 @@ class CsvFile:
                 column=" + ".join(keys),
             )
 
+    def _arrow_batches(self, kinds: Mapping[str, Kind], optional: frozenset[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            with _opened(self.path, self._progress) as data:
+                reader = arrow_csv.open_csv(
+                    pa.PythonFile(data, mode="r"),
+                    read_options=arrow_csv.ReadOptions(block_size=_BLOCK_BYTES),
+                    parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
+                    convert_options=arrow_csv.ConvertOptions(
+                        include_columns=list(kinds),
+                        column_types={name: _ARROW[kind] for name, kind in kinds.items()},
+                        null_values=[""],
+                        strings_can_be_null=True,
+                    ),
+                )
+                with reader:
+                    yield from reader
+        except pa.ArrowException as error:
+            self._locate(kinds, optional)
+            raise TraceError.at(self.path, f"not readable as CSV: {error}") from error
+
     def _locate(self, kinds: Mapping[str, Kind], optional: frozenset[str]) -> None:
         """Walk the file to the first bad cell and raise there."""
-        text = io.TextIOWrapper(io.BytesIO(self._data), encoding="utf-8-sig", errors="replace", newline="")
         wanted = [(position, name, kinds[name]) for position, name in enumerate(self.header) if name in kinds]
-        rows = csv.reader(text)
-        next(rows)
-        for cells in rows:
-            if len(cells) != len(self.header):
-                problem = f"the row has {len(cells)} cells, expected {len(self.header)} as in the header"
-                raise TraceError.at(self.path, problem, row=rows.line_num)
-            for position, name, kind in wanted:
-                problem_here = _problem(cells[position], kind, name in optional)
-                if problem_here is not None:
-                    raise TraceError.at(self.path, problem_here, row=rows.line_num, column=name)
+        with _opened(self.path) as data:
+            rows = csv.reader(io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace", newline=""))
+            try:
+                next(rows)
+                for cells in rows:
+                    self._check(cells, rows.line_num, wanted, optional)
+            except csv.Error as error:
+                raise TraceError.at(self.path, f"not readable as CSV ({error})", row=rows.line_num) from error
+
+    def _check(
+        self, cells: list[str], row: int, wanted: Sequence[tuple[int, str, Kind]], optional: frozenset[str]
+    ) -> None:
+        if len(cells) != len(self.header):
+            problem = f"the row has {len(cells)} cells, expected {len(self.header)} as in the header"
+            raise TraceError.at(self.path, problem, row=row)
+        for position, name, kind in wanted:
+            problem_here = _problem(cells[position], kind, name in optional)
+            if problem_here is not None:
+                raise TraceError.at(self.path, problem_here, row=row, column=name)
 
 
-def _unpack(path: FileName) -> bytes:
+class _Watched(io.RawIOBase):
+    """A file that tells how far it has been read, whoever reads it through whatever decompresses it."""
+
+    def __init__(self, file: IO[bytes], size: int, progress: Progress) -> None:
+        self._file, self._size, self._progress = file, size, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._progress(self._file.tell(), self._size)
+        return len(data)
+
+
+@contextmanager
+def _opened(path: FileName, progress: Progress | None = None) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked; damage that shows while they are read becomes a TraceError."""
     try:
-        data = Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        with Path(path).open("rb") as file:
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            raw: Any = file
+            if progress is not None:
+                raw = io.BufferedReader(_Watched(file, Path(path).stat().st_size, progress), _BLOCK_BYTES)
+            if packed:
+                with gzip.GzipFile(fileobj=raw) as data:
+                    yield data  # type: ignore[misc]
+            else:
+                yield raw
     except FileNotFoundError as error:
         raise TraceError.at(path, "no such file") from error
+    except IsADirectoryError as error:
+        raise TraceError.at(path, "is a folder, expected a file") from error
     except EOFError as error:
         raise TraceError.at(path, "the gzip data end too early, expected a whole file; fetch it again") from error
     except (zlib.error, gzip.BadGzipFile) as error:
         raise TraceError.at(path, f"the gzip data are damaged ({error}); fetch the file again") from error
-    if not data.strip():
-        raise TraceError.at(path, "the file is empty, expected a header and at least one row")
-    return data
+
+
+def head(path: FileName, size: int = 1 << 16) -> bytes:
+    """The first bytes of a file, unpacked if it is gzip.
+
+    Raises:
+        TraceError: There is no such file, or it is damaged.
+    """
+    with _opened(path) as data:
+        return data.read(size)
+
+
+def _first_line(path: FileName) -> bytes:
+    with _opened(path) as data:
+        line = data.readline(_LONGEST_LINE_BYTES)
+        if not line.strip() and not data.read(_BLOCK_BYTES).strip():
+            raise TraceError.at(path, "the file is empty, expected a header and at least one row")
+    if len(line) == _LONGEST_LINE_BYTES:
+        raise TraceError.at(path, "the first line is longer than 16 MB, expected a header", row=1)
+    return line
 
 
 def _problem(cell: str, kind: Kind, may_be_empty: bool) -> str | None:

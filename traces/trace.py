@@ -55,6 +55,13 @@ def content_hash(
     return digest.hexdigest()
 
 
+def _sorted(arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32]) -> bool:
+    """Whether requests are in order of (time, function) already: a large trace is not copied then."""
+    same = arrival_us[1:] == arrival_us[:-1]
+    later = arrival_us[1:] > arrival_us[:-1]
+    return bool(np.all(later | (same & (arrival_function[1:] >= arrival_function[:-1]))))
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """R requests to F functions, in order of time; build one with :meth:`build`.
@@ -92,7 +99,7 @@ class Trace:
             raise TraceError(f"arrival_function and duration_us must have {requests} entries, as arrival_us has")
         if requests == 0:
             return
-        if np.any(np.diff(self.arrival_us) < 0):
+        if np.any(self.arrival_us[1:] < self.arrival_us[:-1]):
             raise TraceError("arrival_us must be ascending")
         if self.arrival_us[0] < 0 or self.arrival_us[-1] >= self.end_us:
             raise TraceError(f"arrival_us must lie in 0..{self.end_us - 1}")
@@ -125,10 +132,11 @@ class Trace:
         arrival_us = np.asarray(arrival_us, dtype=np.int64)
         arrival_function = np.asarray(arrival_function, dtype=np.int32)
         duration_us = np.zeros(0, np.int64) if duration_us is None else np.asarray(duration_us, dtype=np.int64)
-        order = np.lexsort((arrival_function, arrival_us))
-        arrival_us, arrival_function = arrival_us[order], arrival_function[order]
-        if len(duration_us):
-            duration_us = duration_us[order]
+        if not _sorted(arrival_us, arrival_function):
+            order = np.lexsort((arrival_function, arrival_us))
+            arrival_us, arrival_function = arrival_us[order], arrival_function[order]
+            if len(duration_us):
+                duration_us = duration_us[order]
         owners = ("",) * len(names) if owners is None else tuple(owners)
         triggers = ("",) * len(names) if triggers is None else tuple(triggers)
         digest = content_hash(names, owners, triggers, arrival_us, arrival_function, duration_us, end_us)

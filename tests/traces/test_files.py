@@ -25,7 +25,7 @@ def test_recognises_each_form(write: Writer, table: Callable[..., Counts], tmp_p
 
 def test_refuses_an_unknown_header_and_a_missing_file(write: Writer, tmp_path: Path) -> None:
     with pytest.raises(
-        TraceError, match=r"a\.csv, row 1: unknown form, expected Parquet, or a CSV header with HashFunction"
+        TraceError, match=r"a\.csv, row 1: a\.csv has none of the known forms .*; say which column is what: --column"
     ):
         load(write("a.csv", "x,y\n1,2\n"))
     with pytest.raises(TraceError, match="no such file"):

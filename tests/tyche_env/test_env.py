@@ -320,7 +320,7 @@ def test_more_rows_than_functions_change_nothing(make_env: MakeEnv) -> None:
         ({"decision_interval_s": float("nan")}, "decision_interval_s: needs a positive number of seconds, got nan"),
         ({"decision_interval_s": float("inf")}, "decision_interval_s: needs a positive number of seconds, got inf"),
         ({"max_functions": 3}, "max_functions: the largest train window has 10, got 3"),
-        ({"prewarm": "openwisk"}, "prewarm.policy: Input should be 'openwhisk'"),
+        ({"prewarm": "openwisk"}, "prewarm.policy: prewarm openwisk: there is no such prewarm; did you mean openwhisk"),
         ({"mode": "real"}, "mode: Input should be 'paper' or 'realistic'"),
         ({"backend": "simulate"}, "backend simulate: there is no such backend; did you mean simulated?"),
     ],

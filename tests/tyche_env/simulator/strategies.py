@@ -33,8 +33,11 @@ from tyche_env.world import (
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 
-# the reference engine knows no networks; tests/tyche_env/test_network.py compares those with their plain twin
-_PRELOADING = tuple(kernel for kernel in Kernel if kernel not in (Kernel.NONE, Kernel.LRU, Kernel.NETWORK))
+# the reference engine knows no networks and no rules of a user's own; tests/tyche_env/test_network.py and test_rules.py
+# compare those with what they repeat
+_PRELOADING = tuple(k for k in Kernel if k not in (Kernel.NONE, Kernel.LRU, Kernel.NETWORK, Kernel.OWN))
+_PREWARM = tuple(policy for policy in Prewarm if policy != Prewarm.OWN)
+_ROUTING = tuple(routing for routing in Routing if routing != Routing.OWN)
 KERNELS = (Kernel.NONE, Kernel.LRU, *_PRELOADING, *_PRELOADING, Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM)
 """All kernels, those that load more often."""
 LEVELS = (0, 1, ONE_Q20 // 50, ONE_Q20 // 2, ONE_Q20 // 2 + 1, ONE_Q20)
@@ -237,7 +240,7 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     kernel, further = choose(KERNELS), choose((False, True))
     prewarm = choose((Prewarm.KEEP_ALIVE, Prewarm.HISTOGRAM))
     if further:
-        prewarm = choose((*Prewarm, Prewarm.FAASCACHE, Prewarm.PAGURUS))
+        prewarm = choose((*_PREWARM, Prewarm.FAASCACHE, Prewarm.PAGURUS))
     keeps_us = (0, SECOND, 10 * SECOND, *(3 * [600 * SECOND]))
     if prewarm == Prewarm.PAGURUS:
         keeps_us = (SECOND, 3 * SECOND, 10 * SECOND, 30 * SECOND, MINUTE)
@@ -251,7 +254,7 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
         prior_gap_us=choose((1, 10 * SECOND, 600 * SECOND)),
         prewarm=prewarm,
         keep_alive_us=choose(keeps_us),
-        routing=choose(tuple(Routing) if further else (Routing.HASH, Routing.RING, Routing.RING)),
+        routing=choose(_ROUTING if further else (Routing.HASH, Routing.RING, Routing.RING)),
         scope=choose(tuple(Scope) if further else (Scope.CENTRAL,)),
         packing=choose((*Packing, Packing.FULL, Packing.WORST) if further else (Packing.FULL,)),
         isolation=choose((Isolation.NONE, Isolation.NONE, Isolation.TENANT, Isolation.STRICT)),

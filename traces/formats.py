@@ -1,0 +1,125 @@
+"""The forms of trace files that are recognised by their content, and those that other packages add.
+
+A further form is an entry point of the group ``traces.formats``: an object with ``recognises`` and ``read``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from traces.counts import Counts
+from traces.errors import FileName, TraceError
+from traces.tables import Progress
+from traces.trace import Trace
+
+GROUP = "traces.formats"
+
+
+@runtime_checkable
+class Format(Protocol):
+    """A form of trace files."""
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether a file that begins with these bytes (at most 64 KiB, unpacked) has this form."""
+
+    def read(self, path: FileName, progress: Progress | None = None) -> Counts | Trace:
+        """Read a file of this form.
+
+        Raises:
+            TraceError: the file is wrong; the message names the place.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _BuiltIn:
+    """A form that is known by a column of its header, or by magic bytes."""
+
+    mark: bytes
+    reader: Callable[[FileName, Progress | None], Counts | Trace]
+    whole_column: bool = True
+
+    def recognises(self, head: bytes) -> bool:
+        if not self.whole_column:
+            return head.startswith(self.mark)
+        header = head.partition(b"\n")[0].strip(b"\r\xef\xbb\xbf")
+        return self.mark in (cell.strip(b'"') for cell in header.split(b","))
+
+    def read(self, path: FileName, progress: Progress | None = None) -> Counts | Trace:
+        return self.reader(path, progress)
+
+
+def _azure2019(path: FileName, progress: Progress | None) -> Counts:
+    from traces.azure import read_azure2019
+
+    return read_azure2019(path, progress=progress)
+
+
+def _azure2021(path: FileName, progress: Progress | None) -> Trace:
+    from traces.azure2021 import read_azure2021
+
+    return read_azure2021(path, progress)
+
+
+def _azure_llm2023(path: FileName, progress: Progress | None) -> Trace:
+    from traces.azure_llm import read_azure_llm2023
+
+    return read_azure_llm2023(path, progress=progress)
+
+
+def _gentd26(path: FileName, progress: Progress | None) -> Trace:
+    from traces.gentd26 import read_gentd26
+
+    return read_gentd26(path, progress=progress)
+
+
+def _parquet(path: FileName, progress: Progress | None) -> Trace:
+    from traces.parquet import read_parquet
+
+    return read_parquet(path)
+
+
+BUILT_IN: dict[str, Format] = {
+    "parquet": _BuiltIn(b"PAR1", _parquet, whole_column=False),
+    "azure2019": _BuiltIn(b"HashFunction", _azure2019),
+    "gentd26": _BuiltIn(b"gmt_create", _gentd26),
+    "azure2021": _BuiltIn(b"end_timestamp", _azure2021),
+    "azure-llm2023": _BuiltIn(b"GeneratedTokens", _azure_llm2023),
+}
+"""The forms that come with the package, by name, in the order in which they are tried."""
+
+
+def formats() -> dict[str, Format]:
+    """All forms by name; those of other packages first, so that they may be more particular.
+
+    Raises:
+        TraceError: an installed form cannot be imported or lacks a method.
+    """
+    found: dict[str, Format] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise TraceError(f"trace format {point.name}: {point.value}: {type(error).__name__}: {error}") from error
+        made = loaded() if isinstance(loaded, type) else loaded
+        if not isinstance(made, Format):
+            raise TraceError(f"trace format {point.name}: {point.value} needs the methods recognises and read")
+        found[point.name] = made
+    return found | BUILT_IN
+
+
+def format_of(path: FileName, head: bytes) -> Format:
+    """The form of a file that begins with these bytes.
+
+    Raises:
+        TraceError: none of the known ones.
+    """
+    known = formats()
+    for form in known.values():
+        if form.recognises(head):
+            return form
+    problem = f"{Path(path).name} has none of the known forms ({', '.join(known)})"
+    raise TraceError.at(path, f"{problem}; say which column is what: --column time=NAME --column function=NAME", row=1)
