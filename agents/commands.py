@@ -53,8 +53,8 @@ class _Decision(click.ParamType[Any]):
     "--prewarm",
     multiple=True,
     metavar="NAME|FILE.py",
-    help="Of the platform: openwhisk, histogram, faascache, pagurus or your own; may be repeated.  "
-    "[default: the scenario's]",
+    help="Of the platform: openwhisk, histogram, faascache, pagurus, always-on, rainbowcake, icebreaker or your own; "
+    "may be repeated.  [default: the scenario's]",
 )
 @click.option(
     "--mode",

@@ -34,7 +34,7 @@ def run_policy(world: World, policy: KernelPolicy, **options: Any) -> Result:
         The result; with hindsight, its CPU and wall seconds are those of all runs.
     """
     if not policy.hindsight:
-        return simulate(world.with_settings(kernel=policy.kernel, **policy.settings).validate(), **options)
+        return simulate(policy.equip(world).validate(), **options)
     results = [simulate(world.with_settings(**settings).validate(), **options) for settings in choices(policy)]
     best = results[best_of(results)]
     return replace(best, cpu_s=sum(each.cpu_s for each in results), wall_s=sum(each.wall_s for each in results))

@@ -20,7 +20,7 @@ from tyche_env import extensions
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
 from tyche_env.rules import RowKernel
-from tyche_env.world import Decision, Isolation, Kernel, Packing, Routing, Scope, World
+from tyche_env.world import Decision, FunctionTable, Isolation, Kernel, Packing, Routing, Scope, World
 
 if TYPE_CHECKING:
     from agents.predictors import History, Rates
@@ -185,6 +185,50 @@ class PredictorPolicy:
         return answer
 
 
+@dataclass(frozen=True, slots=True)
+class RestorePolicy(KernelPolicy):
+    """No pre-loading, but snapshots: a start restores container, libraries and model from disk (REAP, ASPLOS'21).
+
+    Another mechanism than loading ahead, so that neither the oracle nor the bound, which do without, say anything
+    about it.
+    """
+
+    def equip(self, world: World) -> World:
+        """The world with restoring in place of starting and loading."""
+        return KernelPolicy.equip(self, replace(world, functions=restored(world.functions)))
+
+    def predict(self, observation: Observation, *_: object, **__: object) -> tuple[Action, int]:
+        """Refuse: it is the platform that restores.
+
+        Raises:
+            PolicyError: always.
+        """
+        raise PolicyError(f"policy {self.name}: changes the platform; run it through `tyche evaluate`")
+
+
+RESTORE_MS = (300, 600)
+"""What restoring takes (facts of the Tyche paper): for the least and the most memory of its eight functions."""
+_RESTORED_MB = (649, 1648)
+
+
+def restored(functions: FunctionTable) -> FunctionTable:
+    """Functions that are restored from snapshots: nothing to create or import, no GPU.
+
+    The time grows in proportion to the memory, between :data:`RESTORE_MS` and never beyond.
+    """
+    fast_us, slow_us = (1000 * each for each in RESTORE_MS)
+    least_mb, most_mb = _RESTORED_MB
+    beyond_mb = np.clip(functions.hold_mb, least_mb, most_mb) - least_mb
+    none = np.zeros_like(functions.init_us)
+    return replace(
+        functions,
+        init_us=none,
+        library_us=none,
+        model_us=fast_us + beyond_mb * (slow_us - fast_us) // (most_mb - least_mb),
+        gpu_mb=none,
+    )
+
+
 _PREDICTING = (Kernel.NONE, Kernel.LRU, Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
 """Kernels that an observation is enough for."""
 
@@ -227,6 +271,13 @@ POLICIES: dict[str, KernelPolicy] = {
         ),
         _builtin(Kernel.TYCHE, "Tyche with one function a container", name="tyche-strict", isolation=Isolation.STRICT),
         _builtin(Kernel.TYCHE, "Tyche with worst fit", name="tyche-worst-fit", packing=Packing.WORST),
+        _builtin(
+            Kernel.GREEDY_DUAL,
+            "hold everything; displace by clock + frequency x latency saved / memory",
+            displace_percent=0,
+            busy_counts=True,
+        ),
+        RestorePolicy("reap", Kernel.NONE, False, "no pre-loading; starts restore a snapshot within 0.6 s, on the CPU"),
         _builtin(Kernel.RANDOM, "load, leave or off-load by lot"),
         KernelPolicy(
             "oracle", Kernel.ORACLE, True, "knows every arrival, and which policy serves them best", hindsight=True

@@ -13,6 +13,7 @@ from agents.statistics import COMPARED
 from agents.tables import COLUMNS, HEADLINE, against, conditions, evidence, ms, percent, usd
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
+from tyche_env.world import Kernel
 
 if TYPE_CHECKING:
     from agents.replay import Replay
@@ -100,8 +101,8 @@ def watch(folder: RunFolder) -> dict[str, Replay]:
         for name in plan["policies"]:
             policy = POLICIES.get(name)
             if policy is not None and not policy.privileged:
-                world = scenario.world(plan["split"], 0, 0, policy.kernel, True, cast(Any, prewarm), cast(Any, mode))
-                replays[name] = replay(world.with_settings(**policy.settings).validate())
+                world = scenario.world(plan["split"], 0, 0, Kernel.NONE, True, cast(Any, prewarm), cast(Any, mode))
+                replays[name] = replay(policy.equip(world).validate())
     except UserError:
         return {}
     return replays

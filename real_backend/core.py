@@ -11,8 +11,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.control import controller
 from tyche_env.control.compiled import outer
-from tyche_env.control.controller import decide, handle
+from tyche_env.control.controller import handle
 from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.ledger import timer_is_due
 from tyche_env.control.packing import offload
@@ -85,12 +86,8 @@ def next_timer(handles: NDArray[np.int64], now_us: int) -> tuple[int, int]:
 
 @outer
 def begin(handles: NDArray[np.int64]) -> None:
-    """Time 0 in event mode: ask the policy once about every function."""
-    st = open_state(handles)
-    s = st.cluster[0]
-    if s.event_mode != 0 and s.preloads != 0:
-        for function in range(s.functions):
-            decide(st, function)
+    """Time 0."""
+    controller.begin(open_state(handles))
 
 
 @outer

@@ -24,6 +24,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from traces import TraceError, Window
 from tyche_env import extensions
 from tyche_env.errors import UserError
+from tyche_env.fourier import with_forecast
 from tyche_env.part import Part
 from tyche_env.profiles import FunctionProfile, load_catalogue
 from tyche_env.reward import reward_function
@@ -49,18 +50,21 @@ _FOLDER = Path(__file__).with_name("scenarios")
 Mode = Literal["paper", "realistic"]
 SplitName = Literal["train", "validation", "test"]
 
-_PREWARM: dict[str, Prewarm] = {
+PREWARM: dict[str, Prewarm] = {
     "openwhisk": Prewarm.KEEP_ALIVE,
     "histogram": Prewarm.HISTOGRAM,
     "faascache": Prewarm.FAASCACHE,
     "pagurus": Prewarm.PAGURUS,
+    "always-on": Prewarm.ALWAYS_ON,
+    "rainbowcake": Prewarm.RAINBOWCAKE,
+    "icebreaker": Prewarm.ICEBREAKER,
 }
 _ROUTING: dict[str, Routing] = {"hash": Routing.HASH, "ring": Routing.RING, "fewest-busy": Routing.FEWEST_BUSY}
 
 
 def _known_prewarm(name: str) -> str:
-    if name not in _PREWARM:
-        extensions.find("prewarm", name, PrewarmPolicy, _PREWARM)
+    if name not in PREWARM:
+        extensions.find("prewarm", name, PrewarmPolicy, PREWARM)
     return name
 
 
@@ -76,7 +80,7 @@ def _known_reward(name: str) -> str:
 
 
 PrewarmName = Annotated[str, AfterValidator(_known_prewarm)]
-"""openwhisk, histogram, faascache, pagurus, an installed extension, or a Python file."""
+"""A name of :data:`PREWARM`, an installed extension, or a Python file."""
 RoutingName = Annotated[str, AfterValidator(_known_routing)]
 """hash, ring, fewest-busy, an installed extension, or a Python file."""
 Fate = Literal["keep", "reload", "discard"]
@@ -422,6 +426,8 @@ class Scenario(Part):
             profiles=tuple(profile.name for profile in profiles),
             clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
         )
+        if world.settings.prewarm == Prewarm.ICEBREAKER:
+            world = with_forecast(world)
         try:
             return world.validate()
         except WorldError as error:
@@ -462,7 +468,7 @@ class Scenario(Part):
     def _rules(self, prewarm: PrewarmName) -> Rules:
         """The rules that extensions bring."""
         return Rules(
-            prewarm=None if prewarm in _PREWARM else extensions.find("prewarm", prewarm, PrewarmPolicy, _PREWARM),
+            prewarm=None if prewarm in PREWARM else extensions.find("prewarm", prewarm, PrewarmPolicy, PREWARM),
             routing=None if self.routing in _ROUTING else extensions.find("routing", self.routing, RoutingRule),
         )
 
@@ -481,7 +487,7 @@ class Scenario(Part):
             load_ppm=_hazard_ppm(controller.p_load),
             offload_ppm=_hazard_ppm(controller.p_offload),
             prior_gap_us=round(controller.prior_gap_s * 1_000_000),
-            prewarm=_PREWARM.get(prewarm, Prewarm.OWN),
+            prewarm=PREWARM.get(prewarm, Prewarm.OWN),
             keep_alive_us=round(self.prewarm.keep_alive_s * 1_000_000),
             routing=_ROUTING.get(self.routing, Routing.OWN),
             scope=Scope[controller.scope.upper()],

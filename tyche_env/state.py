@@ -46,7 +46,7 @@ CLUSTER_DTYPE = np.dtype(
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
             # clock and counters
             *("now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
-            *("clock",),
+            *("clock", "load_clock"),
             *("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"),
             # pools: fresh = first slot never used, free = slots on the free list
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
@@ -76,7 +76,7 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
         # ordinals of draws
         *[(name, np.int64) for name in ("load_count", "transfer_count", "prewarm_count", "decide_count")],
-        *[(name, np.int64) for name in ("smooth_gap_us", "freq", "owned")],
+        *[(name, np.int64) for name in ("smooth_gap_us", "freq", "owned", "credit")],
         # histogram pre-warming
         *[(name, np.int64) for name in ("prewarm_key", "prewarm_queued", "prewarm_keep_us", "last_end_us")],
         *[(name, np.int64) for name in ("idle_total", "idle_oob", "idle_squares", "gap_total", "gap_oob")],
@@ -107,7 +107,7 @@ CONTAINER_DTYPE = np.dtype(
         *[(name, np.int64) for name in ("worth", "idle_since_us")],
         *[(name, np.int32) for name in ("state", "node", "gpu", "tenant", "owner", "created_for")],
         *[(name, np.int32) for name in ("resident_head", "idle_previous", "idle_next", "warm", "warm_previous")],
-        *[(name, np.int32) for name in ("warm_next", "residents", "pad")],
+        *[(name, np.int32) for name in ("warm_next", "residents", "shared")],
     ]
 )
 
@@ -144,7 +144,7 @@ class ClusterState(NamedTuple):
         functions, nodes, gpus, containers, residents, waiting: the entities.
         free_containers, free_residents, free_waiting: stacks of freed slots.
         windows: (F, W) last arrival times, a ring a function.
-        gaps: (F, 32) last gaps between arrivals, a ring a function; (1, 32) where nobody observes.
+        gaps: (F, 32) last gaps between arrivals, a ring a function; (1, 32) where nobody looks at them.
         idle_bins, gap_bins: (F, 240) histograms; (1, 240) where no policy reads them.
         node_order: (N,) nodes in walk order.
         candidate_density, candidate_function: (F,) ordered by (home node, function); a density is positive exactly
@@ -156,7 +156,7 @@ class ClusterState(NamedTuple):
         timers, completions: binary heaps of event keys; the first belongs to the core, the second to the simulator.
         arrival_us, arrival_function, arrival_duration_us: the requests.
         own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
-        forecast: (F, M) predicted probabilities by minute (kernel TABLE).
+        forecast: (F, M) predicted probabilities by minute (kernel TABLE, pre-warming ICEBREAKER).
         network: weights (kernel NETWORK).
         activations: scratch for the network's features and hidden layers.
         kernel_memory, prewarm_memory: (F, K) what a user's rules remember (``tyche_env.rules``).
@@ -336,6 +336,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     resident_rows["due_key"] = NO_KEY
 
     by_bins = settings.kernel == Kernel.HISTOGRAM
+    by_gaps = settings.kernel == Kernel.EMPIRICAL or settings.prewarm == Prewarm.RAINBOWCAKE
     privileged = settings.kernel in (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
     by_function = np.argsort(world.arrival_function, kind="stable") if privileged else np.zeros(0, np.int64)
     own_first = np.zeros(functions + 1, np.int64)
@@ -355,7 +356,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         free_waiting=np.zeros(1024, np.int32),
         windows=np.zeros((functions, settings.window), np.int64),
         idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
-        gaps=np.zeros((functions if features or settings.kernel == Kernel.EMPIRICAL else 1, GAPS), np.int64),
+        gaps=np.zeros((functions if features or by_gaps else 1, GAPS), np.int64),
         gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),

@@ -51,6 +51,9 @@ class Prewarm(IntEnum):
     FAASCACHE = 2
     PAGURUS = 3
     OWN = 4
+    ALWAYS_ON = 5
+    RAINBOWCAKE = 6
+    ICEBREAKER = 7
 
 
 class Isolation(IntEnum):
@@ -102,6 +105,7 @@ class Kernel(IntEnum):
     TABLE = 11
     NETWORK = 12
     OWN = 13
+    GREEDY_DUAL = 14
 
 
 class Decision(IntEnum):
@@ -276,7 +280,8 @@ class World:
         settings: see :class:`Settings`.
         names: (F,) names of the functions, for tables and logs.
         clock_us: time of the trace's day at time 0.
-        forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE; else empty.
+        forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE and pre-warming ICEBREAKER;
+            else empty.
         network: weights of the kernel NETWORK (``tyche_env.network``); else empty.
         profiles: (F,) names of the functions' profiles, which a real backend runs; empty if nobody needs them.
         rules: a user's own rules, for the settings that are OWN.
@@ -394,10 +399,14 @@ class World:
                 raise WorldError(f"settings: {name} must lie in 0..{(1 << 22) - 1}, got {getattr(self.settings, name)}")
         if self.forecast.size and not 0 <= self.forecast.min() <= self.forecast.max() <= 1 << 20:
             raise WorldError("forecast: every value must lie in 0..2^20")
-        if self.settings.kernel == Kernel.TABLE and (
+        reads_forecast = self.settings.kernel == Kernel.TABLE or self.settings.prewarm == Prewarm.ICEBREAKER
+        if reads_forecast and (
             self.forecast.ndim != 2 or self.forecast.shape[0] != len(table) or self.forecast.shape[1] == 0
         ):
-            raise WorldError(f"forecast: kernel TABLE needs shape ({len(table)}, minutes), got {self.forecast.shape}")
+            who = "kernel TABLE" if self.settings.kernel == Kernel.TABLE else "prewarm ICEBREAKER"
+            raise WorldError(f"forecast: {who} needs shape ({len(table)}, minutes), got {self.forecast.shape}")
+        if self.settings.prewarm == Prewarm.ALWAYS_ON and self.settings.keep_alive_us < 1:
+            raise WorldError("settings: keep_alive_us must be positive with prewarm ALWAYS_ON, which renews it")
         if self.settings.kernel == Kernel.NETWORK and self.network.shape != (SIZE,):
             raise WorldError(f"network: kernel NETWORK needs {SIZE} weights, got shape {self.network.shape}")
         for name, code in (("kernel", Kernel.OWN), ("prewarm", Prewarm.OWN), ("routing", Routing.OWN)):

@@ -12,13 +12,16 @@ from typing import Any
 from agents.experiments import pooled
 from agents.experiments.published import ABLATION_FACTORS, SENSITIVITY_MS
 from agents.experiments.rows import Results
-from agents.policy import BOUND
+from agents.policy import BOUND, POLICIES, RestorePolicy
 
 Row = Mapping[str, Any]
 
 OPENWHISK_TOLERANCE = 0.30
 LEAST_CUT = 0.75
 RATE_TOLERANCE = 0.20
+
+RESTORING = tuple(name for name, policy in POLICIES.items() if isinstance(policy, RestorePolicy))
+"""Policies that do what the oracle cannot."""
 
 _CAUSES = {
     "openwhisk": "the paper's cells lie further apart than one container start allows (530 ms between all cold and all "
@@ -85,7 +88,7 @@ def oracle(grouped: Mapping[tuple[Any, ...], Results]) -> Iterator[dict[str, Any
     for key, own in grouped.items():
         axes = dict(key)
         best = grouped.get(tuple({**axes, "policy": "oracle"}.items()))
-        if axes["policy"] in ("oracle", BOUND, "none") or best is None:
+        if axes["policy"] in ("oracle", BOUND, "none", *RESTORING) or best is None:
             continue
         below = pooled.significantly_below(own, best)
         single = [
@@ -108,7 +111,7 @@ def bounded(grouped: Mapping[tuple[Any, ...], Results]) -> Iterator[dict[str, An
             continue
         beaten, runs = [], 0
         for other, results in grouped.items():
-            if other == key or {**dict(other), "policy": BOUND} != axes:
+            if other == key or dict(other)["policy"] in RESTORING or {**dict(other), "policy": BOUND} != axes:
                 continue
             runs += len(results)
             beaten += [

@@ -12,7 +12,7 @@ from agents.experiments.draws import CLASSES, PAPER_BAND, Band, Draw, draws, mer
 from agents.experiments.runs import Axis, Case
 from agents.policy import BOUND
 from agents.predictors import TABLES
-from tyche_env.scenario import Mode, PrewarmName, Scenario
+from tyche_env.scenario import PREWARM, Mode, PrewarmName, Scenario
 from tyche_env.world import Settings
 
 PREWARMS: tuple[PrewarmName, ...] = ("openwhisk", "histogram", "pagurus", "faascache")
@@ -183,6 +183,18 @@ def _controller(scenario: Scenario, draw: Draw) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("load_ppm", "offload_ppm", "window")}
 
 
+def _systems(count: int) -> list[Case]:
+    """Systems that the paper only cites, beside those of its tables: with ample memory and with little."""
+    cases: list[Case] = []
+    for functions, memory_gb in ((8, 256), (40, 32)):
+        scenario = one_node(memory_gb)
+        drawn = draws(scenario.trace, "all", count, functions)
+        axes: dict[str, Any] = {"functions": functions, "pool_gb": memory_gb}
+        cases += _crossed(scenario, drawn, "all", tuple(PREWARM), ("none", "tyche"), **axes)
+        cases += _crossed(scenario, drawn, "all", ("openwhisk",), ("lru", "greedy-dual", "reap", "oracle"), **axes)
+    return cases
+
+
 def _load(count: int) -> list[Case]:
     """40 functions on 64 GB, with 10 to 180 requests a minute between them."""
     cases: list[Case] = []
@@ -295,6 +307,12 @@ EXPERIMENTS: dict[str, Experiment | Measurement] = {
         Experiment("functions", "10 to 1000 functions at one load and memory", _functions),
         Experiment("pool", "300 to 60 GB of pool memory for 200 functions", _pool),
         Experiment("predictors", "Predictors, 40 functions on 24 GB", _predictors),
+        Experiment(
+            "systems",
+            "Systems that the paper cites, with ample memory and with little",
+            _systems,
+            (*LOADING, ("containers GB s", "container_gb_s"), ("USD", "cost_usd")),
+        ),
         Measurement(
             "ilp",
             "Greedy packing against the optimum: 1000 functions, 100 containers",

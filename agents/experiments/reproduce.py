@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ def reproduce(
         RunError: the folder holds something else.
         SourceError: the trace is missing.
     """
+    started_s = time.perf_counter()
     experiment = EXPERIMENTS[name]
     if isinstance(experiment, Measurement):
-        return _measure(experiment, draws, out, command)
+        return _measure(experiment, draws, out, command, started_s)
     cases = experiment.cases(draws)
     folder = open_folder(out, name, draws, cases, command)
+    before_s = folder.manifest["wall_s"]
     results = run_all(cases, folder, jobs, progress)
     rows = rows_of(name, cases, results)
     grouped = conditions(cases, results)
@@ -45,11 +48,15 @@ def reproduce(
     summary = _summary(experiment, draws, list(cases[0].axes), rows, found)
     folder.write_json("summary.json", summary)
     (folder.path / "table.md").write_text(markdown(summary), encoding="utf-8")
-    folder.update_manifest(status="finished", cpu_s=sum(result.get("cpu_s", 0.0) for result in results))
+    folder.update_manifest(
+        status="finished",
+        wall_s=before_s + time.perf_counter() - started_s,
+        cpu_s=sum(result.get("cpu_s", 0.0) for result in results),
+    )
     return summary
 
 
-def _measure(experiment: Measurement, draws: int, out: Path, command: str) -> dict[str, Any]:
+def _measure(experiment: Measurement, draws: int, out: Path, command: str, started_s: float) -> dict[str, Any]:
     """Measure anew, unless the folder has it."""
     folder = RunFolder.open(out, {"experiment": experiment.name, "draws": draws}, "", command)
     rows = folder.rows()
@@ -60,7 +67,7 @@ def _measure(experiment: Measurement, draws: int, out: Path, command: str) -> di
     summary = _summary(experiment, draws, list(experiment.axes), rows, list(experiment.checks(rows)))
     folder.write_json("summary.json", summary)
     (folder.path / "table.md").write_text(markdown(summary), encoding="utf-8")
-    folder.update_manifest(status="finished")
+    folder.update_manifest(status="finished", wall_s=folder.manifest["wall_s"] + time.perf_counter() - started_s)
     return summary
 
 

@@ -19,20 +19,14 @@ from agents.hindsight import run_policy
 from agents.policy import BOUND, POLICIES
 from agents.predictors import TABLES, forecast
 from agents.runs import STAGES, RunFolder
+from tyche_env.fourier import with_forecast
 from tyche_env.metrics import TOTALS_DTYPE, summarize
-from tyche_env.scenario import Mode, PrewarmName, Scenario
+from tyche_env.scenario import PREWARM, Mode, PrewarmName, Scenario
 from tyche_env.simulate import Result, simulate
-from tyche_env.world import Kernel, Prewarm, Routing, World
+from tyche_env.world import Kernel, Routing, World
 
 Axis = str | int | float
 Progress = Callable[[int, int], None]
-
-PREWARM: dict[PrewarmName, Prewarm] = {
-    "openwhisk": Prewarm.KEEP_ALIVE,
-    "histogram": Prewarm.HISTOGRAM,
-    "faascache": Prewarm.FAASCACHE,
-    "pagurus": Prewarm.PAGURUS,
-}
 
 BINS_PER_DECADE = 40
 """Resolution of the latency histograms, from 1 ms on."""
@@ -124,6 +118,8 @@ def simulated(case: Case, world: World, **options: Any) -> Result:
         options: of ``tyche_env.simulate.simulate``.
     """
     changes: dict[str, Any] = {"prewarm": PREWARM[case.prewarm], **case.settings}
+    if case.prewarm == "icebreaker":
+        world = with_forecast(world)
     if case.policy in TABLES:
         world = forecast(case.policy, world, histories(case.scenario.trace, case.draw))
         return simulate(world.with_settings(kernel=Kernel.TABLE, **changes).validate(), **options)

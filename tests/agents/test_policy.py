@@ -44,6 +44,8 @@ def test_every_kernel_has_a_policy() -> None:
         "tyche-nps",
         "tyche-strict",
         "tyche-worst-fit",
+        "greedy-dual",
+        "reap",
     }
 
 

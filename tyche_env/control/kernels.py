@@ -38,6 +38,8 @@ _ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
 _NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE, _NETWORK, _OWN = (
     int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE, Kernel.NETWORK, Kernel.OWN)
 )
+_GREEDY_DUAL = int(Kernel.GREEDY_DUAL)
+_FREQUENCY_LIMIT = 1024
 
 
 @inner
@@ -168,6 +170,10 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
         return empirical(st, function, s.now_us)
+    if kernel == _GREEDY_DUAL:
+        if row.window_count == 0:
+            return LEAVE, 0, NO_TIMER
+        return HOLD, min(_FREQUENCY_LIMIT, row.arrivals) << 10, NO_TIMER
     if kernel == _NETWORK:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER

@@ -120,7 +120,10 @@ def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
 
 @inner
 def density(st: ClusterState, function: int, copy: int) -> int:
-    """Worth per MB of the ``copy``-th copy, from 1: priority x latency saved / memory (paper, packing)."""
+    """Worth per MB of the ``copy``-th copy, from 1: priority x latency saved / memory (paper, packing).
+
+    GREEDY_DUAL adds what the clock said at the last request; the credit of other kernels is 0.
+    """
     row = st.functions[function]
     p = row.priority
     if copy > 1 and st.cluster[0].scope != WORKER:
@@ -129,7 +132,7 @@ def density(st: ClusterState, function: int, copy: int) -> int:
         if row.window_count >= 2 and span > 0:
             rho = min(4095, (row.inference_us * 256 * row.window_count) // span)
         p = (p * st.tables[TAIL + min(copy, 8) - 2, rho]) >> 20
-    return p * row.saved_us // row.hold_mb
+    return p * row.saved_us // row.hold_mb + row.credit
 
 
 @inner
@@ -605,6 +608,7 @@ def become_idle(st: ClusterState, container: int) -> None:
     c.rank = s.rank
     s.rank += 1
     c.idle_since_us = s.now_us
+    c.shared = 0
     if s.prewarm == FAASCACHE:
         c.worth = worth(st, container)
     c.idle_next = -1

@@ -268,7 +268,7 @@ def least_marked(st: ClusterState, container: int) -> int:
 
 @inner
 def kill_victims(st: ClusterState, function: int, container: int, worth: int) -> int:
-    """Kill what f displaces in a container, in ascending order of (density, slot).
+    """Kill what f displaces in a container, in ascending order of (density, slot); GREEDY_DUAL's clock follows.
 
     Returns:
         The GPU memory that this released, in MB.
@@ -289,6 +289,7 @@ def kill_victims(st: ClusterState, function: int, container: int, worth: int) ->
             at = r.container_next
         if victim < 0:
             return released
+        st.cluster[0].load_clock = max(st.cluster[0].load_clock, victim_density)
         other = st.residents[victim].function
         released += free_resident(st, victim)
         command(st, DO_KILL, other, container, victim, 0)

@@ -9,7 +9,7 @@ from tyche_env.control.compiled import inner
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import route_by_rule
 from tyche_env.draws import Concern
-from tyche_env.prewarm.pagurus import PAGURUS, rentable
+from tyche_env.prewarm import pagurus, rainbowcake
 from tyche_env.state import ClusterState
 
 _OVERFLOW = int(Concern.OVERFLOW)
@@ -55,8 +55,10 @@ def select(st: ClusterState, function: int, node: int) -> int:
         while at >= 0 and st.containers[at].node != node:
             at = st.containers[at].warm_next
         container = at
-    if container < 0 and st.cluster[0].prewarm == PAGURUS:
-        container = rentable(st, function, node)
+    if container < 0 and st.cluster[0].prewarm == pagurus.PAGURUS:
+        container = pagurus.rentable(st, function, node)
+    elif container < 0 and st.cluster[0].prewarm == rainbowcake.RAINBOWCAKE:
+        container = rainbowcake.rentable(st, function, node)
     return container
 
 
@@ -73,9 +75,10 @@ def lists(st: ClusterState, function: int, node: int) -> bool:
 
 @inner
 def fewest_busy(st: ClusterState, function: int, listed: bool) -> int:
-    """Among nodes that list f, or that can serve it at all, the one with the fewest running containers, or -1."""
+    """Among nodes that list f, or that can serve it at all, the first on its walk with the fewest runs, or -1."""
     best = -1
-    for node in range(len(st.nodes)):
+    for step in range(len(st.nodes)):
+        node = walk(st, function, step)
         n = st.nodes[node]
         if n.queue_length == 0 and (best < 0 or n.runs < st.nodes[best].runs):
             if listed:

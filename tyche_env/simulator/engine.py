@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.control import controller
 from tyche_env.control.compiled import inner, outer
-from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, decide, handle
+from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, handle
 from tyche_env.control.draws import stage_us
 from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.hooks import install
@@ -307,12 +308,8 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
 
 @outer
 def begin(handles: Handles) -> None:
-    """Time 0: in event mode the policy is asked once about every function."""
-    st = open_state(handles)
-    s = st.cluster[0]
-    if s.event_mode != 0 and s.preloads != 0:
-        for function in range(s.functions):
-            decide(st, function)
+    """Time 0."""
+    controller.begin(open_state(handles))
 
 
 @outer

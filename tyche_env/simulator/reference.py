@@ -44,6 +44,16 @@ MINUTE_ORACLE_LIMIT = 64
 """Most arrivals in a minute that MINUTE_ORACLE counts."""
 EMPIRICAL_GAPS = 32
 """Gaps that EMPIRICAL remembers."""
+FREQUENCY_LIMIT = 1024
+"""Requests that GREEDY_DUAL counts."""
+ALWAYS_ON = 2
+"""Containers that pre-warming ALWAYS_ON keeps for each function."""
+FORECAST_THRESHOLD = 104_858
+"""Chance of a request, in 2^-20, from which on ICEBREAKER warms a function."""
+RAINBOW_GAPS = 5
+"""Gaps that RAINBOWCAKE looks at."""
+RAINBOW_QUANTILE_PPM = 1_609_438
+RAINBOW_SECONDS_PER_MB = 249
 
 
 class ContainerState(IntEnum):
@@ -126,6 +136,7 @@ class Function:
     in_flight: int = 0
     last_end_us: int | None = None
     prewarm_keep_us: int = 0
+    credit: int = 0
 
 
 @dataclass(eq=False)
@@ -200,6 +211,7 @@ class Container:
     state: ContainerState
     rank: int = -1
     idle_since_us: int = 0
+    shared: bool = False
     worth: int = 0
     request: int | None = None
     keep_us: int = 0
@@ -329,6 +341,7 @@ class ReferenceEngine:
         self._rank = 0
         self._stamp = 0
         self._clock = 0
+        self._load_clock = 0
         self._lost: list[tuple[Function, Node]] = []
         self._freed: list[Gpu] = []
         self._heap: list[tuple[int, int, int]] = []
@@ -344,8 +357,10 @@ class ReferenceEngine:
 
         for request, time in enumerate(self.arrival_us):
             self._schedule(time, Kind.ARRIVAL, request)
-        if self.settings.event_mode and self.settings.preloads:
-            for f in self.functions:
+        for f in self.functions:
+            if self.settings.prewarm in (Prewarm.ALWAYS_ON, Prewarm.ICEBREAKER):
+                self._schedule(0, Kind.PREWARM_TIMER, f.index)
+            if self.settings.event_mode and self.settings.preloads:
                 self.decide(f)
 
     # --- what a caller does -----------------------------------------------------------------------------------------
@@ -496,6 +511,8 @@ class ReferenceEngine:
         self._arrived += 1
         self.prewarm_on_arrival(f)
         self.update_history(f)
+        if self.settings.prewarm == Prewarm.RAINBOWCAKE:
+            self.expect_next(f)
         if self.settings.event_mode and self.settings.preloads:
             self.decide(f)
         node = self.route(f)
@@ -547,9 +564,34 @@ class ReferenceEngine:
 
     def on_expiry(self, c: Container) -> None:
         """A container's keep-alive ends."""
-        self._counts["expiries"] += 1
-        self.remove(c)
+        if self.settings.prewarm == Prewarm.RAINBOWCAKE and not c.shared:
+            self.peel(c)
+        elif (renewal := self.renewal_us(c.owner)) is not None:
+            self._schedule(self.now + renewal, Kind.EXPIRY, c.slot)
+            self.fill(c)
+        else:
+            self._counts["expiries"] += 1
+            self.remove(c)
         self.settle()
+
+    def renewal_us(self, f: Function) -> int | None:
+        """How long a container of f outlives its keep-alive (§10); None: not at all."""
+        if self.settings.prewarm == Prewarm.ALWAYS_ON and len(self.owned(f)) <= ALWAYS_ON:
+            return self.settings.keep_alive_us
+        if self.settings.prewarm == Prewarm.ICEBREAKER and self.is_expected(f):
+            return MINUTE_US
+        return None
+
+    def peel(self, c: Container) -> None:
+        """RAINBOWCAKE: a container loses its owner's process, and is there for any function of its tenant (§10)."""
+        c.shared = True
+        r = c.resident_of(c.owner)
+        if r is not None:
+            if r.gpu != Load.ABSENT and c.gpu is not None:
+                self._freed.append(c.gpu)
+            self.free(r)
+        self._schedule(self.now + MINUTE_US, Kind.EXPIRY, c.slot)
+        self.fill(c)
 
     def on_loaded(self, r: Resident) -> None:
         """A load or a transfer ends."""
@@ -585,9 +627,11 @@ class ReferenceEngine:
     def on_prewarm_timer(self, f: Function) -> None:
         """The platform creates a container for f ahead of its next request (§7)."""
         node = self.nodes[f.walk[0]]
-        if any(c.state == ContainerState.IDLE and c.owner is f for c in self._containers.values()):
-            return
-        if node.queue or node.busy_mb + f.container_mb > node.memory_mb:
+        if self.settings.prewarm in (Prewarm.ALWAYS_ON, Prewarm.ICEBREAKER):
+            self._schedule(self.now + MINUTE_US, Kind.PREWARM_TIMER, f.index)
+            always = self.settings.prewarm == Prewarm.ALWAYS_ON
+            f.prewarm_keep_us = self.settings.keep_alive_us if always else MINUTE_US
+        if not self.wants_container(f) or node.queue or node.busy_mb + f.container_mb > node.memory_mb:
             return
         self.evict_for(f, node)
         c = self.create(f, node, ContainerState.CREATING)
@@ -598,11 +642,25 @@ class ReferenceEngine:
         self._schedule(self.now + delay, Kind.CREATED, c.slot)
         self.settle()
 
+    def wants_container(self, f: Function) -> bool:
+        """Whether a pre-warm timer of f that is due finds f in need of a container (§7, §10)."""
+        owned = self.owned(f)
+        if self.settings.prewarm == Prewarm.ALWAYS_ON:
+            return len(owned) < ALWAYS_ON and self.nodes[f.walk[0]].free_mb >= f.container_mb
+        if self.settings.prewarm == Prewarm.ICEBREAKER:
+            return not owned and self.is_expected(f)
+        return not any(c.state == ContainerState.IDLE for c in owned)
+
+    def owned(self, f: Function) -> list[Container]:
+        """The containers that f owns, whatever they do."""
+        return [c for c in self._containers.values() if c.owner is f]
+
     # --- arithmetic (§3) --------------------------------------------------------------------------------------------
 
     def update_history(self, f: Function) -> None:
         """Take the arrival of f at the present into its window, its gaps and its group."""
         f.arrivals += 1
+        f.credit = self._load_clock if self.settings.kernel == Kernel.GREEDY_DUAL else 0
         if f.window:
             gap = self.now - f.window[-1]
             f.smoothed_gap_us = self.smooth(f.smoothed_gap_us, gap) if f.gaps_us else gap
@@ -643,7 +701,7 @@ class ReferenceEngine:
             span = self.span_us(f) if n >= 2 else 0
             rho = min(SIZE - 1, (f.inference_us * 256 * n) // span) if span else 0
             p = (p * self._tail[min(k, MAX_K) - 2][rho]) >> 20
-        return p * (f.library_us + f.model_us) // f.hold_mb
+        return p * (f.library_us + f.model_us) // f.hold_mb + f.credit
 
     def gpu_density(self, f: Function) -> int:
         """Worth of f on a GPU a MB."""
@@ -713,14 +771,16 @@ class ReferenceEngine:
         return self.to_rent(f, node)
 
     def to_rent(self, f: Function, node: Node) -> Container | None:
-        """Pagurus: the idle container of a node that f may rent, the one idle for longest (§10)."""
-        if self.settings.prewarm != Prewarm.PAGURUS:
+        """Pagurus, RainbowCake: the idle container of a node that f may rent, the one idle for longest (§10)."""
+        if self.settings.prewarm not in (Prewarm.PAGURUS, Prewarm.RAINBOWCAKE):
             return None
         return next((c for c in node.idle() if self.rentable(c, f)), None)
 
     def rentable(self, c: Container, f: Function) -> bool:
         """Whether an idle container is shareable, and f may have it."""
         fits = c.size_mb >= f.peak_mb and (self.settings.isolation != Isolation.TENANT or c.tenant == f.tenant)
+        if self.settings.prewarm == Prewarm.RAINBOWCAKE:
+            return fits and c.shared
         return fits and self.now >= c.idle_since_us + self.settings.keep_alive_us
 
     def has_room(self, f: Function, node: Node) -> bool:
@@ -748,10 +808,10 @@ class ReferenceEngine:
     def fewest_busy(self, f: Function) -> Node | None:
         """The node with the fewest runs among those that hold f, else among those that are open (§10)."""
         better_than_warm = (Category.GPU, Category.MEMORY, Category.LOADING)
-        unqueued = [node for node in self.nodes if not node.queue]
+        unqueued = [self.nodes[index] for index in f.walk if not self.nodes[index].queue]
         holding = [node for node in unqueued if any(self.entries(f, node, category) for category in better_than_warm)]
         nodes = holding or [node for node in unqueued if self.has_room(f, node)]
-        return min(nodes, key=lambda node: (node.runs, node.index), default=None)
+        return min(nodes, key=lambda node: node.runs, default=None)
 
     # --- serving (§5) -----------------------------------------------------------------------------------------------
 
@@ -793,7 +853,7 @@ class ReferenceEngine:
 
     def disown(self, f: Function) -> None:
         """After f lost a container: its starts count anew if that was its last (§10)."""
-        if not any(c.owner is f for c in self._containers.values()):
+        if not self.owned(f):
             f.freq = 0
 
     def create(self, f: Function, node: Node, state: ContainerState) -> Container:
@@ -904,6 +964,7 @@ class ReferenceEngine:
         c.rank = self._rank
         self._rank += 1
         c.idle_since_us = self.now
+        c.shared = False
         c.worth = self.greedy_dual_worth(c)
         for f in [r.function for r in c.residents] or [c.owner]:
             self.refresh_entry(c, f)
@@ -1105,6 +1166,7 @@ class ReferenceEngine:
             if offers:
                 _, victims, c = min(offers, key=lambda offer: offer[0])
                 gpu_released = any(r.gpu != Load.ABSENT for r in victims)
+                self.advance_clock(victims)
                 for r in victims:
                     self.free(r)
                 self.load(f, c)
@@ -1112,6 +1174,11 @@ class ReferenceEngine:
                     self.promote(c.gpu)
                 return True
         return False
+
+    def advance_clock(self, victims: list[Resident]) -> None:
+        """GREEDY_DUAL: whoever comes now is worth more than what is displaced for it (§10)."""
+        worths = [self.density(r.function, max(1, self.copies(r.function))) for r in victims]
+        self._load_clock = max(self._load_clock, *worths)
 
     def best_fit(self, fitting: list[Container]) -> Container:
         """The container with the least free memory, or by §10 another, the one idle for least long among equals."""
@@ -1262,8 +1329,12 @@ class ReferenceEngine:
             return None
         if self.settings.prewarm == Prewarm.PAGURUS:
             return 3 * self.settings.keep_alive_us
-        if self.settings.prewarm == Prewarm.KEEP_ALIVE:
+        if self.settings.prewarm in (Prewarm.KEEP_ALIVE, Prewarm.ALWAYS_ON):
             return self.settings.keep_alive_us
+        if self.settings.prewarm == Prewarm.RAINBOWCAKE:
+            return f.prewarm_keep_us
+        if self.settings.prewarm == Prewarm.ICEBREAKER:
+            return MINUTE_US
         f.in_flight -= 1
         f.last_end_us = self.now
         total = sum(f.idle_bins)
@@ -1280,6 +1351,22 @@ class ReferenceEngine:
             f.prewarm_keep_us = tail - before
             self._schedule(self.now + before, Kind.PREWARM_TIMER, f.index)
         return 0
+
+    def expect_next(self, f: Function) -> None:
+        """RAINBOWCAKE: when f's next request is expected, and how long its containers stay its own (§10)."""
+        gaps = list(f.gaps_us)[-RAINBOW_GAPS:]
+        if not gaps:
+            f.prewarm_keep_us = 2 * MINUTE_US
+            return
+        after = sum(gaps) // (len(gaps) + 1) * RAINBOW_QUANTILE_PPM // 1_000_000
+        longest = RAINBOW_SECONDS_PER_MB * (f.library_us + f.model_us) // f.hold_mb
+        f.prewarm_keep_us = max(MINUTE_US, min(after, longest))
+        self._schedule(self.now + after, Kind.PREWARM_TIMER, f.index)
+
+    def is_expected(self, f: Function) -> bool:
+        """ICEBREAKER: whether the forecast of the present minute is worth a container (§10)."""
+        forecast = self.forecast[f.index]
+        return forecast[min(self.now // MINUTE_US, len(forecast) - 1)] >= FORECAST_THRESHOLD
 
     @staticmethod
     def _percentile_bin(f: Function, percent: int) -> int:
@@ -1314,6 +1401,8 @@ class ReferenceEngine:
             return self.no_timers(f)
         if kernel == Kernel.TABLE:
             return self.table(f)
+        if kernel == Kernel.GREEDY_DUAL:
+            return self.greedy_dual(f)
         if kernel == Kernel.HISTOGRAM and sum(f.gap_bins) + f.gap_oob >= 4:
             return self.histogram(f)
         if kernel == Kernel.EMPIRICAL and len(f.gaps_us) >= 4:
@@ -1338,6 +1427,10 @@ class ReferenceEngine:
     def no_timers(self, f: Function) -> tuple[int, int, int | None]:
         """NO_TIMERS: hold for ever (§10)."""
         return Decision.HOLD, self.p60(self.gap_seen_us(self.gap_us(f))), None
+
+    def greedy_dual(self, f: Function) -> tuple[int, int, int | None]:
+        """GREEDY_DUAL: hold for ever, by how often f was requested (§10)."""
+        return Decision.HOLD, min(FREQUENCY_LIMIT, f.arrivals) << 10, None
 
     def censored(self, f: Function) -> tuple[int, int, int | None]:
         """CENSORED: hold, by the mean gap that ends now."""

@@ -38,7 +38,10 @@ MINUTE = 60 * SECOND
 _PRELOADING = tuple(k for k in Kernel if k not in (Kernel.NONE, Kernel.LRU, Kernel.NETWORK, Kernel.OWN))
 _PREWARM = tuple(policy for policy in Prewarm if policy != Prewarm.OWN)
 _ROUTING = tuple(routing for routing in Routing if routing != Routing.OWN)
-KERNELS = (Kernel.NONE, Kernel.LRU, *_PRELOADING, *_PRELOADING, Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM)
+KERNELS = (
+    *(Kernel.NONE, Kernel.LRU, *_PRELOADING, *_PRELOADING),
+    *(Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM, Kernel.GREEDY_DUAL, Kernel.GREEDY_DUAL),
+)
 """All kernels, those that load more often."""
 LEVELS = (0, 1, ONE_Q20 // 50, ONE_Q20 // 2, ONE_Q20 // 2 + 1, ONE_Q20)
 """Priorities that tie, almost tie, or do not count."""
@@ -191,7 +194,7 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
         score_from_us=0,
         end_us=end_us,
         settings=settings,
-        forecast=forecast(choose, functions) if settings.kernel == Kernel.TABLE else np.zeros((0, 0), np.int32),
+        forecast=forecast(choose, functions) if reads_forecast(settings) else np.zeros((0, 0), np.int32),
     ).validate()
     return Run(
         world,
@@ -240,9 +243,9 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     kernel, further = choose(KERNELS), choose((False, True))
     prewarm = choose((Prewarm.KEEP_ALIVE, Prewarm.HISTOGRAM))
     if further:
-        prewarm = choose((*_PREWARM, Prewarm.FAASCACHE, Prewarm.PAGURUS))
+        prewarm = choose((*_PREWARM, *(2 * [Prewarm.FAASCACHE, Prewarm.PAGURUS]), Prewarm.RAINBOWCAKE))
     keeps_us = (0, SECOND, 10 * SECOND, *(3 * [600 * SECOND]))
-    if prewarm == Prewarm.PAGURUS:
+    if prewarm in (Prewarm.PAGURUS, Prewarm.ALWAYS_ON):
         keeps_us = (SECOND, 3 * SECOND, 10 * SECOND, 30 * SECOND, MINUTE)
     return Settings(
         seed=choose(range(1000)),
@@ -262,7 +265,7 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
         after_run_preloader=choose((AfterRun.KEEP, *AfterRun)),
         busy_counts=choose((False, True)),
         copies=choose(copies),
-        displace_percent=choose((-1, 0, 10, 10)),
+        displace_percent=choose((0, 10) if kernel == Kernel.GREEDY_DUAL else (-1, 0, 10, 10)),
         scheduling_us=choose((0, 3_000)),
         clear_us=choose((0, 2_000)),
         command_us=choose((0, 5_000)),
@@ -270,8 +273,13 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     )
 
 
+def reads_forecast(settings: Settings) -> bool:
+    """Whether a world with these settings needs a forecast."""
+    return settings.kernel == Kernel.TABLE or settings.prewarm == Prewarm.ICEBREAKER
+
+
 def forecast(choose: Choose, functions: int) -> NDArray[np.int32]:
-    """The table of the kernel TABLE, often shorter than the window."""
+    """A table by the minute, often shorter than the window."""
     minutes = choose((1, 2, 4, 8, 30))
     return np.array([[choose(LEVELS) for _ in range(minutes)] for _ in range(functions)], dtype=np.int32)
 

@@ -9,7 +9,7 @@ from tests.tyche_env.simulator.strategies import Run, difference, random_run, wo
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.reference import ReferenceEngine
 
-RANDOM_WORLDS = 600
+RANDOM_WORLDS = 800
 CROWDS = 500
 BATCH = 50
 

@@ -227,8 +227,79 @@ class AnyFewestBusy(ReferenceEngine):
     """InstaInfer's routing does not ask who holds the function."""
 
     def fewest_busy(self, f: Function) -> Node | None:
-        nodes = [node for node in self.nodes if not node.queue and self.has_room(f, node)]
-        return min(nodes, key=lambda node: (node.runs, node.index), default=None)
+        nodes = [self.nodes[index] for index in f.walk]
+        nodes = [node for node in nodes if not node.queue and self.has_room(f, node)]
+        return min(nodes, key=lambda node: node.runs, default=None)
+
+
+class FewestBusyByIndex(ReferenceEngine):
+    """Among nodes with equally many runs, InstaInfer's routing takes the first of the cluster."""
+
+    def fewest_busy(self, f: Function) -> Node | None:
+        walk, f.walk = f.walk, sorted(f.walk)
+        node = super().fewest_busy(f)
+        f.walk = walk
+        return node
+
+
+class OneIsAlwaysOn(ReferenceEngine):
+    """One container a function is enough."""
+
+    def wants_container(self, f: Function) -> bool:
+        return super().wants_container(f) and not self.owned(f)
+
+
+class AllAreAlwaysOn(ReferenceEngine):
+    """However many containers a function has, they stay."""
+
+    def renewal_us(self, f: Function) -> int | None:
+        return self.settings.keep_alive_us if self.settings.prewarm == Prewarm.ALWAYS_ON else super().renewal_us(f)
+
+
+class PeelsNothing(ReferenceEngine):
+    """RainbowCake: what is shared keeps its owner's process."""
+
+    def free(self, r: Resident) -> None:
+        if not (r.container.shared and r.container.state == ContainerState.IDLE and r.function is r.container.owner):
+            super().free(r)
+
+
+class ForgetsToPreWarm(ReferenceEngine):
+    """RainbowCake creates no container ahead of a request."""
+
+    def wants_container(self, f: Function) -> bool:
+        return False
+
+
+class KeepsAsExpected(ReferenceEngine):
+    """RainbowCake keeps a container until the next request, whatever that costs."""
+
+    def expect_next(self, f: Function) -> None:
+        memory, f.hold_mb = f.hold_mb, 1
+        super().expect_next(f)
+        f.hold_mb = memory
+
+
+class ExpectsNothing(ReferenceEngine):
+    """IceBreaker never renews."""
+
+    def renewal_us(self, f: Function) -> int | None:
+        return None
+
+
+class LoadClockStands(ReferenceEngine):
+    """Greedy-dual: what was displaced does not raise the worth of what comes later."""
+
+    def advance_clock(self, victims: list[Resident]) -> None:
+        return
+
+
+class EachRequestIsTheFirst(ReferenceEngine):
+    """Greedy-dual does not count requests."""
+
+    def greedy_dual(self, f: Function) -> tuple[int, int, int | None]:
+        decision, _, again_us = super().greedy_dual(f)
+        return decision, 1 << 10, again_us
 
 
 class WorkersSeeAll(ReferenceEngine):
@@ -343,6 +414,15 @@ MUTANTS: dict[type[ReferenceEngine], dict[str, IntEnum]] = {
     RentsTheNewest: {"prewarm": Prewarm.PAGURUS},
     RentsAcrossTenants: {"prewarm": Prewarm.PAGURUS, "isolation": Isolation.TENANT},
     AnyFewestBusy: {"routing": Routing.FEWEST_BUSY},
+    FewestBusyByIndex: {"routing": Routing.FEWEST_BUSY},
+    OneIsAlwaysOn: {"prewarm": Prewarm.ALWAYS_ON},
+    AllAreAlwaysOn: {"prewarm": Prewarm.ALWAYS_ON},
+    PeelsNothing: {"prewarm": Prewarm.RAINBOWCAKE},
+    ForgetsToPreWarm: {"prewarm": Prewarm.RAINBOWCAKE},
+    KeepsAsExpected: {"prewarm": Prewarm.RAINBOWCAKE},
+    ExpectsNothing: {"prewarm": Prewarm.ICEBREAKER},
+    LoadClockStands: {"kernel": Kernel.GREEDY_DUAL},
+    EachRequestIsTheFirst: {"kernel": Kernel.GREEDY_DUAL},
     WorkersSeeAll: {"scope": Scope.WORKER},
     OneWorkerPlaces: {"scope": Scope.WORKER},
     WorkersReplaceAnywhere: {"scope": Scope.WORKER},

@@ -37,9 +37,13 @@ RULES = (
     "kernel: CENSORED HOLD",
     "kernel: EMPIRICAL HOLD",
     "kernel: EMPIRICAL HOLD after its longest gap",
+    "expiry: expected again",
+    "expiry: paid for",
+    "expiry: peeled",
     "kernel: EWMA HOLD",
     "kernel: EWMA LEAVE",
     "kernel: EWMA OFFLOAD",
+    "kernel: GREEDY_DUAL HOLD",
     "kernel: HISTOGRAM HOLD",
     "kernel: HISTOGRAM OFFLOAD",
     "kernel: LRU LEAVE",
@@ -52,6 +56,7 @@ RULES = (
     "kernel: TYCHE HOLD",
     "kernel: TYCHE LEAVE",
     "kernel: TYCHE OFFLOAD",
+    "load: after the clock moved",
     "load: after a run",
     "load: beyond home",
     "load: filled",
@@ -70,6 +75,9 @@ RULES = (
     "off-load",
     "off-load: after a load",
     "off-load: cancels a transfer",
+    "prewarm: by ALWAYS_ON",
+    "prewarm: by ICEBREAKER",
+    "prewarm: by RAINBOWCAKE",
     "prewarm: short tail",
     "prewarm: unload",
     "remove: with a load in progress",
@@ -191,8 +199,22 @@ class ObservedEngine(ReferenceEngine):
         self.seen["evict: not the one idle for longest"] += victim is not node.idle()[0]
         return victim
 
+    def peel(self, c: Container) -> None:
+        self.seen["expiry: peeled"] += c.resident_of(c.owner) is not None
+        super().peel(c)
+
+    def renewal_us(self, f: Function) -> int | None:
+        renewal = super().renewal_us(f)
+        name = "paid for" if self.settings.prewarm == Prewarm.ALWAYS_ON else "expected again"
+        self.seen[f"expiry: {name}"] += renewal is not None
+        return renewal
+
+    def on_prewarm_timer(self, f: Function) -> None:
+        self._inside(f"prewarm: by {self.settings.prewarm.name}", "prewarms", super().on_prewarm_timer, f)
+
     def load(self, f: Function, c: Container) -> None:
         super().load(f, c)
+        self.seen["load: after the clock moved"] += f.credit > 0
         self.seen["load: after a run"] += self.settings.after_run == AfterRun.RELOAD and len(c.residents) == 1
 
     def offload(self, r: Resident) -> None:

@@ -581,34 +581,120 @@ def test_pagurus_lets_out_containers_that_nobody_needs(make: MakeEngine) -> None
     assert mb_seconds(engine, "idle") == 1000 * (a_and_c + b_and_d + a + f) + 1200 * e
 
 
+def test_two_containers_of_each_function_are_always_there(make: MakeEngine) -> None:
+    # Room for three containers.  0: the trigger creates one of A and one of B.  60: A's second; B's has no room.
+    # 70: A, in the second, warm, to 79.  71: A, in the first, to 80.  72: A evicts B's: cold, to 82.
+    # 679: A has three, the second goes.  680 and 682: A has two, which stay.  720: B gets one again.
+    # 800: B, warm, to 809.  1280 and 1282: A's two stay once more.
+    arrivals: list[tuple[float, int]] = [(70, 0), (71, 0), (72, 0), (800, 1)]
+    engine = make(a_world([function(), function()], arrivals, nodes=(3000,), end=1290, prewarm=Prewarm.ALWAYS_ON))
+    advance(engine, 1290)
+    assert rows(engine, "container", "start_type", "end") == [
+        (2, WARM, 79),
+        (0, WARM, 80),
+        (1, COLD, 82),
+        (2, WARM, 809),
+    ]
+    assert counts(engine, "created", "prewarms", "evictions", "expiries") == (5, 4, 1, 1)
+
+
+def test_rainbowcake_peels_containers_and_shares_what_is_left(make: MakeEngine) -> None:
+    # A holds 10 MB, worth keeping for 249 x 5 s / 10 = 124.5 s; B and C hold 400 MB, 3 s; C is of another tenant.
+    #   0: A, cold, to 10; after one request kept for 120 s.  100: A, in memory, to 104: two requests in 100 s, the next
+    #      expected after 50 x 1.609438 = 80.4719 s, which is also how long it is kept.  184.47: its process goes.
+    # 190: C may not have what is left of A's container: cold, to 200.  200: B may: warm, to 209.
+    # 210: A, cold, to 220; the next after 70 x 1.609438 = 112.66 s.
+    # 320: C's process goes, 329: B's, 332.7: A's; 380, 389 and 392.7: their containers.
+    # 400: B, cold, to 410; kept for 60 s, the next expected after 100 x 1.609438 s, at 560.9: created by 561.9.
+    # 570: B, warm, to 579.
+    functions = [function(hold_mb=10), function(), function(tenant=1)]
+    arrivals: list[tuple[float, int]] = [(0, 0), (100, 0), (190, 2), (200, 1), (210, 0), (400, 1), (570, 1)]
+    engine = make(a_world(functions, arrivals, end=630, prewarm=Prewarm.RAINBOWCAKE, isolation=Isolation.TENANT))
+    advance(engine, 184)
+    assert mb_seconds(engine, "preload") == 10 * (90 + 80)
+    advance(engine, 190)
+    assert mb_seconds(engine, "preload") == pytest.approx(10 * (90 + 80.4719))
+    advance(engine, 630)
+    assert rows(engine, "container", "start_type", "end") == [
+        (0, COLD, 10),
+        (0, MEMORY, 104),
+        (1, COLD, 200),
+        (0, WARM, 209),
+        (2, COLD, 220),
+        (2, COLD, 410),
+        (2, WARM, 579),
+    ]
+    assert counts(engine, "created", "prewarms", "expiries") == (5, 1, 4)
+
+
+def test_icebreaker_keeps_containers_while_requests_are_expected(make: MakeEngine) -> None:
+    # A tenth is enough, a little less is not.  30: cold, to 40.  60: there is a container already.
+    # 100: minute 1 is worth it: kept until 160.  130: in memory, to 134; 194: minute 3 is not: gone.
+    # 200: cold, to 210; 270: minute 4 falls short by the least: gone.  300: created, by 301; 361: kept, as the last
+    # minute of the forecast stands for all later ones.  400: warm, to 409.
+    enough = 104_858
+    world = a_world(
+        [function()],
+        [(30, 0), (130, 0), (200, 0), (400, 0)],
+        forecast=(0, enough, enough, 0, enough - 1, enough),
+        prewarm=Prewarm.ICEBREAKER,
+    )
+    engine = make(world)
+    advance(engine, 409)
+    assert rows(engine, "start_type", "end") == [(COLD, 40), (MEMORY, 134), (COLD, 210), (WARM, 409)]
+    assert counts(engine, "created", "prewarms", "expiries") == (3, 1, 2)
+
+
+def test_greedy_dual_displaces_what_is_rare_and_old(make: MakeEngine) -> None:
+    # Room for two containers, in each for two functions.  Each request is worth 1024 x 5 s / 400 MB = 1 (here).
+    #  0: A and B, cold, to 10.  20: A, to 24: worth 2.
+    # 30: C evicts B's container; B is loaded beside A.  40: C is there.
+    # 50: D evicts the container of A and B; B is loaded beside C, A displaces C: the clock is 1.  60: C beside D.
+    # 70: C, to 74: worth 1 + 2.  D is cleared out, and worth no more than B: placed at 74, beside C.
+    # 80: D, to 84: worth 1 + 2.  C is cleared out and displaces B.  84: B beside D.
+    # 90: B, to 94: worth 1 + 2.  D is cleared out and displaces A, whose two requests date from before the clock.
+    arrivals: list[tuple[float, int]] = [(0, 0), (0, 1), (20, 0), (30, 2), (50, 3), (70, 2), (80, 3), (90, 1)]
+    settings: dict[str, Any] = {"kernel": Kernel.GREEDY_DUAL, "displace_percent": 0, "busy_counts": True}
+    engine = make(a_world([function() for _ in range(4)], arrivals, nodes=(2000,), **settings))
+    for second, loads in ((29, 0), (30, 1), (50, 3), (60, 4), (73, 4), (74, 5), (80, 6), (84, 7), (90, 8), (94, 9)):
+        advance(engine, second)
+        assert counts(engine, "loads") == (loads,)
+    starts = [start for (start,) in rows(engine, "start_type")]
+    assert starts == [COLD, COLD, MEMORY, COLD, COLD, MEMORY, MEMORY, MEMORY]
+
+
 def test_requests_go_to_the_node_with_the_fewest_runs_that_holds_the_function(make: MakeEngine) -> None:
-    # Three nodes with room for two containers.
-    #  0: A, cold, node 0, to 10.                              20: B, cold, node 0, to 30.
-    # 21: A is held on node 0, though it runs B: to 25.        22: A is held nowhere: node 1 runs nothing: cold, to 32.
-    # 23: B is held nowhere; node 0 is full: node 2.           40: A is held on the nodes 0 and 1: node 0, to 44.
-    # 41: A, node 1.                                           42: B is held on node 0, which runs A, and 2: node 2.
-    arrivals: list[tuple[float, int]] = [(0, 0), (20, 1), (21, 0), (22, 0), (23, 1), (40, 0), (41, 0), (42, 1)]
+    # Three nodes with room for two containers; A looks at 2, 0, 1, B at 1, 2, 0.
+    #  0: A, cold, node 2, to 10.                               20: B, cold, node 1, to 30.
+    # 21: A is held on node 2: to 25.                           22: A is held nowhere: node 0 runs nothing: cold, to 32.
+    # 23: B is held nowhere, each node runs one: node 1 comes first: cold, to 33.
+    # 40: A is held on the nodes 2 and 0: node 2 comes first.   60, 61: B is held on node 1 only, which then runs one.
+    # 62: B is held nowhere; node 1 is full: node 2: cold.      63: A is held on node 2, which runs B, and 0: node 0.
+    arrivals: list[tuple[float, int]] = [(0, 0), (20, 1), (21, 0), (22, 0), (23, 1), (40, 0)]
+    arrivals += [(60, 1), (61, 1), (62, 1), (63, 0)]
     engine = make(a_world([function(), function()], arrivals, nodes=(2000,) * 3, routing=Routing.FEWEST_BUSY))
     advance(engine, 100)
     assert rows(engine, "node", "start_type") == [
-        (0, COLD),
-        (0, COLD),
-        (0, MEMORY),
+        (2, COLD),
         (1, COLD),
+        (2, MEMORY),
+        (0, COLD),
+        (1, COLD),
+        (2, MEMORY),
+        (1, MEMORY),
+        (1, MEMORY),
         (2, COLD),
         (0, MEMORY),
-        (1, MEMORY),
-        (2, MEMORY),
     ]
 
 
 def test_each_worker_decides_for_itself(make: MakeEngine) -> None:
-    # Three nodes with room for one container; 0 to 10: one of B on each, empty afterwards.
+    # Three nodes with room for one container; 0 to 10: one of B on each, empty afterwards.  A looks at 2, 0, 1.
     # 20: A is wanted: each worker loads it, 20 to 25.
-    # 30 and 31: A, on node 0 to 34, on node 1 to 35; each then loads it again, to 39 and to 40.
-    # 36: node 0, which loads A, will do as well as node 2, which holds it: the model is there at 39, to 43.  43: load.
-    # 50: B is held nowhere: node 0, where A is evicted; the others have it already, and node 0 no container: no load.
-    # 60: B ends, and node 0 loads A, the seventh load.
+    # 30 and 31: A, on node 2 to 34, on node 0 to 35; each then loads it again, to 39 and to 40.
+    # 36: node 2, which loads A, will do as well as node 1, which holds it: the model is there at 39, to 43.  43: load.
+    # 50: B is held nowhere: node 1, where A is cleared out; the others have it, and node 1 no container: no load.
+    # 59: B ends, and node 1 loads A, the seventh load.
     arrivals: list[tuple[float, int]] = [(0, 1), (0, 1), (0, 1), (30, 0), (31, 0), (36, 0), (50, 1)]
     settings = interval(
         scope=Scope.WORKER, routing=Routing.FEWEST_BUSY, after_run_preloader=AfterRun.DISCARD, displace_percent=10
@@ -616,16 +702,15 @@ def test_each_worker_decides_for_itself(make: MakeEngine) -> None:
     engine = make(a_world([function(), function()], arrivals, nodes=(1000,) * 3, **settings))
     advance(engine, 20)
     decide(engine, [(HOLD, ONE), (LEAVE, 0)])
-    for second, loads in ((20, 3), (34, 4), (35, 5), (43, 6), (59, 6), (60, 7)):
+    for second, loads in ((20, 3), (34, 4), (35, 5), (43, 6), (58, 6), (59, 7)):
         advance(engine, second)
         assert counts(engine, "loads") == (loads,)
     assert rows(engine, "node", "start_type", "model", "end")[3:] == [
-        (0, MEMORY, 0, 34),
-        (1, MEMORY, 0, 35),
-        (0, LOADING, 3, 43),
-        (0, COLD, 3, 60),
+        (2, MEMORY, 0, 34),
+        (0, MEMORY, 0, 35),
+        (2, LOADING, 3, 43),
+        (1, WARM, 3, 59),
     ]
-    assert counts(engine, "evictions") == (1,)
 
 
 @pytest.mark.parametrize(
