@@ -42,6 +42,7 @@ CLUSTER_DTYPE = np.dtype(
             *("seed", "kernel", "event_mode", "window", "load_ppm", "offload_ppm", "prior_gap_us", "prewarm"),
             *("keep_alive_us", "routing", "isolation", "after_run", "busy_counts", "copies", "displace_percent"),
             *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads", "scope", "packing"),
+            "contention",
             # sizes
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
             # clock and counters
@@ -52,7 +53,7 @@ CLUSTER_DTYPE = np.dtype(
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
             # work lists and buffers
             *("lost_count", "freed_count", "command_count", "log_count", "pending_count", "decision_count"),
-            *("timer_count", "completion_count", "overflow"),
+            *("timer_count", "completion_count", "overflow", "ready_count"),
             # a user's rules: addresses of handles and compiled code, and what a kernel answers besides its decision
             *("handles", "kernel_rule", "arrival_rule", "keep_rule", "route_rule"),
             *("answer_priority", "answer_again_us"),
@@ -132,6 +133,32 @@ COMMAND_DTYPE = np.dtype(
     ]
 )
 
+RESOURCE_DTYPE = np.dtype(
+    [
+        # what jobs share under contention (docs/engine.md, 11): virtual = units of work that a job present all the time
+        # has got since time 0; key = the event wanted, queued = the earliest one in the heap; first = of its entries
+        *[(name, np.int64) for name in ("capacity", "jobs", "first", "virtual", "updated_us", "key", "queued")],
+    ]
+)
+
+ENTRY_DTYPE = np.dtype([("finish", np.int64), ("job", np.int64)])
+"""A job on a resource, and the virtual time at which it is done."""
+
+JOB_DTYPE = np.dtype(
+    [
+        # work in progress under contention: of a resident (its slot; loads, transfers) or of a container (residents +
+        # its slot; runs, creation)
+        *[(name, np.int64) for name in ("begin_key", "since_us", "begin_us", "request", "row", "queue_us")],
+        *[(name, np.int64) for name in ("warming_us", "library_us", "model_us", "transfer_us", "inference_us")],
+        *[(name, np.int64) for name in ("resource", "place")],
+        *[(name, np.int32) for name in ("stage", "next", "function", "container", "resident", "taken", "waits")],
+        *[(name, np.int32) for name in ("start_type", "met_transfer", "kept", "on_gpu", "pad")],
+    ]
+)
+
+STAGES = 6
+"""Stages of a job: warming, library, reading, computing, transfer, inference."""
+
 PENDING_DTYPE = np.dtype([("inference_start_us", np.int64), ("latency_us", np.int64), ("function", np.int64)])
 """Requests whose inference starts later than the engine's clock: their reward falls due then."""
 
@@ -166,6 +193,12 @@ class ClusterState(NamedTuple):
         latency_bins: (4736,) histogram of end-to-end latencies of scored requests.
         pending, rewards: latencies not yet due, and the sums due since they were last read, (F,) float64 seconds.
         order, order_key: scratch for sorting functions by density.
+        resources: (2N + G,) processors, disks and links; one row without contention, like the rest.
+        entries: for each resource a binary heap of the jobs on it.
+        jobs: (residents + containers,) work in progress.
+        job_work: (residents + containers, 6) nominal us of each of its stages.
+        container_jobs: (containers,) first load or transfer in progress in each, or -1.
+        ready: jobs that go on with their next stage in this event.
     """
 
     cluster: Records
@@ -209,6 +242,12 @@ class ClusterState(NamedTuple):
     rewards: NDArray[np.float64]
     order: NDArray[np.int64]
     order_key: NDArray[np.int64]
+    resources: Records
+    entries: Records
+    jobs: Records
+    job_work: NDArray[np.int64]
+    container_jobs: NDArray[np.int32]
+    ready: NDArray[np.int64]
 
 
 FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
@@ -253,6 +292,12 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "rewards": (np.dtype(np.float64), 1),
     "order": (np.dtype(np.int64), 1),
     "order_key": (np.dtype(np.int64), 1),
+    "resources": (RESOURCE_DTYPE, 1),
+    "entries": (ENTRY_DTYPE, 1),
+    "jobs": (JOB_DTYPE, 1),
+    "job_work": (np.dtype(np.int64), 2),
+    "container_jobs": (np.dtype(np.int32), 1),
+    "ready": (np.dtype(np.int64), 1),
 }
 """Type and dimensions of every table of :class:`ClusterState`, in its order."""
 
@@ -267,6 +312,22 @@ def _pool_sizes(world: World) -> tuple[int, int]:
         if count >= MOST_SLOTS:
             raise WorldError(f"{name}: {count} may live at once, the event key can name {MOST_SLOTS - 1}")
     return containers, residents
+
+
+def _resources(world: World) -> tuple[Records, int]:
+    """The resources of a world under contention, and how many jobs they can hold in all."""
+    table = world.functions
+    most = world.node_memory_mb // table.container_mb.min() + world.node_memory_mb // table.hold_mb.min()
+    most = np.concatenate([most, most, most[world.gpu_node]])
+    if len(most) >= MOST_SLOTS:
+        raise WorldError(f"nodes: {len(most)} resources share work, the event key can name {MOST_SLOTS - 1}")
+    resources = np.zeros(len(most), RESOURCE_DTYPE)
+    resources["capacity"] = np.concatenate(
+        [world.node_cores, world.node_disk_streams, np.ones(world.gpu_count, np.int64)]
+    )
+    resources["first"] = np.cumsum(most) - most
+    resources["key"] = resources["queued"] = NO_KEY
+    return resources, int(most.sum())
 
 
 def new_state(world: World, record: bool = True, features: bool = False) -> ClusterState:
@@ -343,6 +404,13 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     if privileged:
         own_first[1:] = np.cumsum(np.bincount(world.arrival_function, minlength=functions))
 
+    resource_rows, entries, jobs = np.zeros(1, RESOURCE_DTYPE), 1, 1
+    if settings.contention:
+        resource_rows, entries = _resources(world)
+        jobs = residents + containers
+    job_rows = np.zeros(jobs, JOB_DTYPE)
+    job_rows["begin_key"], job_rows["place"] = NO_KEY, -1
+
     return ClusterState(
         cluster=cluster,
         functions=rows,
@@ -386,4 +454,10 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         rewards=np.zeros(functions, np.float64),
         order=np.zeros(functions + 1, np.int64),
         order_key=np.zeros(functions + 1, np.int64),
+        resources=resource_rows,
+        entries=np.zeros(entries, ENTRY_DTYPE),
+        jobs=job_rows,
+        job_work=np.zeros((jobs, STAGES), np.int64),
+        container_jobs=np.full(containers if settings.contention else 1, -1, np.int32),
+        ready=np.zeros(2 * jobs + 1, np.int64),
     )

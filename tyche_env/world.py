@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.draws import Concern, draw_u64
+from tyche_env.draws import Concern, draw_u64, noisy_us
 from tyche_env.errors import UserError
 from tyche_env.network import SIZE
 from tyche_env.rules import Rules
@@ -28,6 +28,12 @@ NEVER_US = np.int64(1) << np.int64(42)
 
 LONGEST_GAP_US = 1 << 40
 """Longest mean gap that a rule on gaps tells apart (12.7 days)."""
+
+
+UNITS_PER_US = 1 << 10
+"""Units of work in a microsecond at full speed (contention)."""
+MOST_CAPACITY = 1 << 10
+"""Most cores or disk streams of a node under contention."""
 
 
 class WorldError(UserError):
@@ -154,6 +160,7 @@ class Settings:
         clear_us: added to a request that has to clear other processes out of its container.
         command_us: delay between a pre-load command and the first byte it loads.
         offload_us: time that an off-load takes; its memory stays reserved until then.
+        contention: stages share cores, disks and links (``docs/engine.md``, 11).
     """
 
     seed: int = 0
@@ -178,6 +185,7 @@ class Settings:
     clear_us: int = 0
     command_us: int = 0
     offload_us: int = 0
+    contention: bool = False
 
     @property
     def preloads(self) -> bool:
@@ -214,8 +222,10 @@ FUNCTION_FIELDS = (
     "inference_us",
     "gpu_inference_us",
     "sigma_ppm",
+    "read_ppm",
 )
 """Integer columns of the function table, in the order of :class:`FunctionTable`."""
+_OPTIONAL_FIELDS = {"read_ppm": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +245,7 @@ class FunctionTable:
         inference_us: one inference on the CPU.
         gpu_inference_us: one inference on the GPU.
         sigma_ppm: sigma of the log-normal noise on every stage, in 1e-6; 0 means none.
+        read_ppm: part of the model stage that reads from disk, in 1e-6; matters under contention.
     """
 
     tenant: IntArray
@@ -249,10 +260,15 @@ class FunctionTable:
     inference_us: IntArray
     gpu_inference_us: IntArray
     sigma_ppm: IntArray
+    read_ppm: IntArray
 
     @classmethod
     def from_rows(cls, rows: list[dict[str, int]]) -> FunctionTable:
-        """Build the table from one dictionary a function, with exactly the columns of ``FUNCTION_FIELDS``."""
+        """Build the table from one dictionary a function, with the columns of ``FUNCTION_FIELDS``.
+
+        ``read_ppm`` may be left out and then is 0.
+        """
+        rows = [_OPTIONAL_FIELDS | row for row in rows]
         for index, row in enumerate(rows):
             if set(row) != set(FUNCTION_FIELDS):
                 wrong = sorted(set(row) ^ set(FUNCTION_FIELDS))
@@ -285,6 +301,8 @@ class World:
         network: weights of the kernel NETWORK (``tyche_env.network``); else empty.
         profiles: (F,) names of the functions' profiles, which a real backend runs; empty if nobody needs them.
         rules: a user's own rules, for the settings that are OWN.
+        node_cores: (N,) cores that the stages of a node share under contention; else it may be empty.
+        node_disk_streams: (N,) reads that a node's disk serves at full speed; likewise.
     """
 
     functions: FunctionTable
@@ -303,6 +321,8 @@ class World:
     network: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     profiles: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
+    node_cores: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    node_disk_streams: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def function_count(self) -> int:
@@ -416,4 +436,25 @@ class World:
             raise WorldError(f"settings: window must lie in 1..64, got {self.settings.window}")
         if not 1 <= self.settings.copies <= 8:
             raise WorldError(f"settings: copies must lie in 1..8, got {self.settings.copies}")
+        if self.settings.contention:
+            self._validate_contention()
         return self
+
+    def _validate_contention(self) -> None:
+        """Refuse resources that are missing, and work so long that its share would not fit into 64 bits."""
+        table = self.functions
+        for name in ("node_cores", "node_disk_streams"):
+            column = getattr(self, name)
+            if column.shape != (self.node_count,):
+                raise WorldError(f"{name}: contention needs one value a node, got shape {column.shape}")
+            if column.min() < 1 or column.max() > MOST_CAPACITY:
+                raise WorldError(f"{name}: every value must lie in 1..{MOST_CAPACITY}")
+        if table.read_ppm.max() > 1_000_000:
+            raise WorldError(f"functions row {int(np.argmax(table.read_ppm > 1_000_000))}: read_ppm is above 10^6")
+        nominal_us = np.max([getattr(table, name) for name in FUNCTION_FIELDS if name.endswith("_us")], axis=0)
+        worst = (1 << 64) - 1
+        longest_us = max(noisy_us(int(d), int(s), worst) for d, s in zip(nominal_us, table.sigma_ppm, strict=True))
+        longest_us = max(longest_us, int(self.arrival_duration_us.max(initial=0)))
+        jobs = int((self.node_memory_mb // table.container_mb.min() + self.node_memory_mb // table.hold_mb.min()).max())
+        if longest_us * UNITS_PER_US * max(jobs, MOST_CAPACITY) >= 1 << 62:
+            raise WorldError(f"contention: a stage of {longest_us} us shared by {jobs} jobs is too long")

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _SETTINGS: Any = config
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = (
-    *("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/log.py"),
+    *("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/sharing.py", "simulator/log.py"),
     *("state.py", "observe.py", "network.py"),
 )
 

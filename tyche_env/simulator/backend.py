@@ -99,4 +99,6 @@ class SimulatedBackend:
         rewards[:] = 0.0
         log = engine.log
         requests, self._seen = log[self._seen :], len(log)
+        if engine.world.settings.contention:
+            requests = requests.copy()  # the engine completes its rows later
         return Events(now_us=engine.now_us, waited_s=waited_s, requests=requests)

@@ -2,6 +2,7 @@
 
 Arrivals are read straight from the sorted table; completions (a run, a container, a load, an off-load) come from one
 heap, the core's own timers from another.  After each handler the loop carries out the commands that the core left.
+Under contention the completions are those of single stages (``sharing``), and the core hears of the last ones.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from tyche_env.control.kernels import ask
 from tyche_env.control.ledger import (
     ABSENT,
     DO_CREATE,
+    DO_KILL,
     DO_LOAD,
     DO_OFFLOAD,
+    DO_REMOVE,
     DO_START,
     DO_TRANSFER,
     HELD,
@@ -50,6 +53,25 @@ from tyche_env.control.queue import (
 )
 from tyche_env.draws import Concern
 from tyche_env.observe import observe
+from tyche_env.simulator.sharing import (
+    COMPUTING,
+    INFERENCE,
+    LIBRARY,
+    LOAD_BEGINS,
+    NOBODY,
+    READING,
+    RUN_BEGINS,
+    STAGES_END,
+    TRANSFER,
+    WARMING,
+    begin_later,
+    cancel,
+    end_stages,
+    go_on_all,
+    new_job,
+    stages_are_due,
+    stop_waiting,
+)
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, World
 
@@ -91,9 +113,72 @@ def latency_bin(value: int) -> int:
 
 
 @inner
-def serve(st: ClusterState, at: int, until_us: int) -> None:
-    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages)."""
+def add_totals(
+    st: ClusterState, function: int, kind: int, kept: int, latency_us: int, queue_us: int, delay_us: int, loading_us: int
+) -> None:
+    """Count a scored request in the streaming sums of its function."""
+    t = st.totals[function]
+    t.requests += 1
+    t.queue_us += queue_us
+    t.scheduling_us += delay_us
+    t.warming_loading_us += loading_us
+    t.end_to_end_us += latency_us
+    t.kept += kept
+    if kind == GPU:
+        t.gpu += 1
+    elif kind == MEMORY:
+        t.memory += 1
+    elif kind == MET_LOAD:
+        t.loading += 1
+    elif kind == WARM:
+        t.warm += 1
+    else:
+        t.cold += 1
+    st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(latency_us))] += 1
+
+
+@inner
+def share_model(st: ClusterState, job: int, model_us: int, read_ppm: int) -> None:
+    """Split a model stage into reading and computing."""
+    reading_us = model_us * read_ppm // 1_000_000
+    st.job_work[job, READING] = reading_us
+    st.job_work[job, COMPUTING] = model_us - reading_us
+
+
+@inner
+def finish_run(st: ClusterState, container: int) -> None:
+    """Contention: the run in a container has ended, so its record can be completed."""
     s = st.cluster[0]
+    j = st.jobs[len(st.residents) + container]
+    if s.record != 0:
+        row = st.log[j.row]
+        row.warming_us = j.warming_us
+        row.library_us = j.library_us
+        row.model_us = j.model_us
+        row.transfer_us = j.transfer_us
+        row.inference_us = j.inference_us
+        row.end_us = s.now_us
+        return
+    arrival_us = st.arrival_us[j.request]
+    if arrival_us >= s.score_from_us:
+        loading_us = j.warming_us + j.library_us + j.model_us + j.transfer_us
+        delay_us = j.begin_us - arrival_us - j.queue_us
+        latency_us = s.now_us - arrival_us
+        add_totals(st, j.function, j.start_type, j.kept, latency_us, j.queue_us, delay_us, loading_us)
+
+
+@inner
+def serve(st: ClusterState, at: int, until_us: int, own: int) -> None:
+    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages; 11).
+
+    Args:
+        st: the state.
+        at: row of the command.
+        until_us: rewards of inferences that start later are still to come.
+        own: under contention, the job of its function's load or transfer that it met in progress, or -1.
+    """
+    s = st.cluster[0]
+    contended = s.contention != 0
     order = st.commands[at]
     f = st.functions[order.function]
     r = st.residents[order.resident]
@@ -110,13 +195,13 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
         model = stage_us(st.tables, f.model_us, sigma, s.seed, _MODEL, function, ordinal)
         if kind > WARM:
             warming = stage_us(st.tables, f.init_us, sigma, s.seed, _INIT, function, ordinal)
-    elif kind == MET_LOAD:
+    elif kind == MET_LOAD and not contended:
         library = max(0, r.library_end_us - begin_us)
         model = max(0, r.ready_us - max(begin_us, r.library_end_us))
     if order.on_gpu == 1:
         if order.gpu_before == ABSENT:
             transfer = stage_us(st.tables, f.transfer_us, sigma, s.seed, _TRANSFER, function, ordinal)
-        elif order.gpu_before == LOADING:
+        elif order.gpu_before == LOADING and not contended:
             transfer = max(0, r.ready_us - begin_us)
     if len(st.arrival_duration_us) > 0:
         inference = st.arrival_duration_us[order.request]
@@ -126,9 +211,39 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
     loading = warming + library + model + transfer
     inference_start_us = begin_us + loading
     end_us = inference_start_us + inference
-    push_completion(st, key_of(end_us, FINISH, order.container))
 
-    if s.features == 0:
+    if contended:
+        job = len(st.residents) + order.container
+        new_job(st, job, function, order.container, order.resident)
+        st.job_work[job, WARMING] = warming
+        st.job_work[job, LIBRARY] = library
+        share_model(st, job, model, f.read_ppm)
+        st.job_work[job, TRANSFER] = transfer
+        st.job_work[job, INFERENCE] = inference
+        warming = library = model = transfer = inference = end_us = 0
+        j = st.jobs[job]
+        j.warming_us = j.library_us = j.model_us = j.transfer_us = j.inference_us = 0
+        j.begin_us = begin_us
+        j.request = order.request
+        j.row = s.log_count
+        j.queue_us = s.now_us - arrival_us
+        j.start_type = kind
+        j.met_transfer = order.gpu_before == LOADING
+        j.kept = order.kept
+        j.on_gpu = order.on_gpu
+        if own >= 0:
+            st.jobs[own].taken = 1
+            j.waits += 1
+        if order.delay_us > 0:
+            j.waits += 1
+            push_completion(st, key_of(begin_us, RUN_BEGINS, order.container))
+        if j.waits == 0:
+            j.waits = 1
+            stop_waiting(st, order.container)
+    else:
+        push_completion(st, key_of(end_us, FINISH, order.container))
+
+    if s.features == 0 or contended:
         pass
     elif inference_start_us <= until_us:
         st.rewards[function] -= (inference_start_us - arrival_us) * 1e-6
@@ -159,39 +274,40 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
         row.kept = order.kept
         row.on_gpu = order.on_gpu
         row.status = 0
-    elif arrival_us >= s.score_from_us:
-        t = st.totals[function]
-        t.requests += 1
-        t.queue_us += s.now_us - arrival_us
-        t.scheduling_us += order.delay_us
-        t.warming_loading_us += loading
-        t.end_to_end_us += end_us - arrival_us
-        t.kept += order.kept
-        if kind == GPU:
-            t.gpu += 1
-        elif kind == MEMORY:
-            t.memory += 1
-        elif kind == MET_LOAD:
-            t.loading += 1
-        elif kind == WARM:
-            t.warm += 1
-        else:
-            t.cold += 1
-        st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(end_us - arrival_us))] += 1
+    elif arrival_us >= s.score_from_us and not contended:
+        add_totals(
+            st, function, kind, order.kept, end_us - arrival_us, s.now_us - arrival_us, order.delay_us, loading
+        )
 
 
 @inner
 def carry_out(st: ClusterState, until_us: int) -> None:
     """Carry out the commands of one handler; a load, transfer or off-load whose resident is gone again never began."""
     s = st.cluster[0]
+    contended = s.contention != 0
     for at in range(s.command_count):
         order = st.commands[at]
+        own = -1
+        if contended and (
+            order.kind == DO_START or order.kind == DO_REMOVE or order.kind == DO_KILL or order.kind == DO_OFFLOAD
+        ):
+            everybody = order.kind == DO_REMOVE
+            own = cancel(
+                st, order.container, -1 if everybody else order.function, everybody or order.kind == DO_START
+            )
         if order.kind == DO_START:
-            serve(st, at, until_us)
+            serve(st, at, until_us, own)
         elif order.kind == DO_CREATE:
             f = st.functions[order.function]
             init_us = stage_us(st.tables, f.init_us, f.sigma_ppm, s.seed, _PREWARM_INIT, order.function, order.ordinal)
-            push_completion(st, key_of(s.now_us + init_us, CREATED, order.container))
+            if contended:
+                job = len(st.residents) + order.container
+                new_job(st, job, order.function, order.container, -1)
+                st.job_work[job, WARMING] = init_us
+                st.jobs[job].request = NOBODY
+                stop_waiting(st, order.container)
+            else:
+                push_completion(st, key_of(s.now_us + init_us, CREATED, order.container))
         elif order.kind == DO_LOAD or order.kind == DO_TRANSFER or order.kind == DO_OFFLOAD:
             r = st.residents[order.resident]
             f = st.functions[order.function]
@@ -201,19 +317,33 @@ def carry_out(st: ClusterState, until_us: int) -> None:
             if order.kind == DO_LOAD:
                 if r.state != LOADING:
                     continue
-                r.library_end_us = begin_us + stage_us(
+                library_us = stage_us(
                     st.tables, f.library_us, f.sigma_ppm, s.seed, _LOAD_LIBRARY, order.function, order.ordinal
                 )
-                r.ready_us = r.library_end_us + stage_us(
+                model_us = stage_us(
                     st.tables, f.model_us, f.sigma_ppm, s.seed, _LOAD_MODEL, order.function, order.ordinal
                 )
+                if contended:
+                    new_job(st, order.resident, order.function, order.container, order.resident)
+                    st.job_work[order.resident, LIBRARY] = library_us
+                    share_model(st, order.resident, model_us, f.read_ppm)
+                    begin_later(st, order.resident, begin_us)
+                    continue
+                r.library_end_us = begin_us + library_us
+                r.ready_us = r.library_end_us + model_us
                 r.due_key = key_of(r.ready_us, LOADED, order.resident)
             elif order.kind == DO_TRANSFER:
                 if r.state != HELD or r.gpu_state != LOADING:
                     continue
-                r.ready_us = begin_us + stage_us(
+                transfer_us = stage_us(
                     st.tables, f.transfer_us, f.sigma_ppm, s.seed, _LOAD_TRANSFER, order.function, order.ordinal
                 )
+                if contended:
+                    new_job(st, order.resident, order.function, order.container, order.resident)
+                    st.job_work[order.resident, TRANSFER] = transfer_us
+                    begin_later(st, order.resident, begin_us)
+                    continue
+                r.ready_us = begin_us + transfer_us
                 r.due_key = key_of(r.ready_us, LOADED, order.resident)
             else:
                 if r.state != OFFLOADING:
@@ -253,7 +383,10 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
     s = st.cluster[0]
     limit = ((until_us + 1) << TIME_SHIFT) - 1
     arrivals = len(st.arrival_us)
+    contended = s.contention != 0
     reserve = len(st.residents) + len(st.containers) + 8
+    if contended:
+        reserve *= 4
     while True:
         if drain and s.finished == arrivals:
             break
@@ -284,11 +417,18 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
         elif key == completion_key:
             pop(st.completions, s.completion_count)
             s.completion_count -= 1
-            if kind >= LOADED:
+            if kind > PRIORITIES:
+                if kind == LOAD_BEGINS:
+                    if st.jobs[entity].begin_key != key:
+                        continue
+                    st.jobs[entity].begin_key = NO_KEY
+            elif kind >= LOADED:
                 r = st.residents[entity]
                 if r.due_key != key:
                     continue
                 r.due_key = NO_KEY
+            elif kind == STAGES_END and not stages_are_due(st, entity, key):
+                continue
         else:
             pop(st.timers, s.timer_count)
             s.timer_count -= 1
@@ -296,11 +436,24 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
                 continue
         s.now_us = key >> TIME_SHIFT
         s.events += 1
-        handle(st, kind, entity, request)
-        if s.command_count > 0:
-            carry_out(st, until_us)
-        if s.overflow != 0:
-            return OVERFLOW
+        if contended and (kind == STAGES_END or kind > PRIORITIES):
+            if kind == STAGES_END:
+                end_stages(st, entity)
+            elif kind == RUN_BEGINS:
+                stop_waiting(st, entity)
+            else:
+                st.ready[0] = entity
+                s.ready_count = 1
+        else:
+            if contended and kind == FINISH:
+                finish_run(st, entity)
+            handle(st, kind, entity, request)
+            if s.command_count > 0:
+                carry_out(st, until_us)
+            if s.overflow != 0:
+                return OVERFLOW
+        if contended:
+            go_on_all(st)
     if not drain and s.now_us < until_us:
         s.now_us = until_us
     return DONE

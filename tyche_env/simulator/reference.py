@@ -8,6 +8,7 @@ the tables are common.  Method names are those of the page, and ``§`` names its
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from heapq import heappop, heappush
@@ -21,6 +22,7 @@ from tyche_env.tables import ONE_Q20, PROBABILITY, PROBABILITY_FINE, SIZE, TAIL,
 from tyche_env.world import (
     FUNCTION_FIELDS,
     LONGEST_GAP_US,
+    UNITS_PER_US,
     AfterRun,
     Decision,
     IntArray,
@@ -87,6 +89,7 @@ class Kind(IntEnum):
     """Events, in the order in which they are handled at one instant (§2)."""
 
     ARRIVAL = 0
+    STAGES_END = 1
     FINISH = 2
     CREATED = 3
     EXPIRY = 5
@@ -94,6 +97,87 @@ class Kind(IntEnum):
     OFFLOADED = 9
     TIMER = 10
     PREWARM_TIMER = 11
+    LOAD_BEGINS = 13
+    RUN_BEGINS = 14
+
+
+class Stage(IntEnum):
+    """What a process goes through, in this order (§11)."""
+
+    WARMING = 0
+    LIBRARY = 1
+    READING = 2
+    COMPUTING = 3
+    TRANSFER = 4
+    INFERENCE = 5
+
+
+@dataclass(eq=False)
+class Resource:
+    """A processor, a disk or a link, and the jobs that share it (§11)."""
+
+    index: int
+    capacity: int
+    jobs: list[Job] = field(default_factory=list)
+    changed_us: int = 0
+    # units of work that it could have done, did, and was asked for, and how many were lost by rounding at most: for
+    # the invariants alone
+    offered: int = 0
+    done: int = 0
+    asked: int = 0
+    rounded: int = 0
+
+    @property
+    def slowness(self) -> int:
+        """Each job gets ``capacity`` / this of its full speed."""
+        return max(len(self.jobs), self.capacity)
+
+    def get_on(self, now: int) -> None:
+        """Do the work of the time since the last change."""
+        units = UNITS_PER_US * self.capacity * (now - self.changed_us) // self.slowness
+        for job in self.jobs:
+            job.left -= units
+        self.offered += UNITS_PER_US * min(len(self.jobs), self.capacity) * (now - self.changed_us)
+        self.done += units * len(self.jobs)
+        self.rounded += len(self.jobs)
+        self.changed_us = now
+
+    def next_us(self) -> int:
+        """When the first job is done, if nothing changes before."""
+        least = max(0, min(job.left for job in self.jobs))
+        speed = UNITS_PER_US * self.capacity
+        return self.changed_us + (least * self.slowness + speed - 1) // speed
+
+
+@dataclass(eq=False)
+class Job:
+    """A process's way through its stages, one after the other (§11).
+
+    ``work_us`` holds the nominal duration of each stage, ``left`` the units of the present one, ``lasted_us`` and
+    ``ended_us`` what has come of those that are over; ``then`` follows the last.
+    """
+
+    container: Container
+    work_us: dict[Stage, int]
+    then: Callable[[], None]
+    todo: list[Stage] = field(default_factory=lambda: list(Stage))
+    resource: Resource | None = None
+    left: int = 0
+    since_us: int = 0
+    lasted_us: dict[Stage, int] = field(default_factory=dict)
+    ended_us: dict[Stage, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Run:
+    """A request that is served under contention: its job, the load or transfer that it met, its record (§11)."""
+
+    job: Job
+    begin_us: int
+    on_gpu: bool
+    met: Job | None
+    record: int
+    begun: bool = False
 
 
 @dataclass(eq=False)
@@ -113,6 +197,7 @@ class Function:
     inference_us: int
     gpu_inference_us: int
     sigma_ppm: int
+    read_ppm: int
     walk: list[int]
     decision: int = Decision.LEAVE
     priority: int = 0
@@ -217,6 +302,7 @@ class Container:
     keep_us: int = 0
     residents: list[Resident] = field(default_factory=list)
     entries: dict[int, tuple[Category, int]] = field(default_factory=dict)
+    run: Run | None = None
 
     @property
     def free_mb(self) -> int:
@@ -244,6 +330,7 @@ class Resident:
     library_end_us: int = 0
     load_end_us: int = 0
     transfer_end_us: int = 0
+    job: Job | None = None
 
     @property
     def reserved_mb(self) -> int:
@@ -325,6 +412,11 @@ class ReferenceEngine:
             self.nodes[n].gpus.append(Gpu(g, memory))
         for f in self.functions:
             f.group_size = self.group_size(f)
+        self.resources: list[Resource] = []
+        if self.settings.contention:
+            links = [1] * world.gpu_count
+            capacities = [*world.node_cores.tolist(), *world.node_disk_streams.tolist(), *links]
+            self.resources = [Resource(index, capacity) for index, capacity in enumerate(capacities)]
         self.forecast: list[list[int]] = world.forecast.tolist()
         self.arrival_us: list[int] = world.arrival_us.tolist()
         self.arrival_function: list[int] = world.arrival_function.tolist()
@@ -488,6 +580,14 @@ class ReferenceEngine:
                 self.on_timer(self.functions[index])
             case Kind.PREWARM_TIMER:
                 self.on_prewarm_timer(self.functions[index])
+            case Kind.STAGES_END:
+                self.on_stages_end(self.resources[index])
+            case Kind.LOAD_BEGINS:
+                job = self._residents[index].job
+                assert job is not None
+                self.next_stage(job)
+            case Kind.RUN_BEGINS:
+                self.begin_run(self._containers[index])
         assert not self._lost, "a handler left a lost function unplaced"
         assert not self._freed, "a handler left freed GPU memory unused"
         if self.check:
@@ -530,6 +630,7 @@ class ReferenceEngine:
         f = c.owner
         self._finished += 1
         c.request = None
+        self.complete_record(c)
         keep = self.prewarm_on_finish(f)
         r = c.resident_of(f)
         assert r is not None
@@ -639,7 +740,10 @@ class ReferenceEngine:
         delay = self._noisy(f, f.init_us, Concern.PREWARM_INIT, f.prewarms)
         f.prewarms += 1
         self._counts["prewarms"] += 1
-        self._schedule(self.now + delay, Kind.CREATED, c.slot)
+        if self.settings.contention:
+            self.next_stage(Job(c, {Stage.WARMING: delay}, lambda: self._schedule(self.now, Kind.CREATED, c.slot)))
+        else:
+            self._schedule(self.now + delay, Kind.CREATED, c.slot)
         self.settle()
 
     def wants_container(self, f: Function) -> bool:
@@ -898,6 +1002,7 @@ class ReferenceEngine:
         else:
             start_type = StartType.GPU if own.gpu == Load.HELD else StartType.MEMORY
         self._cancel(Kind.LOADED, own.slot)
+        met_load, met_transfer = start_type == StartType.LOADING, own.gpu == Load.LOADING
         own.state = Load.HELD
         own.served = True
         gpu_before = own.gpu
@@ -923,7 +1028,23 @@ class ReferenceEngine:
         else:
             inference = self._noisy(f, f.gpu_inference_us if on_gpu else f.inference_us, Concern.INFERENCE, ordinal)
         end = t0 + warming + library + model + transfer + inference
-        self._schedule(end, Kind.FINISH, c.slot)
+        if self.settings.contention:
+            work = {Stage.WARMING: warming, Stage.INFERENCE: inference}
+            if not met_load:
+                work |= {Stage.LIBRARY: library} | self.model_parts(f, model)
+            if not met_transfer:
+                work[Stage.TRANSFER] = transfer
+            job = Job(c, work, lambda: self._schedule(self.now, Kind.FINISH, c.slot))
+            c.run = Run(job, t0, on_gpu, own.job if met_load or met_transfer else None, len(self._records))
+            if c.run.met is not None:
+                c.run.met.then = lambda: self.begin_run(c)
+            if t0 > self.now:
+                self._schedule(t0, Kind.RUN_BEGINS, c.slot)
+            else:
+                self.begin_run(c)
+            warming = library = model = transfer = inference = end = 0
+        else:
+            self._schedule(end, Kind.FINISH, c.slot)
         if (gpu_released or demoted) and c.gpu is not None:
             self._freed.append(c.gpu)
 
@@ -997,6 +1118,122 @@ class ReferenceEngine:
         f.residents.append(r)
         return r
 
+    # --- contention (§11) -------------------------------------------------------------------------------------------
+
+    def resource_of(self, job: Job, stage: Stage) -> Resource:
+        """Where a stage works."""
+        node, gpu = job.container.node, job.container.gpu
+        if stage == Stage.READING:
+            return self.resources[len(self.nodes) + node.index]
+        if stage == Stage.TRANSFER:
+            assert gpu is not None
+            return self.resources[2 * len(self.nodes) + gpu.index]
+        return self.resources[node.index]
+
+    def model_parts(self, f: Function, model_us: int) -> dict[Stage, int]:
+        """A model stage's reading and computing."""
+        reading = model_us * f.read_ppm // 1_000_000
+        return {Stage.READING: reading, Stage.COMPUTING: model_us - reading}
+
+    def next_stage(self, job: Job) -> None:
+        """Let a job begin its next stage that takes time; after its last, what follows it."""
+        job.since_us = self.now
+        while job.todo:
+            stage = job.todo[0]
+            work = job.work_us.get(stage, 0)
+            run = job.container.run
+            if work and stage == Stage.INFERENCE and run is not None and run.on_gpu:
+                job.lasted_us[stage] = work
+                self._schedule(self.now + work, Kind.FINISH, job.container.slot)
+                return
+            if work:
+                self.join(job, self.resource_of(job, stage), work)
+                return
+            self._end_stage(job)
+        job.then()
+
+    def _end_stage(self, job: Job) -> None:
+        stage = job.todo.pop(0)
+        job.ended_us[stage] = self.now
+        job.lasted_us[stage] = self.now - job.since_us
+        job.since_us = self.now
+
+    def join(self, job: Job, q: Resource, work_us: int) -> None:
+        """A job begins to work on a resource."""
+        q.get_on(self.now)
+        job.resource, job.left = q, work_us * UNITS_PER_US
+        q.asked += job.left
+        q.jobs.append(job)
+        self._expect(q)
+
+    def leave(self, job: Job) -> None:
+        """A job is done with a resource, or cancelled."""
+        q = job.resource
+        if q is not None:
+            q.get_on(self.now)
+            q.asked -= job.left
+            q.jobs.remove(job)
+            job.resource = None
+            self._expect(q)
+
+    def _expect(self, q: Resource) -> None:
+        if q.jobs:
+            self._schedule(q.next_us(), Kind.STAGES_END, q.index)
+        else:
+            self._cancel(Kind.STAGES_END, q.index)
+
+    def on_stages_end(self, q: Resource) -> None:
+        """The first jobs of a resource are done with a stage."""
+        q.get_on(self.now)
+        done = [job for job in q.jobs if job.left <= 0]
+        assert done, "nobody is done when somebody should be"
+        for job in done:
+            assert -job.left < UNITS_PER_US, "a job worked for longer than it had to"
+            self.leave(job)
+            self._end_stage(job)
+        for job in done:
+            self.next_stage(job)
+
+    def begin_load(self, r: Resident, work_us: dict[Stage, int]) -> None:
+        """Command a load or a transfer: it begins after the command's delay."""
+        r.job = Job(r.container, work_us, lambda: self._schedule(self.now, Kind.LOADED, r.slot), todo=sorted(work_us))
+        self._schedule(self.now + self.settings.command_us, Kind.LOAD_BEGINS, r.slot)
+
+    def cancel_load(self, r: Resident) -> None:
+        """The load or transfer of a resident goes no further."""
+        if r.job is not None:
+            self.leave(r.job)
+            r.job = None
+        self._cancel(Kind.LOAD_BEGINS, r.slot)
+
+    def begin_run(self, c: Container) -> None:
+        """A run begins, if it is time and what its start met is no longer in progress."""
+        run = c.run
+        assert run is not None
+        met_is_over = run.met is None or not run.met.todo
+        if not run.begun and self.now >= run.begin_us and met_is_over:
+            run.begun = True
+            self.next_stage(run.job)
+
+    def complete_record(self, c: Container) -> None:
+        """A run has ended: enter its stages and its end into its record."""
+        run, c.run = c.run, None
+        if run is None:
+            return
+        stages = [run.job.lasted_us[stage] for stage in Stage]
+        warming, library, reading, computing, transfer, inference = stages
+        model = reading + computing
+        if run.met is not None:
+            ends = run.met.ended_us
+            if Stage.TRANSFER in ends:
+                transfer = max(0, ends[Stage.TRANSFER] - run.begin_us)
+            else:
+                library = max(0, ends[Stage.LIBRARY] - run.begin_us)
+                model = max(0, ends[Stage.COMPUTING] - max(run.begin_us, ends[Stage.LIBRARY]))
+        record = self._records[run.record]
+        queued = record[:4]  # request, arrival, queue, scheduling
+        self._records[run.record] = (*queued, warming, library, model, transfer, inference, self.now, *record[10:])
+
     def _end_load(self, r: Resident) -> None:
         """A load ends: done, cancelled, or taken over by a start."""
         self._counts["load_us"] += self.now - r.load_start_us
@@ -1007,6 +1244,7 @@ class ReferenceEngine:
             self._end_load(r)
         if r.from_load and not r.served:
             self._counts["wasted_loads"] += 1
+        self.cancel_load(r)
         self._cancel(Kind.LOADED, r.slot)
         self._cancel(Kind.OFFLOADED, r.slot)
         r.state = Load.ABSENT
@@ -1245,11 +1483,15 @@ class ReferenceEngine:
         r.load_end_us = r.library_end_us + model
         f.loads += 1
         self._counts["loads"] += 1
-        self._schedule(r.load_end_us, Kind.LOADED, r.slot)
+        if self.settings.contention:
+            self.begin_load(r, {Stage.LIBRARY: library} | self.model_parts(f, model))
+        else:
+            self._schedule(r.load_end_us, Kind.LOADED, r.slot)
         self.refresh_entry(c, f)
 
     def offload(self, r: Resident) -> None:
         """Command r's container to drop it."""
+        self.cancel_load(r)
         self._cancel(Kind.LOADED, r.slot)
         r.state = Load.OFFLOADING
         self._schedule(self.now + self.settings.offload_us, Kind.OFFLOADED, r.slot)
@@ -1306,7 +1548,10 @@ class ReferenceEngine:
         r.transfer_end_us = self.now + self.settings.command_us + duration
         f.transfers += 1
         self._counts["transfers"] += 1
-        self._schedule(r.transfer_end_us, Kind.LOADED, r.slot)
+        if self.settings.contention:
+            self.begin_load(r, {Stage.TRANSFER: duration})
+        else:
+            self._schedule(r.transfer_end_us, Kind.LOADED, r.slot)
 
     # --- pre-warming policies (§7) ----------------------------------------------------------------------------------
 
@@ -1498,6 +1743,9 @@ class ReferenceEngine:
                 running += c.request is not None
         assert self._arrived == self._finished + queued + running, "a request got lost"
         assert sum(len(node.containers) for node in self.nodes) == len(self._containers)
+        for q in self.resources:
+            assert q.offered - q.rounded <= q.done <= q.offered, f"resource {q.index} did more or less than it could"
+            assert q.done == q.asked - sum(job.left for job in q.jobs), f"resource {q.index} lost work"
         time_left = (time >= self.now for time in self._pending.values())
         assert all(time_left), "an event lies in the past"
 

@@ -7,7 +7,7 @@ plain generator (:func:`random_run`), whose choices are independent and thus rea
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -88,6 +88,7 @@ class Run:
         lines = [f"  function {f}: {row}" for f, row in enumerate(rows)]
         lines.append(f"  nodes {world.node_memory_mb.tolist()}")
         lines.append(f"  gpus on {world.gpu_node.tolist()} of {world.gpu_memory_mb.tolist()}")
+        lines.append(f"  cores {world.node_cores.tolist()}, disk streams {world.node_disk_streams.tolist()}")
         lines.append(f"  arrivals {list(zip(world.arrival_us.tolist(), world.arrival_function.tolist(), strict=True))}")
         lines.append(f"  durations {world.arrival_duration_us.tolist()}, end {world.end_us}")
         lines.append(f"  forecast {world.forecast.tolist()}")
@@ -196,11 +197,25 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
         settings=settings,
         forecast=forecast(choose, functions) if reads_forecast(settings) else np.zeros((0, 0), np.int32),
     ).validate()
-    return Run(
+    run = Run(
         world,
         () if settings.event_mode else steps(choose, functions, end_us),
         tuple(sorted({a_time(choose, end_us) for _ in range(choose((0, 1, 3)))})),
     )
+    return replace(run, world=with_contention(choose, world)) if choose((False, False, True)) else run
+
+
+def with_contention(choose: Choose, world: World) -> World:
+    """The world with few cores, disks and links for its stages to share."""
+    count = world.function_count
+    return replace(
+        world,
+        functions=replace(
+            world.functions, read_ppm=np.array([choose((0, 300_000, 1_000_000)) for _ in range(count)], dtype=np.int64)
+        ),
+        node_cores=np.array([choose((1, 1, 2, 3)) for _ in range(world.node_count)], dtype=np.int64),
+        node_disk_streams=np.array([choose((1, 2)) for _ in range(world.node_count)], dtype=np.int64),
+    ).with_settings(contention=True)
 
 
 def function_row(choose: Choose, noise: bool, gpu: bool) -> dict[str, int]:

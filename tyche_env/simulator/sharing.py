@@ -1,0 +1,322 @@
+"""Contention: jobs share processors, disks and links, and so take longer (``docs/engine.md``, 11).
+
+A resource keeps *virtual* time: the work that a job on it all the time would have got, in units of 2^-10 us.  All jobs
+on it run at the same speed, so a job is done when virtual time has grown by its work, and a heap of these times with
+one event for the first of them does, however many jobs come and go.
+
+A job is the work in progress of a resident (number: its slot; a load or a transfer) or of a container (number: all
+residents + its slot; a run or its creation), one stage after the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tyche_env.control.compiled import inner
+from tyche_env.control.controller import MET_LOAD
+from tyche_env.control.queue import (
+    CREATED,
+    FINISH,
+    LOADED,
+    NO_KEY,
+    key_of,
+    push,
+)
+from tyche_env.state import STAGES, ClusterState
+
+STAGES_END, LOAD_BEGINS, RUN_BEGINS = 1, 13, 14
+"""Events that only this backend knows: entities are a resource, a resident, a container."""
+WARMING, LIBRARY, READING, COMPUTING, TRANSFER, INFERENCE = range(STAGES)
+BEFORE = -1
+NOBODY = -1
+"""The request that a container is created for ahead of all requests."""
+UNIT_SHIFT = 10
+"""log2 of ``world.UNITS_PER_US``."""
+
+
+# -- resources ---------------------------------------------------------------------------------------------------------
+
+
+@inner
+def get_on(st: ClusterState, resource: int) -> None:
+    """Bring the virtual time of a resource up to the present."""
+    q = st.resources[resource]
+    now_us = st.cluster[0].now_us
+    units = (now_us - q.updated_us) << UNIT_SHIFT
+    q.updated_us = now_us
+    if q.jobs > q.capacity:
+        units = units * q.capacity // q.jobs
+    q.virtual += units
+
+
+@inner
+def expect(st: ClusterState, resource: int) -> None:
+    """Let the event of a resource be at the time at which the first of its jobs is done."""
+    s = st.cluster[0]
+    q = st.resources[resource]
+    if q.jobs == 0:
+        q.key = NO_KEY
+        return
+    left = max(0, st.entries[q.first].finish - q.virtual)
+    if q.jobs > q.capacity:
+        speed = q.capacity << UNIT_SHIFT
+        wait_us = (left * q.jobs + speed - 1) // speed
+    else:
+        wait_us = (left + (1 << UNIT_SHIFT) - 1) >> UNIT_SHIFT
+    q.key = key_of(s.now_us + wait_us, STAGES_END, resource)
+    if q.key < q.queued:
+        q.queued = q.key
+        push(st.completions, s.completion_count, q.key)
+        s.completion_count += 1
+
+
+@inner
+def stages_are_due(st: ClusterState, resource: int, key: int) -> bool:
+    """Whether a key popped from the heap is the one that a resource waits for; put off, it is queued again."""
+    s = st.cluster[0]
+    q = st.resources[resource]
+    if key != q.queued:
+        return False
+    wanted = q.key
+    if wanted == key:
+        q.queued = NO_KEY
+        return True
+    q.queued = wanted
+    if wanted != NO_KEY:
+        push(st.completions, s.completion_count, wanted)
+        s.completion_count += 1
+    return False
+
+
+@inner
+def put_entry(st: ClusterState, resource: int, hole: int, finish: int, job: int) -> None:
+    """Put a job where an entry of the heap is free, and move others until the heap is in order."""
+    q = st.resources[resource]
+    first = q.first
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        above = st.entries[first + parent]
+        if above.finish <= finish:
+            break
+        entry = st.entries[first + hole]
+        entry.finish = above.finish
+        entry.job = above.job
+        st.jobs[above.job].place = hole
+        hole = parent
+    child = 2 * hole + 1
+    while child < q.jobs:
+        if child + 1 < q.jobs and st.entries[first + child + 1].finish < st.entries[first + child].finish:
+            child += 1
+        below = st.entries[first + child]
+        if below.finish >= finish:
+            break
+        entry = st.entries[first + hole]
+        entry.finish = below.finish
+        entry.job = below.job
+        st.jobs[below.job].place = hole
+        hole = child
+        child = 2 * hole + 1
+    entry = st.entries[first + hole]
+    entry.finish = finish
+    entry.job = job
+    st.jobs[job].place = hole
+
+
+@inner
+def take_out(st: ClusterState, resource: int, place: int) -> None:
+    """Take a job out of the heap of a resource, whose virtual time is up to date."""
+    q = st.resources[resource]
+    st.jobs[st.entries[q.first + place].job].place = -1
+    q.jobs -= 1
+    if place < q.jobs:
+        last = st.entries[q.first + q.jobs]
+        put_entry(st, resource, place, last.finish, last.job)
+
+
+@inner
+def join(st: ClusterState, job: int, resource: int, work_us: int) -> None:
+    """A job begins to work on a resource."""
+    get_on(st, resource)
+    q = st.resources[resource]
+    st.jobs[job].resource = resource
+    q.jobs += 1
+    put_entry(st, resource, q.jobs - 1, q.virtual + (work_us << UNIT_SHIFT), job)
+    expect(st, resource)
+
+
+@inner
+def end_stages(st: ClusterState, resource: int) -> None:
+    """The event of a resource: whoever is done leaves it, and is ready for what follows."""
+    s = st.cluster[0]
+    get_on(st, resource)
+    q = st.resources[resource]
+    while q.jobs > 0 and st.entries[q.first].finish <= q.virtual:
+        st.ready[s.ready_count] = st.entries[q.first].job
+        s.ready_count += 1
+        take_out(st, resource, 0)
+    expect(st, resource)
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+@inner
+def new_job(st: ClusterState, job: int, function: int, container: int, resident: int) -> None:
+    """A job without work so far."""
+    j = st.jobs[job]
+    j.stage = BEFORE
+    j.function = function
+    j.container = container
+    j.resident = resident
+    j.taken = 0
+    j.waits = 0
+    for stage in range(STAGES):
+        st.job_work[job, stage] = 0
+
+
+@inner
+def begin_later(st: ClusterState, job: int, begin_us: int) -> None:
+    """A load or transfer is commanded: it begins then."""
+    s = st.cluster[0]
+    j = st.jobs[job]
+    j.next = st.container_jobs[j.container]
+    st.container_jobs[j.container] = job
+    j.begin_key = key_of(begin_us, LOAD_BEGINS, job)
+    push(st.completions, s.completion_count, j.begin_key)
+    s.completion_count += 1
+
+
+@inner
+def unlist(st: ClusterState, job: int) -> None:
+    """Take a load or transfer off the list of its container."""
+    j = st.jobs[job]
+    if st.container_jobs[j.container] == job:
+        st.container_jobs[j.container] = j.next
+        return
+    at = st.container_jobs[j.container]
+    while st.jobs[at].next != job:
+        at = st.jobs[at].next
+    st.jobs[at].next = j.next
+
+
+@inner
+def cancel(st: ClusterState, container: int, function: int, others: bool) -> int:
+    """Cancel loads and transfers in progress in a container.
+
+    Args:
+        st: the state.
+        container: the container.
+        function: f.
+        others: cancel all but f's own, else only f's own.
+
+    Returns:
+        f's own that goes on, or -1.
+    """
+    own = -1
+    job = st.container_jobs[container]
+    while job >= 0:
+        j = st.jobs[job]
+        after = j.next
+        if (j.function == function) == others:
+            own = job
+        else:
+            j.begin_key = NO_KEY
+            if j.place >= 0:
+                get_on(st, j.resource)
+                take_out(st, j.resource, j.place)
+                expect(st, j.resource)
+            unlist(st, job)
+        job = after
+    return own
+
+
+@inner
+def go_on(st: ClusterState, job: int) -> None:
+    """What a job was at has ended: note it, and begin its next stage that takes time, or be done."""
+    s = st.cluster[0]
+    now_us = s.now_us
+    residents = len(st.residents)
+    j = st.jobs[job]
+    is_load = job < residents
+    if not is_load and j.stage == BEFORE:
+        j.since_us = now_us
+        if j.request != NOBODY:
+            r = st.residents[j.resident]
+            if j.start_type == MET_LOAD:
+                j.library_us = max(0, r.library_end_us - j.begin_us)
+                j.model_us = max(0, r.ready_us - max(j.begin_us, r.library_end_us))
+            if j.met_transfer != 0:
+                j.transfer_us = max(0, r.ready_us - j.begin_us)
+    while True:
+        took_us = now_us - j.since_us
+        j.since_us = now_us
+        if is_load:
+            if j.stage == LIBRARY:
+                st.residents[job].library_end_us = now_us
+        elif j.stage == WARMING:
+            j.warming_us += took_us
+        elif j.stage == LIBRARY:
+            j.library_us += took_us
+        elif j.stage == READING or j.stage == COMPUTING:
+            j.model_us += took_us
+        elif j.stage == TRANSFER:
+            j.transfer_us += took_us
+        elif j.stage == INFERENCE:
+            j.inference_us = took_us
+        j.stage += 1
+        if j.stage == STAGES:
+            break
+        if j.stage == INFERENCE and not is_load and j.request != NOBODY and s.features != 0:
+            st.rewards[j.function] -= (now_us - st.arrival_us[j.request]) * 1e-6
+        work_us = st.job_work[job, j.stage]
+        if work_us == 0:
+            continue
+        if j.stage == INFERENCE and j.on_gpu != 0:
+            j.inference_us = work_us
+            push(st.completions, s.completion_count, key_of(now_us + work_us, FINISH, j.container))
+            s.completion_count += 1
+            return
+        c = st.containers[j.container]
+        resource = np.int64(c.node)
+        if j.stage == READING:
+            resource += s.nodes
+        elif j.stage == TRANSFER:
+            resource = 2 * s.nodes + c.gpu
+        join(st, job, resource, work_us)
+        return
+    key = NO_KEY
+    if is_load:
+        unlist(st, job)
+        r = st.residents[job]
+        r.ready_us = now_us
+        if j.taken != 0:
+            stop_waiting(st, j.container)
+            return
+        key = key_of(now_us, LOADED, job)
+        r.due_key = key
+    else:
+        key = key_of(now_us, CREATED if j.request == NOBODY else FINISH, j.container)
+    push(st.completions, s.completion_count, key)
+    s.completion_count += 1
+
+
+@inner
+def stop_waiting(st: ClusterState, container: int) -> None:
+    """One of the things is there for which a run waits before it begins."""
+    s = st.cluster[0]
+    job = len(st.residents) + container
+    st.jobs[job].waits -= 1
+    if st.jobs[job].waits <= 0:
+        st.ready[s.ready_count] = job
+        s.ready_count += 1
+
+
+@inner
+def go_on_all(st: ClusterState) -> None:
+    """Let every job go on that is ready."""
+    s = st.cluster[0]
+    at = 0
+    while at < s.ready_count:
+        go_on(st, st.ready[at])
+        at += 1
+    s.ready_count = 0
