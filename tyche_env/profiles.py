@@ -1,6 +1,6 @@
 """Profiles: what one kind of ML function costs in time and memory, and the catalogues that list them.
 
-A catalogue is a CSV file with one row a function and exactly the columns of :class:`FunctionProfile`.  Shipped are
+A catalogue is a CSV file with one row a function and the columns of :class:`FunctionProfile`.  Shipped are
 ``paper`` (the eight functions that the Tyche paper measured), ``measured`` (our own measurements of real libraries
 and models) and ``diffusion`` (Stable-Diffusion-like models for the GenTD26 trace).  Every row names its source and
 lists the columns whose values are assumptions.
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tyche_env.errors import UserError
 
 _FOLDER = Path(__file__).with_name("catalogues")
+_OPTIONAL_COLUMNS = ("read_share",)
 
 Ms = Annotated[float, Field(ge=0, le=4_000_000, allow_inf_nan=False)]
 """A latency in milliseconds; at most about an hour, so that microseconds stay below 2^32."""
@@ -46,6 +47,8 @@ class FunctionProfile(BaseModel):
         sigma: standard deviation of the logarithm of every latency; 0 means no noise.
         source: where the numbers come from.
         assumed: columns whose values were not measured but assumed.
+        read_share: part of ``model_ms`` that waits for the disk, where stages contend for it; a catalogue may leave the
+            column out, and it then is 0: the file is in the page cache, as in our measurements.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +67,7 @@ class FunctionProfile(BaseModel):
     sigma: Annotated[float, Field(ge=0, le=2)]
     source: Annotated[str, Field(min_length=1)]
     assumed: tuple[str, ...] = ()
+    read_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0
 
     @field_validator("assumed", mode="before")
     @classmethod
@@ -124,7 +128,7 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
 def _check_header(path: Path, header: list[str]) -> None:
     columns = list(FunctionProfile.model_fields)
     for column in columns:
-        if header.count(column) != 1:
+        if header.count(column) != 1 and (column not in _OPTIONAL_COLUMNS or column in header):
             raise ProfileError(f"{path}: column {column} is {'there twice' if column in header else 'missing'}")
     for column in header:
         if column not in columns:

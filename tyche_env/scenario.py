@@ -31,6 +31,7 @@ from tyche_env.reward import reward_function
 from tyche_env.rules import PrewarmPolicy, RoutingRule, Rules
 from tyche_env.sources import TraceSettings, read_source, requests_of, windows_of
 from tyche_env.world import (
+    MOST_CAPACITY,
     AfterRun,
     FunctionTable,
     Isolation,
@@ -96,12 +97,17 @@ class ScenarioError(UserError):
 
 
 class NodeGroup(Part):
-    """``count`` equal nodes; GPU memory is that of one GPU.  Memory in MB of 10^6 bytes."""
+    """``count`` equal nodes; GPU memory is that of one GPU.  Memory in MB of 10^6 bytes.
+
+    ``cores`` and ``disk_streams`` (reads that the disk serves at full speed) matter under contention.
+    """
 
     count: Count = 1
     memory_mb: Annotated[int, Field(gt=0)]
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
     gpu_memory_mb: Annotated[int, Field(ge=0)] = 0
+    cores: Annotated[int, Field(ge=1, le=MOST_CAPACITY)] | None = None
+    disk_streams: Annotated[int, Field(ge=1, le=MOST_CAPACITY)] = 1
 
     @model_validator(mode="after")
     def _gpus_have_memory(self) -> NodeGroup:
@@ -242,6 +248,7 @@ class Scenario(Part):
     Attributes:
         mode: ``paper``: a process ends with its run unless a pre-loader keeps it; ``realistic``: it survives.
         after_run: follows the mode unless it is given.
+        contention: stages share each node's cores and disk and each GPU's link (``docs/engine.md``, 12).
         decision_interval_s: seconds between two decisions of a policy outside event mode.
     """
 
@@ -257,9 +264,17 @@ class Scenario(Part):
     controller: Controller = Controller()
     after_run: AfterRunFates | None = None
     isolation: Literal["none", "tenant", "strict"] = "tenant"
+    contention: bool = False
     decision_interval_s: Positive = 10
     reward: Reward = Reward()
     prices: Prices
+
+    @model_validator(mode="after")
+    def _contention_needs_cores(self) -> Scenario:
+        without = [index for index, group in enumerate(self.cluster.nodes) if group.cores is None]
+        if self.contention and without:
+            raise ValueError(f"contention needs the cores of every node; cluster.nodes.{without[0]}.cores is missing")
+        return self
 
     @staticmethod
     def names() -> tuple[str, ...]:
@@ -326,6 +341,14 @@ class Scenario(Part):
         if not content["reward"]["terms"]:
             del content["reward"]["terms"]  # hashes of scenarios from before there were any stay as they are
         content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
+        if not self.contention:
+            # what decides nothing then
+            del content["contention"]
+            for group in content["cluster"]["nodes"]:
+                del group["cores"], group["disk_streams"]
+            for profile in content["functions"]["profiles"]:
+                del profile["read_share"]
+                profile["assumed"] = [name for name in profile["assumed"] if name != "read_share"]
         used = [("prewarm", self.prewarm.policy), ("routing", self.routing)]
         used += [("reward", name) for name in self.reward.terms]
         versions = {name: extensions.digest(kind, name) for kind, name in used}
@@ -424,6 +447,8 @@ class Scenario(Part):
             rules=self._rules(prewarm or self.prewarm.policy),
             names=requests.names,
             profiles=tuple(profile.name for profile in profiles),
+            node_cores=np.array([group.cores or 0 for group in nodes], dtype=np.int64),
+            node_disk_streams=np.array([group.disk_streams for group in nodes], dtype=np.int64),
             clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
         )
         if world.settings.prewarm == Prewarm.ICEBREAKER:
@@ -460,6 +485,7 @@ class Scenario(Part):
                     "inference_us": _us(profile.inference_ms),
                     "gpu_inference_us": _us(profile.gpu_inference_ms),
                     "sigma_ppm": round(profile.sigma * 1_000_000) if self.functions.noise else 0,
+                    "read_ppm": round(profile.read_share * 1_000_000),
                 }
                 for tenant, profile in zip(tenants, profiles, strict=True)
             ]
@@ -502,6 +528,7 @@ class Scenario(Part):
             clear_us=_us(controller.clear_ms),
             command_us=_us(controller.command_ms),
             offload_us=_us(controller.offload_ms),
+            contention=self.contention,
         )
 
 

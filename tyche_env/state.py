@@ -135,7 +135,7 @@ COMMAND_DTYPE = np.dtype(
 
 RESOURCE_DTYPE = np.dtype(
     [
-        # what jobs share under contention (docs/engine.md, 11): virtual = units of work that a job present all the time
+        # what jobs share under contention (docs/engine.md, 12): virtual = units of work that a job present all the time
         # has got since time 0; key = the event wanted, queued = the earliest one in the heap; first = of its entries
         *[(name, np.int64) for name in ("capacity", "jobs", "first", "virtual", "updated_us", "key", "queued")],
     ]

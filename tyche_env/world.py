@@ -160,7 +160,7 @@ class Settings:
         clear_us: added to a request that has to clear other processes out of its container.
         command_us: delay between a pre-load command and the first byte it loads.
         offload_us: time that an off-load takes; its memory stays reserved until then.
-        contention: stages share cores, disks and links (``docs/engine.md``, 11).
+        contention: stages share cores, disks and links (``docs/engine.md``, 12).
     """
 
     seed: int = 0

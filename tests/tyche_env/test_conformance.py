@@ -48,6 +48,12 @@ def test_the_simulated_backend_conforms(check: CheckFunction, gpus: bool) -> Non
     check(SimulatedBackend, example_world(gpus))
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_simulated_backend_conforms_under_contention(check: CheckFunction) -> None:
+    world = replace(example_world(), node_cores=np.array([2, 1]), node_disk_streams=np.array([1, 1]))
+    check(SimulatedBackend, world.with_settings(contention=True))
+
+
 # Worlds of any shape; those two ask for idle memory, which not every small world has.
 ANYWHERE = [c for c in CHECKS if c not in (hold_loads_when_there_is_room, offload_empties_idle_memory)]
 

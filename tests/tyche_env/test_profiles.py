@@ -49,7 +49,8 @@ def test_paper_catalogue_has_the_eight_functions_and_marks_its_assumptions() -> 
     for profile in profiles:
         assert profile.transfer_ms == pytest.approx(0.14 * profile.model_ms, abs=0.06)
         assert profile.gpu_inference_ms == profile.inference_ms
-        assert {"transfer_ms", "gpu_inference_ms", "gpu_mb"} <= set(profile.assumed)
+        assert {"transfer_ms", "gpu_inference_ms", "gpu_mb", "read_share"} <= set(profile.assumed)
+        assert profile.read_share * profile.model_ms * 2.5 == pytest.approx(profile.gpu_mb - 400, rel=0.3)
         assert profile.sigma == 0
     mean_load_ms = sum(profile.library_ms + profile.model_ms for profile in profiles) / 8
     assert mean_load_ms == pytest.approx(2200, abs=5)
@@ -69,6 +70,9 @@ def test_a_catalogue_of_the_users_own_is_read_from_its_path(tmp_path: Path) -> N
     (profile,) = load_catalogue(write(tmp_path / "mine.csv", ROW))
     assert profile.hold_mb == 600
     assert profile.assumed == ("transfer_ms", "gpu_mb")
+    assert profile.read_share == 0
+    (profile,) = load_catalogue(write(tmp_path / "mine.csv", ROW | {"read_share": "0.25"}))
+    assert profile.read_share == 0.25
 
 
 @pytest.mark.parametrize(
@@ -82,12 +86,13 @@ def test_a_catalogue_of_the_users_own_is_read_from_its_path(tmp_path: Path) -> N
         ({"peak_mb": "500"}, "hold_mb <= peak_mb <= container_mb"),
         ({"container_mb": "512"}, "hold_mb <= peak_mb <= container_mb"),
         ({"source": ""}, "row 3, column source"),
+        ({"read_share": "1.1"}, "row 3, column read_share"),
         ({"assumed": "speed"}, "names columns that do not exist: speed"),
         ({"name": "f"}, "row 3, column name: f is already in row 2"),
     ],
 )
 def test_a_bad_row_is_refused_by_file_row_and_column(tmp_path: Path, change: dict[str, str], message: str) -> None:
-    path = write(tmp_path / "bad.csv", ROW, ROW | {"name": "g"} | change)
+    path = write(tmp_path / "bad.csv", ROW | {"read_share": "0"}, ROW | {"name": "g", "read_share": "0"} | change)
     with pytest.raises(ProfileError) as refusal:
         load_catalogue(path)
     assert str(path) in str(refusal.value)

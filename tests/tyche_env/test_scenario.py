@@ -190,6 +190,15 @@ class TestChanges:
         assert small.with_(title="another", description="words").hash() == small.hash()
         assert small.with_(**{"prewarm.keep_alive_s": 60}).hash() != small.hash()
 
+    def test_cores_and_reading_matter_to_the_hash_only_under_contention(self, small: Scenario) -> None:
+        nodes = [{"memory_mb": 8000}]
+        hashes = set()
+        for cores, streams, contention in ((None, 1, False), (2, 3, False), (2, 1, True), (4, 1, True), (4, 2, True)):
+            group = {**nodes[0], "cores": cores, "disk_streams": streams}
+            hashes.add(small.with_(**{"cluster.nodes": [group], "contention": contention}).hash())
+        assert len(hashes) == 4
+        assert small.with_(**{"cluster.nodes": nodes}).hash() in hashes
+
     def test_the_hash_follows_the_numbers_of_a_catalogue(self, small: Scenario, tmp_path: Path) -> None:
         path = tmp_path / "mine.csv"
         shipped = Path(profiles.__file__).with_name("catalogues") / "paper.csv"
@@ -201,6 +210,22 @@ class TestChanges:
 
 
 class TestSettings:
+    def test_contention_takes_cores_streams_and_the_share_that_is_read(self, small: Scenario) -> None:
+        groups = [{"memory_mb": 8000, "cores": 2}, {"count": 2, "memory_mb": 8000, "cores": 4, "disk_streams": 3}]
+        world = small.with_(**{"cluster.nodes": groups, "contention": True}).world()
+        assert world.settings.contention
+        assert (world.node_cores.tolist(), world.node_disk_streams.tolist()) == ([2, 4, 4], [1, 3, 3])
+        shares = {profile.name: profile.read_share for profile in profiles.load_catalogue("paper")}
+        assert world.functions.read_ppm.tolist() == [round(shares[name] * 1e6) for name in world.profiles]
+        assert not small.world().settings.contention
+
+    def test_contention_without_cores_is_refused(self, small: Scenario) -> None:
+        groups = [{"memory_mb": 8000, "cores": 2}, {"memory_mb": 8000}]
+        with pytest.raises(ScenarioError, match=r"the cores of every node; cluster\.nodes\.1\.cores is missing"):
+            small.with_(**{"cluster.nodes": groups, "contention": True})
+        with pytest.raises(ScenarioError, match="unknown key 'core'; did you mean 'cores'"):
+            small.with_(**{"cluster.nodes": [{"memory_mb": 8000, "core": 2}]})
+
     def test_defaults_give_the_papers_timers(self, small: Scenario) -> None:
         settings = small.world().settings
         assert (settings.load_ppm, settings.offload_ppm) == (61_875, 2_813_411)

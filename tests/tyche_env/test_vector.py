@@ -8,11 +8,21 @@ import pytest
 
 import tyche_env  # noqa: F401 - registers the environment
 from tyche_env.env import PreloadEnv, PreloadEnvError
+from tyche_env.scenario import Scenario
 from tyche_env.vector import PreloadVectorEnv
 
 
-def test_each_cluster_follows_the_single_environment_to_the_last_bit() -> None:
-    batch, single = PreloadVectorEnv(2, "small"), PreloadEnv("small")
+def crowded() -> Scenario:
+    """The scenario ``small`` with a core a node for everything."""
+    small = Scenario.load("small")
+    groups = [{**group.model_dump(), "cores": 1} for group in small.cluster.nodes]
+    return small.with_(**{"cluster.nodes": groups, "contention": True})
+
+
+@pytest.mark.parametrize("contention", [False, True])
+def test_each_cluster_follows_the_single_environment_to_the_last_bit(contention: bool) -> None:
+    scenario = crowded() if contention else "small"
+    batch, single = PreloadVectorEnv(2, scenario), PreloadEnv(scenario)
     observations, _ = batch.reset(seed=5, options={"window": 1})
     observation, _ = single.reset(seed=5, options={"window": 1})
     draw = np.random.default_rng(0)

@@ -44,9 +44,16 @@ def a_world(**changes: Any) -> World:
     return replace(world, **changes)
 
 
+def contended(**changes: Any) -> dict[str, Any]:
+    """Changes that make a world one with contention."""
+    settings = Settings(contention=True)
+    return {"node_cores": np.array([1, 2]), "node_disk_streams": np.array([1, 1]), "settings": settings} | changes
+
+
 def test_a_sound_world_is_accepted_and_counted() -> None:
     world = a_world().validate()
     assert (world.function_count, world.node_count, world.gpu_count) == (2, 2, 2)
+    assert a_world(**contended()).validate().functions.read_ppm.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,14 @@ def test_a_sound_world_is_accepted_and_counted() -> None:
         ({"functions": FunctionTable.from_rows([])}, "functions: the table is empty"),
         ({"node_memory_mb": np.zeros(0, dtype=np.int64)}, "nodes: the table is empty"),
         ({"functions": table({}, {"init_us": -1})}, "functions row 1: init_us is negative"),
+        ({"settings": Settings(contention=True)}, r"node_cores: contention needs one value a node, got shape \(0,\)"),
+        (contended(node_disk_streams=np.array([1])), r"node_disk_streams: contention needs one value a node"),
+        (contended(node_cores=np.array([2, 0])), r"node_cores: every value must lie in 1\.\.1024"),
+        (contended(functions=table({}, {"read_ppm": 1_000_001})), "functions row 1: read_ppm is above 10"),
+        (
+            contended(functions=table({"model_us": 1 << 41, "sigma_ppm": 2_000_000}, {})),
+            r"contention: a stage of \d+ us shared by \d+ jobs is too long",
+        ),
         (
             {"functions": table({"peak_mb": 400})},
             "functions row 0: needs hold_mb <= peak_mb <= container_mb, got 100, 400",

@@ -69,6 +69,7 @@ from tyche_env.simulator.sharing import (
     end_stages,
     go_on_all,
     new_job,
+    open_again,
     stages_are_due,
     stop_waiting,
 )
@@ -114,7 +115,14 @@ def latency_bin(value: int) -> int:
 
 @inner
 def add_totals(
-    st: ClusterState, function: int, kind: int, kept: int, latency_us: int, queue_us: int, delay_us: int, loading_us: int
+    st: ClusterState,
+    function: int,
+    kind: int,
+    kept: int,
+    latency_us: int,
+    queue_us: int,
+    delay_us: int,
+    loading_us: int,
 ) -> None:
     """Count a scored request in the streaming sums of its function."""
     t = st.totals[function]
@@ -169,7 +177,7 @@ def finish_run(st: ClusterState, container: int) -> None:
 
 @inner
 def serve(st: ClusterState, at: int, until_us: int, own: int) -> None:
-    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages; 11).
+    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages; 12).
 
     Args:
         st: the state.
@@ -275,9 +283,7 @@ def serve(st: ClusterState, at: int, until_us: int, own: int) -> None:
         row.on_gpu = order.on_gpu
         row.status = 0
     elif arrival_us >= s.score_from_us and not contended:
-        add_totals(
-            st, function, kind, order.kept, end_us - arrival_us, s.now_us - arrival_us, order.delay_us, loading
-        )
+        add_totals(st, function, kind, order.kept, end_us - arrival_us, s.now_us - arrival_us, order.delay_us, loading)
 
 
 @inner
@@ -292,9 +298,7 @@ def carry_out(st: ClusterState, until_us: int) -> None:
             order.kind == DO_START or order.kind == DO_REMOVE or order.kind == DO_KILL or order.kind == DO_OFFLOAD
         ):
             everybody = order.kind == DO_REMOVE
-            own = cancel(
-                st, order.container, -1 if everybody else order.function, everybody or order.kind == DO_START
-            )
+            own = cancel(st, order.container, -1 if everybody else order.function, everybody or order.kind == DO_START)
         if order.kind == DO_START:
             serve(st, at, until_us, own)
         elif order.kind == DO_CREATE:
@@ -454,6 +458,8 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
                 return OVERFLOW
         if contended:
             go_on_all(st)
+            if kind == STAGES_END:
+                open_again(st, entity)
     if not drain and s.now_us < until_us:
         s.now_us = until_us
     return DONE

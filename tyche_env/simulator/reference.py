@@ -102,7 +102,7 @@ class Kind(IntEnum):
 
 
 class Stage(IntEnum):
-    """What a process goes through, in this order (§11)."""
+    """What a process goes through, in this order (§12)."""
 
     WARMING = 0
     LIBRARY = 1
@@ -114,7 +114,7 @@ class Stage(IntEnum):
 
 @dataclass(eq=False)
 class Resource:
-    """A processor, a disk or a link, and the jobs that share it (§11)."""
+    """A processor, a disk or a link, and the jobs that share it (§12)."""
 
     index: int
     capacity: int
@@ -151,7 +151,7 @@ class Resource:
 
 @dataclass(eq=False)
 class Job:
-    """A process's way through its stages, one after the other (§11).
+    """A process's way through its stages, one after the other (§12).
 
     ``work_us`` holds the nominal duration of each stage, ``left`` the units of the present one, ``lasted_us`` and
     ``ended_us`` what has come of those that are over; ``then`` follows the last.
@@ -170,7 +170,7 @@ class Job:
 
 @dataclass(eq=False)
 class Run:
-    """A request that is served under contention: its job, the load or transfer that it met, its record (§11)."""
+    """A request that is served under contention: its job, the load or transfer that it met, its record (§12)."""
 
     job: Job
     begin_us: int
@@ -1118,7 +1118,7 @@ class ReferenceEngine:
         f.residents.append(r)
         return r
 
-    # --- contention (§11) -------------------------------------------------------------------------------------------
+    # --- contention (§12) -------------------------------------------------------------------------------------------
 
     def resource_of(self, job: Job, stage: Stage) -> Resource:
         """Where a stage works."""

@@ -1,4 +1,4 @@
-"""Contention: jobs share processors, disks and links, and so take longer (``docs/engine.md``, 11).
+"""Contention: jobs share processors, disks and links, and so take longer (``docs/engine.md``, 12).
 
 A resource keeps *virtual* time: the work that a job on it all the time would have got, in units of 2^-10 us.  All jobs
 on it run at the same speed, so a job is done when virtual time has grown by its work, and a heap of these times with
@@ -9,8 +9,6 @@ residents + its slot; a run or its creation), one stage after the other.
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from tyche_env.control.compiled import inner
 from tyche_env.control.controller import MET_LOAD
@@ -28,6 +26,8 @@ STAGES_END, LOAD_BEGINS, RUN_BEGINS = 1, 13, 14
 """Events that only this backend knows: entities are a resource, a resident, a container."""
 WARMING, LIBRARY, READING, COMPUTING, TRANSFER, INFERENCE = range(STAGES)
 BEFORE = -1
+CLOSED = -1
+"""Earliest key of a resource whose event is being handled: nothing is queued for it meanwhile."""
 NOBODY = -1
 """The request that a container is created for ahead of all requests."""
 UNIT_SHIFT = 10
@@ -79,7 +79,7 @@ def stages_are_due(st: ClusterState, resource: int, key: int) -> bool:
         return False
     wanted = q.key
     if wanted == key:
-        q.queued = NO_KEY
+        q.queued = CLOSED
         return True
     q.queued = wanted
     if wanted != NO_KEY:
@@ -141,12 +141,13 @@ def join(st: ClusterState, job: int, resource: int, work_us: int) -> None:
     st.jobs[job].resource = resource
     q.jobs += 1
     put_entry(st, resource, q.jobs - 1, q.virtual + (work_us << UNIT_SHIFT), job)
-    expect(st, resource)
+    if q.queued != CLOSED:
+        expect(st, resource)
 
 
 @inner
 def end_stages(st: ClusterState, resource: int) -> None:
-    """The event of a resource: whoever is done leaves it, and is ready for what follows."""
+    """The event of a resource: who is done leaves it, and is ready for what follows; then ``open_again`` is due."""
     s = st.cluster[0]
     get_on(st, resource)
     q = st.resources[resource]
@@ -154,6 +155,12 @@ def end_stages(st: ClusterState, resource: int) -> None:
         st.ready[s.ready_count] = st.entries[q.first].job
         s.ready_count += 1
         take_out(st, resource, 0)
+
+
+@inner
+def open_again(st: ClusterState, resource: int) -> None:
+    """The event of a resource is over, and it waits for its next one."""
+    st.resources[resource].queued = NO_KEY
     expect(st, resource)
 
 
@@ -231,6 +238,19 @@ def cancel(st: ClusterState, container: int, function: int, others: bool) -> int
 
 
 @inner
+def resource_of(st: ClusterState, container: int, stage: int) -> int:
+    """Where a stage in a container works."""
+    s = st.cluster[0]
+    c = st.containers[container]
+    resource = s.nodes + c.node
+    if stage == TRANSFER:
+        resource = 2 * s.nodes + c.gpu
+    elif stage != READING:
+        resource -= s.nodes
+    return int(resource)
+
+
+@inner
 def go_on(st: ClusterState, job: int) -> None:
     """What a job was at has ended: note it, and begin its next stage that takes time, or be done."""
     s = st.cluster[0]
@@ -276,15 +296,10 @@ def go_on(st: ClusterState, job: int) -> None:
             push(st.completions, s.completion_count, key_of(now_us + work_us, FINISH, j.container))
             s.completion_count += 1
             return
-        c = st.containers[j.container]
-        resource = np.int64(c.node)
-        if j.stage == READING:
-            resource += s.nodes
-        elif j.stage == TRANSFER:
-            resource = 2 * s.nodes + c.gpu
-        join(st, job, resource, work_us)
+        join(st, job, resource_of(st, j.container, j.stage), work_us)
         return
-    key = NO_KEY
+    kind = FINISH
+    entity = j.container
     if is_load:
         unlist(st, job)
         r = st.residents[job]
@@ -292,10 +307,12 @@ def go_on(st: ClusterState, job: int) -> None:
         if j.taken != 0:
             stop_waiting(st, j.container)
             return
-        key = key_of(now_us, LOADED, job)
-        r.due_key = key
-    else:
-        key = key_of(now_us, CREATED if j.request == NOBODY else FINISH, j.container)
+        kind = LOADED
+        entity = job
+        r.due_key = key_of(now_us, LOADED, job)
+    elif j.request == NOBODY:
+        kind = CREATED
+    key = key_of(now_us, kind, entity)
     push(st.completions, s.completion_count, key)
     s.completion_count += 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import cache
 from typing import Any
 
@@ -17,11 +16,14 @@ from tyche_env.simulator.reference import (
     ContainerState,
     Function,
     Gpu,
+    Job,
     Kind,
     Load,
     Node,
     ReferenceEngine,
     Resident,
+    Resource,
+    Stage,
 )
 from tyche_env.world import Decision, Isolation, Kernel, Packing, Prewarm, Routing, Scope
 
@@ -389,7 +391,65 @@ class TableHoldsAlways(ReferenceEngine):
         return Decision.HOLD, priority, again_us
 
 
-MUTANTS: dict[type[ReferenceEngine], dict[str, IntEnum]] = {
+class CoresForAll(ReferenceEngine):
+    """Contention: nobody slows anybody down."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        for q in self.resources:
+            q.capacity *= 1000
+
+
+class AlwaysShared(ReferenceEngine):
+    """Contention: a node is as fast as one core."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        for q in self.resources:
+            q.capacity = 1
+
+
+class CancelledLoadsGoOn(ReferenceEngine):
+    """Contention: a load that is cancelled keeps its share to its end."""
+
+    def cancel_load(self, r: Resident) -> None:
+        if r.job is not None:
+            r.job.then = lambda: None
+        r.job = None
+        self._cancel(Kind.LOAD_BEGINS, r.slot)
+
+
+class ReadsNeedCores(ReferenceEngine):
+    """Contention: reading is like computing."""
+
+    def resource_of(self, job: Job, stage: Stage) -> Resource:
+        return super().resource_of(job, Stage.COMPUTING if stage == Stage.READING else stage)
+
+
+class OneLinkANode(ReferenceEngine):
+    """Contention: the GPUs of a node share a link."""
+
+    def resource_of(self, job: Job, stage: Stage) -> Resource:
+        if stage == Stage.TRANSFER:
+            return self.resources[2 * len(self.nodes) + job.container.node.gpus[0].index]
+        return super().resource_of(job, stage)
+
+
+class RunsDoNotWait(ReferenceEngine):
+    """Contention: a start does not wait for the load that it met."""
+
+    def begin_run(self, c: Container) -> None:
+        run = c.run
+        if run is not None and run.met is not None:
+            todo, run.met.todo = run.met.todo, []
+            super().begin_run(c)
+            run.met.todo = todo
+            run.met.ended_us |= dict.fromkeys(todo, self.now)
+        else:
+            super().begin_run(c)
+
+
+MUTANTS: dict[type[ReferenceEngine], dict[str, int]] = {
     WorstFit: {},
     FitIgnoresRank: {},
     OldestWarm: {},
@@ -434,6 +494,12 @@ MUTANTS: dict[type[ReferenceEngine], dict[str, IntEnum]] = {
     EwmaForgets: {"kernel": Kernel.EWMA},
     EmpiricalLooksSeldom: {"kernel": Kernel.EMPIRICAL},
     TableHoldsAlways: {"kernel": Kernel.TABLE},
+    CoresForAll: {"contention": True},
+    AlwaysShared: {"contention": True},
+    CancelledLoadsGoOn: {"contention": True},
+    ReadsNeedCores: {"contention": True},
+    OneLinkANode: {"contention": True},
+    RunsDoNotWait: {"contention": True},
 }
 """The broken engines, and the settings without which the rule is not at work."""
 
@@ -444,7 +510,7 @@ def world(seed: int) -> Run:
 
 
 @pytest.mark.parametrize(("mutant", "needed"), [pytest.param(*item, id=item[0].__name__) for item in MUTANTS.items()])
-def test_a_broken_rule_is_caught(mutant: type[ReferenceEngine], needed: dict[str, IntEnum]) -> None:
+def test_a_broken_rule_is_caught(mutant: type[ReferenceEngine], needed: dict[str, int]) -> None:
     runs = (
         run
         for run in map(world, range(RANDOM_WORLDS))
