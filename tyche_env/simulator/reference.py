@@ -112,7 +112,7 @@ class Stage(IntEnum):
     INFERENCE = 5
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Resource:
     """A processor, a disk or a link, and the jobs that share it (§12)."""
 
@@ -149,7 +149,7 @@ class Resource:
         return self.changed_us + (least * self.slowness + speed - 1) // speed
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Job:
     """A process's way through its stages, one after the other (§12).
 
@@ -168,7 +168,7 @@ class Job:
     ended_us: dict[Stage, int] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """A request that is served under contention: its job, the load or transfer that it met, its record (§12)."""
 
@@ -177,6 +177,7 @@ class Run:
     on_gpu: bool
     met: Job | None
     record: int
+    due: bool = False
     begun: bool = False
 
 
@@ -587,7 +588,7 @@ class ReferenceEngine:
                 assert job is not None
                 self.next_stage(job)
             case Kind.RUN_BEGINS:
-                self.begin_run(self._containers[index])
+                self.on_run_begins(self._containers[index])
         assert not self._lost, "a handler left a lost function unplaced"
         assert not self._freed, "a handler left freed GPU memory unused"
         if self.check:
@@ -1041,7 +1042,7 @@ class ReferenceEngine:
             if t0 > self.now:
                 self._schedule(t0, Kind.RUN_BEGINS, c.slot)
             else:
-                self.begin_run(c)
+                self.on_run_begins(c)
             warming = library = model = transfer = inference = end = 0
         else:
             self._schedule(end, Kind.FINISH, c.slot)
@@ -1206,12 +1207,18 @@ class ReferenceEngine:
             r.job = None
         self._cancel(Kind.LOAD_BEGINS, r.slot)
 
+    def on_run_begins(self, c: Container) -> None:
+        """It is time for a run to begin."""
+        assert c.run is not None
+        c.run.due = True
+        self.begin_run(c)
+
     def begin_run(self, c: Container) -> None:
         """A run begins, if it is time and what its start met is no longer in progress."""
         run = c.run
         assert run is not None
         met_is_over = run.met is None or not run.met.todo
-        if not run.begun and self.now >= run.begin_us and met_is_over:
+        if run.due and not run.begun and met_is_over:
             run.begun = True
             self.next_stage(run.job)
 
