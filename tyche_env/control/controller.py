@@ -415,8 +415,8 @@ def prepare_pack(st: ClusterState) -> None:
     sort_order(st, count)
     for at in range(count):
         function = st.order[at]
-        missing = 1 if s.scope == WORKER else s.copies - copies(st, function)
-        for _ in range(missing):
+        # once for each copy that it may have: of those that it has now, denser functions may displace some before
+        for _ in range(1 if s.scope == WORKER else s.copies):
             note_lost(st, function, -1)
 
 
