@@ -61,15 +61,26 @@ def _median_cpu_s(run: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def _engine(
-    name: str, kernel: str, prewarm: PrewarmName, goal: float, repeats: int, speed: str = "speed-200", nodes: int = 16
+    name: str,
+    kernel: str,
+    prewarm: PrewarmName,
+    goal: float,
+    repeats: int,
+    speed: str = "speed-200",
+    nodes: int = 16,
+    cores: int = 0,
 ) -> Measurement:
-    """Invocations a CPU-second on a synthetic day of ``scenarios/speed``, against the reference engine."""
+    """Invocations a CPU-second on a synthetic day of ``scenarios/speed``, against the reference engine.
+
+    With ``cores`` of each node given, stages share them: contention.
+    """
     from tyche_env.scenario import Scenario
     from tyche_env.simulate import simulate
 
     scenario = Scenario.load(_SPEED / f"{speed}.yaml")
     group = scenario.cluster.nodes[0].model_dump()
-    scenario = scenario.with_(cluster={"nodes": [{**group, "count": nodes}]})
+    group |= {"count": nodes, "cores": cores or None}
+    scenario = scenario.with_(cluster={"nodes": [group]}, contention=cores > 0)
     world = scenario.world(kernel=kernel, prewarm=prewarm)
     result = simulate(world, record="none")
     cpu_s = statistics.median(simulate(world, record="none").cpu_s for _ in range(repeats))
@@ -90,7 +101,7 @@ def _engine(
         f"plain-Python reference engine, first {short} requests",
         value / reference,
         goal,
-        f"{world.function_count} functions on {nodes} nodes, {count} invocations, "
+        f"{world.function_count} functions on {nodes} nodes{f' of {cores} cores' * (cores > 0)}, {count} invocations, "
         f"{result.counters['loads'] / count:.2f} loads and {result.counters['created'] / count:.3f} containers each",
     )
 
@@ -205,6 +216,8 @@ def measure(repeats: int = REPEATS) -> Iterator[Measurement]:
     )
     yield _engine("faascache_invocations_per_cpu_s", "none", "faascache", 1e6, repeats)
     yield _engine("pagurus_invocations_per_cpu_s", "none", "pagurus", 1e6, repeats)
+    yield _engine("contention_invocations_per_cpu_s", "none", "openwhisk", 1e6, repeats, cores=4)
+    yield _engine("full_model_contention_invocations_per_cpu_s", "tyche", "histogram", 1e6, repeats, cores=4)
     yield _env_step(15_000, repeats)
     yield _vector_step(60_000, repeats)
     yield _help(2.0, repeats)

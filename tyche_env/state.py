@@ -53,7 +53,7 @@ CLUSTER_DTYPE = np.dtype(
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
             # work lists and buffers
             *("lost_count", "freed_count", "command_count", "log_count", "pending_count", "decision_count"),
-            *("timer_count", "completion_count", "overflow", "ready_count"),
+            *("timer_count", "completion_count", "overflow", "ready_count", "instant_count"),
             # a user's rules: addresses of handles and compiled code, and what a kernel answers besides its decision
             *("handles", "kernel_rule", "arrival_rule", "keep_rule", "route_rule"),
             *("answer_priority", "answer_again_us"),
@@ -198,7 +198,8 @@ class ClusterState(NamedTuple):
         jobs: (residents + containers,) work in progress.
         job_work: (residents + containers, 6) nominal us of each of its stages.
         container_jobs: (containers,) first load or transfer in progress in each, or -1.
-        ready: jobs that go on with their next stage in this event.
+        ready: jobs that go on with their next stage in this event; those that only begin as -1 - job.
+        instants: binary heap of event keys of the present instant.
     """
 
     cluster: Records
@@ -248,6 +249,7 @@ class ClusterState(NamedTuple):
     job_work: NDArray[np.int64]
     container_jobs: NDArray[np.int32]
     ready: NDArray[np.int64]
+    instants: NDArray[np.int64]
 
 
 FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
@@ -298,6 +300,7 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "job_work": (np.dtype(np.int64), 2),
     "container_jobs": (np.dtype(np.int32), 1),
     "ready": (np.dtype(np.int64), 1),
+    "instants": (np.dtype(np.int64), 1),
 }
 """Type and dimensions of every table of :class:`ClusterState`, in its order."""
 
@@ -459,5 +462,6 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         jobs=job_rows,
         job_work=np.zeros((jobs, STAGES), np.int64),
         container_jobs=np.full(containers if settings.contention else 1, -1, np.int32),
-        ready=np.zeros(2 * jobs + 1, np.int64),
+        ready=np.zeros(6 * jobs + 64, np.int64),
+        instants=np.zeros(2 * jobs + 64, np.int64),
     )

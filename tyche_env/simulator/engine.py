@@ -404,6 +404,9 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
         if s.next_arrival < arrivals:
             arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
         completion_key = st.completions[0] if s.completion_count > 0 else NO_KEY
+        at_once = contended and s.instant_count > 0 and st.instants[0] < completion_key
+        if at_once:
+            completion_key = st.instants[0]
         timer_key = st.timers[0] if s.timer_count > 0 else NO_KEY
         key = min(arrival_key, completion_key, timer_key)
         if new_priorities:
@@ -419,8 +422,12 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
             entity = np.int64(st.arrival_function[request])
             s.next_arrival += 1
         elif key == completion_key:
-            pop(st.completions, s.completion_count)
-            s.completion_count -= 1
+            if at_once:
+                pop(st.instants, s.instant_count)
+                s.instant_count -= 1
+            else:
+                pop(st.completions, s.completion_count)
+                s.completion_count -= 1
             if kind > PRIORITIES:
                 if kind == LOAD_BEGINS:
                     if st.jobs[entity].begin_key != key:

@@ -1196,9 +1196,12 @@ class ReferenceEngine:
             self.next_stage(job)
 
     def begin_load(self, r: Resident, work_us: dict[Stage, int]) -> None:
-        """Command a load or a transfer: it begins after the command's delay."""
+        """Command a load or a transfer: it begins after the command's delay, if there is one."""
         r.job = Job(r.container, work_us, lambda: self._schedule(self.now, Kind.LOADED, r.slot), todo=sorted(work_us))
-        self._schedule(self.now + self.settings.command_us, Kind.LOAD_BEGINS, r.slot)
+        if self.settings.command_us > 0:
+            self._schedule(self.now + self.settings.command_us, Kind.LOAD_BEGINS, r.slot)
+        else:
+            self.next_stage(r.job)
 
     def cancel_load(self, r: Resident) -> None:
         """The load or transfer of a resident goes no further."""

@@ -183,12 +183,16 @@ def new_job(st: ClusterState, job: int, function: int, container: int, resident:
 
 @inner
 def begin_later(st: ClusterState, job: int, begin_us: int) -> None:
-    """A load or transfer is commanded: it begins then."""
+    """A load or transfer is commanded: it begins then, which may be now."""
     s = st.cluster[0]
     j = st.jobs[job]
     j.next = st.container_jobs[j.container]
     st.container_jobs[j.container] = job
     j.begin_key = key_of(begin_us, LOAD_BEGINS, job)
+    if begin_us == s.now_us:
+        st.ready[s.ready_count] = -1 - job  # unless it is cancelled in this very event
+        s.ready_count += 1
+        return
     push(st.completions, s.completion_count, j.begin_key)
     s.completion_count += 1
 
@@ -312,9 +316,11 @@ def go_on(st: ClusterState, job: int) -> None:
         r.due_key = key_of(now_us, LOADED, job)
     elif j.request == NOBODY:
         kind = CREATED
-    key = key_of(now_us, kind, entity)
-    push(st.completions, s.completion_count, key)
-    s.completion_count += 1
+    if s.instant_count >= len(st.instants):
+        s.overflow = 1
+        return
+    push(st.instants, s.instant_count, key_of(now_us, kind, entity))
+    s.instant_count += 1
 
 
 @inner
@@ -334,6 +340,12 @@ def go_on_all(st: ClusterState) -> None:
     s = st.cluster[0]
     at = 0
     while at < s.ready_count:
-        go_on(st, st.ready[at])
+        job = st.ready[at]
         at += 1
+        if job < 0:
+            job = -1 - job
+            if st.jobs[job].begin_key == NO_KEY:
+                continue
+            st.jobs[job].begin_key = NO_KEY
+        go_on(st, job)
     s.ready_count = 0
