@@ -260,12 +260,36 @@ def list_policies(as_json: bool) -> None:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
-    """Write report.html and figures/ of the run folder RUN anew."""
-    from agents.report import write_report
+@click.option(
+    "--chrome-trace",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json",
+    help="Also write the window that the timeline shows, as events for ui.perfetto.dev or chrome://tracing.",
+)
+def report(run: Path, chrome_trace: Path | None) -> None:
+    """Write report.html and figures/ of the run folder RUN anew.
+
+    \b
+    Example:
+      tyche report runs/azure --chrome-trace runs/azure/window.json
+    """  # noqa: D301 (click wants the character)
+    from agents.report import watch, write_report
     from agents.runs import RunFolder
 
-    click.echo(str(write_report(RunFolder.read(run))))
+    folder = RunFolder.read(run)
+    click.echo(str(write_report(folder)))
+    if chrome_trace is None:
+        return
+    from agents.chrome_trace import chrome_trace as events_of
+
+    replays = watch(folder)
+    if not replays:
+        raise UserError(
+            f"--chrome-trace: {run} cannot be watched again; that needs a built-in policy deciding at events, "
+            "the simulated backend, and the trace"
+        )
+    chrome_trace.write_text(json.dumps(events_of(replays), separators=(",", ":")), encoding="utf-8")
+    click.echo(str(chrome_trace))
 
 
 @click.command()
@@ -336,6 +360,9 @@ def _bar(title: str, show: bool) -> Iterator[Progress | None]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from tyche_env.simulator import warm_up
+
+    warm_up()  # it may have to say that it compiles, which would tear the bar
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"{title}: runs", total=None)

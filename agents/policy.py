@@ -256,6 +256,13 @@ POLICIES: dict[str, KernelPolicy] = {
             scope=Scope.WORKER,
             routing=Routing.FEWEST_BUSY,
         ),
+        _builtin(
+            Kernel.TYCHE,
+            "instainfer whose router gives ties to the first node, not by a hash of the function",
+            name="instainfer-first",
+            scope=Scope.WORKER,
+            routing=Routing.FEWEST_BUSY_FIRST,
+        ),
         _builtin(Kernel.NO_TIMERS, "ablation: Tyche without timers", name="tyche-np"),
         _builtin(
             Kernel.TYCHE,

@@ -64,6 +64,9 @@ class _Subcommands(click.Group):
         command = next(iter(found)).load()
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} of group {_GROUP} is no click command")
+        if isinstance(command, click.Group):
+            for inner in command.commands.values():  # whole first lines, as in the list of all commands
+                inner.short_help = inner.short_help or (inner.help or "").partition("\n")[0]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -60,7 +60,12 @@ PREWARM: dict[str, Prewarm] = {
     "rainbowcake": Prewarm.RAINBOWCAKE,
     "icebreaker": Prewarm.ICEBREAKER,
 }
-_ROUTING: dict[str, Routing] = {"hash": Routing.HASH, "ring": Routing.RING, "fewest-busy": Routing.FEWEST_BUSY}
+_ROUTING: dict[str, Routing] = {
+    "hash": Routing.HASH,
+    "ring": Routing.RING,
+    "fewest-busy": Routing.FEWEST_BUSY,
+    "fewest-busy-first": Routing.FEWEST_BUSY_FIRST,
+}
 
 
 def _known_prewarm(name: str) -> str:
@@ -83,7 +88,7 @@ def _known_reward(name: str) -> str:
 PrewarmName = Annotated[str, AfterValidator(_known_prewarm)]
 """A name of :data:`PREWARM`, an installed extension, or a Python file."""
 RoutingName = Annotated[str, AfterValidator(_known_routing)]
-"""hash, ring, fewest-busy, an installed extension, or a Python file."""
+"""hash, ring, fewest-busy, fewest-busy-first, an installed extension, or a Python file."""
 Fate = Literal["keep", "reload", "discard"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

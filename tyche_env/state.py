@@ -371,7 +371,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rows["home_node"] = order[rows["home_position"]]
 
     wide = np.zeros(functions, np.int32)
-    if settings.routing in (Routing.FEWEST_BUSY, Routing.OWN) and nodes > 1:
+    if settings.routing in (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST, Routing.OWN) and nodes > 1:
         # every node is in every function's group
         rows["group"], rows["wide"] = nodes, np.arange(functions)
         wide[:] = np.arange(functions)

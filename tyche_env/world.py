@@ -47,6 +47,7 @@ class Routing(IntEnum):
     RING = 1
     FEWEST_BUSY = 2
     OWN = 3
+    FEWEST_BUSY_FIRST = 4
 
 
 class Prewarm(IntEnum):

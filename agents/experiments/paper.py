@@ -117,7 +117,7 @@ def _nodes(count: int) -> list[Case]:
         group = {"count": nodes, "memory_mb": 1_024_000 // nodes, "gpus": 16 // nodes, "gpu_memory_mb": 24_000}
         scenario = _paper("paper-multi-node").with_(**{"cluster.nodes": [group]})
         drawn = draws(scenario.trace, "all", _fewer(count, functions), functions)
-        policies = ("none", "instainfer", "tyche")
+        policies = ("none", "instainfer", "instainfer-first", "tyche")
         cases += _crossed(scenario, drawn, "all", ("faascache",), policies, functions=functions, nodes=nodes)
     return cases
 

@@ -39,6 +39,7 @@ def test_every_kernel_has_a_policy() -> None:
         "tyche-ewma",
         "empirical",
         "instainfer",
+        "instainfer-first",
         "tyche-np",
         "tyche-ns",
         "tyche-nps",

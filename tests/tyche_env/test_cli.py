@@ -75,6 +75,11 @@ class TestHelp:
         for line in ("scenario +List the shipped scenarios, or show one in full.", "doctor +Say what is installed"):
             assert re.search(line, listed)
 
+    @pytest.mark.parametrize("name", ["trace", "profile", "platform", "scenario", "policy", "reproduce"])
+    def test_no_summary_of_a_subcommand_is_cut_short(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run([name, "--help"]) == 0
+        assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
+
     def test_help_runs_no_code_of_a_command(self, commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
         commands.add("broken", "pass", docstring="First line.\n\n    More.")
         module = commands.folder / "command_module_broken.py"

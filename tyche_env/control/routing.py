@@ -13,7 +13,7 @@ from tyche_env.prewarm import pagurus, rainbowcake
 from tyche_env.state import ClusterState
 
 _OVERFLOW = int(Concern.OVERFLOW)
-_RING, _FEWEST_BUSY, _OWN = 1, 2, 3
+_RING, _FEWEST_BUSY, _OWN, _FEWEST_BUSY_FIRST = 1, 2, 3, 4
 OVERFLOWED = 1 << 40
 """Added to the node of a request that must queue there."""
 
@@ -75,10 +75,14 @@ def lists(st: ClusterState, function: int, node: int) -> bool:
 
 @inner
 def fewest_busy(st: ClusterState, function: int, listed: bool) -> int:
-    """Among nodes that list f, or that can serve it at all, the first on its walk with the fewest runs, or -1."""
+    """Among nodes that list f, or that can serve it at all, the one with the fewest runs, or -1.
+
+    Ties go to the first on f's walk, or, with FEWEST_BUSY_FIRST, to the first of the cluster.
+    """
+    in_order = st.cluster[0].routing == _FEWEST_BUSY_FIRST
     best = -1
     for step in range(len(st.nodes)):
-        node = walk(st, function, step)
+        node = step if in_order else walk(st, function, step)
         n = st.nodes[node]
         if n.queue_length == 0 and (best < 0 or n.runs < st.nodes[best].runs):
             if listed:
@@ -102,7 +106,8 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
     """The node of a request; ``OVERFLOWED`` is added when it has to queue there."""
     s = st.cluster[0]
     row = st.functions[function]
-    if s.routing == _FEWEST_BUSY:
+    scans = s.routing == _FEWEST_BUSY or s.routing == _FEWEST_BUSY_FIRST
+    if scans:
         node = fewest_busy(st, function, True)
         if node < 0:
             node = fewest_busy(st, function, False)
@@ -127,7 +132,7 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
             if best >= 0:
                 return best
     chosen = route_by_rule(st, function) if s.routing == _OWN else -1
-    for step in range(0 if chosen < 0 else -1, 0 if s.routing == _FEWEST_BUSY else s.nodes):
+    for step in range(0 if chosen < 0 else -1, 0 if scans else s.nodes):
         node = chosen if step < 0 else walk(st, function, step)
         if st.nodes[node].queue_length == 0 and (has_room(st, function, node) or select(st, function, node) >= 0):
             return node

@@ -842,7 +842,7 @@ class ReferenceEngine:
         """k(f): nodes of the walk that form the group of f."""
         if self.settings.routing == Routing.HASH:
             return 1
-        if self.settings.routing == Routing.FEWEST_BUSY:
+        if self.settings.routing in (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST):
             return len(self.nodes)
         n = len(f.window)
         demand = (n * f.inference_us * f.container_mb) // max(1, self.span_us(f)) if n >= 2 else 0
@@ -894,7 +894,7 @@ class ReferenceEngine:
 
     def route(self, f: Function) -> Node | None:
         """The node for a request of f, or None if it must queue."""
-        if self.settings.routing == Routing.FEWEST_BUSY:
+        if self.settings.routing in (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST):
             return self.fewest_busy(f)
         if self.settings.routing == Routing.RING:
             unqueued = [node for node in self.group(f) if not node.queue]
@@ -913,7 +913,8 @@ class ReferenceEngine:
     def fewest_busy(self, f: Function) -> Node | None:
         """The node with the fewest runs among those that hold f, else among those that are open (§10)."""
         better_than_warm = (Category.GPU, Category.MEMORY, Category.LOADING)
-        unqueued = [self.nodes[index] for index in f.walk if not self.nodes[index].queue]
+        order = sorted(f.walk) if self.settings.routing == Routing.FEWEST_BUSY_FIRST else f.walk
+        unqueued = [self.nodes[index] for index in order if not self.nodes[index].queue]
         holding = [node for node in unqueued if any(self.entries(f, node, category) for category in better_than_warm)]
         nodes = holding or [node for node in unqueued if self.has_room(f, node)]
         return min(nodes, key=lambda node: node.runs, default=None)

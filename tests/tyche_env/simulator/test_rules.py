@@ -688,6 +688,28 @@ def test_requests_go_to_the_node_with_the_fewest_runs_that_holds_the_function(ma
     ]
 
 
+def test_ties_may_go_to_the_first_node(make: MakeEngine) -> None:
+    # Three nodes with room for two containers.
+    #  0: A, cold, node 0, to 10.                              20: B, cold, node 0, to 30.
+    # 21: A is held on node 0, though it runs B: to 25.        22: A is held nowhere: node 1 runs nothing: cold, to 32.
+    # 23: B is held nowhere; node 0 is full: node 2.           40: A is held on the nodes 0 and 1: node 0, to 44.
+    # 41: A, node 1.                                           42: B is held on node 0, which runs A, and 2: node 2.
+    arrivals: list[tuple[float, int]] = [(0, 0), (20, 1), (21, 0), (22, 0), (23, 1), (40, 0), (41, 0), (42, 1)]
+    world = a_world([function(), function()], arrivals, nodes=(2000,) * 3, routing=Routing.FEWEST_BUSY_FIRST)
+    engine = make(world)
+    advance(engine, 100)
+    assert rows(engine, "node", "start_type") == [
+        (0, COLD),
+        (0, COLD),
+        (0, MEMORY),
+        (1, COLD),
+        (2, COLD),
+        (0, MEMORY),
+        (1, MEMORY),
+        (2, MEMORY),
+    ]
+
+
 def test_each_worker_decides_for_itself(make: MakeEngine) -> None:
     # Three nodes with room for one container; 0 to 10: one of B on each, empty afterwards.  A looks at 2, 0, 1.
     # 20: A is wanted: each worker loads it, 20 to 25.
