@@ -134,33 +134,42 @@ def none(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
 
 
 def nodes(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """From 4 to 16 nodes: Tyche's rate falls little, InstaInfer's much, and Tyche is faster at 16."""
+    """From 4 to 16 nodes: Tyche's rate falls little, InstaInfer's much, and Tyche is faster at 16.
+
+    Both readings of InstaInfer's scan are held against it: ties along the function's own walk, or to the first node.
+    """
     cell = {(row["functions"], row["nodes"], row["policy"]): row for row in rows}
+    causes = {
+        "instainfer": "ties spread over the nodes leave idle containers on all of them, and room for a copy on each; "
+        "the paper's loss needs containers to crowd on few nodes, as when ties go to the first",
+        "instainfer-first": "with so few functions even a crowded node has idle containers for a copy of each; the "
+        "paper's loss needs more functions",
+    }
     for functions in sorted({row["functions"] for row in rows}):
-        cause = (
-            f"{functions} functions leave idle memory for a copy on every node; the paper's loss needs idle containers "
-            "to be scarce, as with more functions"
-        )
-        few, many = ({name: cell[functions, count, name] for name in ("tyche", "instainfer")} for count in (4, 16))
-        fall = {name: 100 * (few[name]["preload_rate"] - many[name]["preload_rate"]) for name in few}
+        fall, at_16 = {}, {}
+        for name in ("tyche", *causes):
+            few, many = cell[functions, 4, name], cell[functions, 16, name]
+            fall[name] = 100 * (few["preload_rate"] - many["preload_rate"])
+            at_16[name] = many["warming_loading_ms_mean"]
         yield check(
             f"{functions} functions: Tyche's pre-loading rate falls by at most 8 points from 4 to 16 nodes",
             fall["tyche"] <= 8,
             f"{fall['tyche']:.1f} points",
         )
-        yield check(
-            f"{functions} functions: InstaInfer's falls by at least 15 points",
-            fall["instainfer"] >= 15,
-            f"{fall['instainfer']:.1f} points",
-            cause,
-        )
-        factor = many["instainfer"]["warming_loading_ms_mean"] / many["tyche"]["warming_loading_ms_mean"]
-        yield check(
-            f"{functions} functions: Tyche is at least 1.4 times faster at 16 nodes",
-            factor >= 1.4,
-            f"{factor:.2f} times",
-            cause,
-        )
+        for name, cause in causes.items():
+            yield check(
+                f"{functions} functions: that of {name} falls by at least 15 points",
+                fall[name] >= 15,
+                f"{fall[name]:.1f} points",
+                cause,
+            )
+            factor = at_16[name] / at_16["tyche"]
+            yield check(
+                f"{functions} functions: Tyche is at least 1.4 times faster than {name} at 16 nodes",
+                factor >= 1.4,
+                f"{factor:.2f} times",
+                cause,
+            )
 
 
 def ablation(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

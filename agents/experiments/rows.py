@@ -30,7 +30,8 @@ def conditions(cases: Sequence[Case], results: Results) -> dict[tuple[Any, ...],
 def rows_of(experiment: str, cases: Sequence[Case], results: Results) -> list[Row]:
     """One row a condition: its axes, our numbers with intervals, the paper's where it has any.
 
-    ``difference_ms`` is paired, from the same condition without pre-loading (``none``).
+    ``difference_ms`` is paired, from the same condition without pre-loading (``none``).  The bound has no means, only
+    ``bound_ms_mean``.
     """
     grouped = conditions(cases, results)
     rows = []
@@ -38,7 +39,9 @@ def rows_of(experiment: str, cases: Sequence[Case], results: Results) -> list[Ro
         axes = dict(key)
         if "bound_ms" in own[0]:
             bounds = [each["bound_ms"] for each in own if each["bound_ms"] is not None]
-            rows.append({"experiment": experiment, **axes, "bound_ms_mean": float(np.mean(bounds)), "draws": len(own)})
+            means = dict.fromkeys(("warming_loading_ms_mean", "ci95", "preload_rate"))
+            least = {"bound_ms_mean": float(np.mean(bounds)), "draws": len(own)}
+            rows.append({"experiment": experiment, **axes, **means, **_published(experiment, axes), **least})
             continue
         reference = grouped.get(tuple({**axes, "policy": "none"}.items()))
         rows.append(

@@ -42,6 +42,12 @@ def test_a_row_has_our_numbers_and_the_paper_s(single: dict[str, Any]) -> None:
     assert rows["Normal", "openwhisk", "none"]["preload_rate"] == 0
 
 
+def test_every_row_has_the_keys_that_a_table_needs(single: dict[str, Any]) -> None:
+    keys = {"class", "prewarm", "policy", "warming_loading_ms_mean", "ci95", "preload_rate"}
+    for row in single["rows"]:
+        assert keys | {"paper_warming_loading_ms", "paper_preload_rate"} <= row.keys()
+
+
 def test_the_oracle_and_the_bound_are_checked(single: dict[str, Any]) -> None:
     texts = [each["check"] for each in single["checks"]]
     assert any("not significantly better than the oracle" in text for text in texts)
