@@ -440,7 +440,9 @@ class RunsDoNotWait(ReferenceEngine):
 
     def begin_run(self, c: Container) -> None:
         run = c.run
-        if run is not None and run.met is not None:
+        if run is None:
+            return  # it did not wait, and is over before the load that it met
+        if run.met is not None:
             todo, run.met.todo = run.met.todo, []
             super().begin_run(c)
             run.met.todo = todo
