@@ -258,14 +258,14 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
         "window": cell.window,
         "seed": cell.seed,
     }
-    health: dict[str, Any] | None = None
+    met: dict[str, Any] | None = None
     if cell.policy == BOUND:
         decision, privileged, metrics, cpu_s = None, True, *_bound_metrics(plan, cell)
         rates = []
     else:
         policy = load(cell.source)
         decision, privileged = _decision(plan, policy), policy.privileged
-        result, decision_us_mean, health = _run_policy(plan, cell, policy)
+        result, decision_us_mean, met = _run_policy(plan, cell, policy)
         cpu_s = result.cpu_s
         rates = by_rate(result.world, result.totals)
         if plan.record != "none" and result.log is not None:
@@ -296,7 +296,7 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
         "bound": cell.policy == BOUND,
         "cpu_s": cpu_s,
         "by_rate": rates,
-        **({} if health is None else {"health": health}),
+        **(met or {}),
     }
 
 
@@ -321,7 +321,7 @@ def _decision(plan: Plan, policy: Policy) -> Decision:
 
 
 def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None, dict[str, Any] | None]:
-    """The result, the mean time of one answer in us where a policy in Python was asked, and the backend's health."""
+    """The result, the mean time of one answer in us where a policy in Python was asked, and what the backend met."""
     from agents.hindsight import run_policy
     from agents.playing import play_on
 
@@ -339,8 +339,8 @@ def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float |
         world = policy.foresee(world, histories_of(plan.scenario, window, cell.seed))
     if plan.backend != "simulated":
         world = world.validate()
-        result, health = play_on(plan.backend, world, plan.decision)
-        return result, None, health
+        result, met = play_on(plan.backend, world, plan.decision)
+        return result, None, met
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
     return run_policy(world, policy, decision=plan.decision, record=record, engine=plan.engine), None, None
 

@@ -35,9 +35,13 @@ def play_on(
 
 
 def health_of(backend: Backend) -> dict[str, Any] | None:
-    """What a run met beside its requests (faults, lateness), of a backend that keeps count of it."""
+    """What a run met beside its requests, of a backend that keeps count of it.
+
+    Returns:
+        ``health``: counts of faults, lateness; ``invocations``: every one, as a table; None of other backends.
+    """
     health = getattr(backend, "health", None)
-    return None if health is None else health.summary()
+    return None if health is None else {"health": health.summary(), "invocations": health.table()}
 
 
 def play(world: World, backend: Backend, decision: Literal["event"] | float = "event") -> Result:

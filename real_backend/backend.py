@@ -25,8 +25,9 @@ from real_backend.core import warm_up
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.protocol import load_functions
 from real_backend.functions.weights import weights_folder
+from real_backend.health import Health, machine
 from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
-from real_backend.run import Health, Payload, Run, counters_of, integrals_of
+from real_backend.run import Payload, Run, counters_of, integrals_of
 from real_backend.slots import Deployment, memory_mib
 from tyche_env.backend import BackendError, Capabilities, Events
 from tyche_env.control.handles import handles_of
@@ -429,5 +430,8 @@ class OpenWhiskBackend:
                         f"backend openwhisk: the world has a node {name} of {memory_mb} MB, the platform has {there}"
                     )
         site.deployment = Deployment(client, self._embedded, self._settings.timeout_s)
-        site.run = Run(world, client, site.deployment, names, nodes, self._payload)
+        where = f"OpenWhisk at {credentials.host}"
+        if self._embedded:
+            where = f"{(await client.engine())['name']} containers, {machine()}"
+        site.run = Run(world, client, site.deployment, names, nodes, self._payload, where)
         await site.run.prepare()

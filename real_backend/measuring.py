@@ -19,6 +19,7 @@ from real_backend.client import Client
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.protocol import Function, FunctionError, load_functions
 from real_backend.functions.weights import weights_folder
+from real_backend.health import machine
 from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
 from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
 from tyche_env.errors import UserError
@@ -196,22 +197,10 @@ def _profile(
         gpu_mb=function.resources.gpu_mb if on_gpu else 0,
         container_mb=plan.container_mb,
         sigma=round(min(_LARGEST_SIGMA, statistics.stdev(totals)), 3),
-        source=f"measured {date.today()} on {_machine()}{device}, {plan.engine} containers, median of "
+        source=f"measured {date.today()} on {machine()}{device}, {plan.engine} containers, median of "
         f"{plan.repetitions}, one thread; Python {platform.python_version()}{_versions(function.library)}; "
         "memory as declared",
     )
-
-
-def _machine() -> str:
-    """Cores and processor."""
-    import os
-
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return f"{os.cpu_count()} x {model}"
 
 
 def _versions(library: str) -> str:

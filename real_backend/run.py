@@ -8,6 +8,7 @@ the world's profiles; what a request's record says was measured.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from real_backend.client import Client, ClientError
 from real_backend.core import NONE_DUE, begin, give_up, next_timer, on_event
+from real_backend.health import Health, Invocation, Kind
 from real_backend.replay import inject
-from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
+from real_backend.slots import STAGES, Deployment, Place, Reply, Slot, Status, memory_mib
 from tyche_env.backend import BackendError, Events
 from tyche_env.control.handles import handles_of
 from tyche_env.control.hooks import install
@@ -82,44 +84,7 @@ class Order:
     start_type: int
     on_gpu: bool
     kept: int
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a run met, beside its requests.
-
-    Attributes:
-        statuses: requests by how they ended.
-        retries: refused or broken calls that were repeated, by reason.
-        lost_containers: containers that vanished.
-        lost_residents: functions that vanished from a container that lives on, or with it.
-        failed_loads: loads that failed.
-        late_us: (R,) how late each request was sent.
-        decision_us: time of each decision of the core.
-    """
-
-    statuses: dict[str, int]
-    retries: dict[str, int]
-    lost_containers: int
-    lost_residents: int
-    failed_loads: int
-    late_us: NDArray[np.int64]
-    decision_us: NDArray[np.float64]
-
-    def summary(self) -> dict[str, Any]:
-        """As JSON: counts, and percentiles of what there are many of."""
-        late_ms = np.percentile(self.late_us, (50, 99, 100)) / 1e3 if len(self.late_us) else np.zeros(3)
-        return {
-            "statuses": self.statuses,
-            "retries": self.retries,
-            "lost_containers": self.lost_containers,
-            "lost_residents": self.lost_residents,
-            "failed_loads": self.failed_loads,
-            "late_ms_p50": round(float(late_ms[0]), 3),
-            "late_ms_p99": round(float(late_ms[1]), 3),
-            "late_ms_max": round(float(late_ms[2]), 3),
-            "decision_us_p50": round(float(np.median(self.decision_us)), 1) if len(self.decision_us) else 0.0,
-        }
+    at_us: int
 
 
 class Run:
@@ -132,6 +97,7 @@ class Run:
         functions: (F,) what the action server calls the functions.
         nodes: (N,) what the platform calls the nodes.
         payload: what requests ask.
+        where: what runs it, for its records.
     """
 
     def __init__(
@@ -142,6 +108,7 @@ class Run:
         functions: tuple[str, ...],
         nodes: tuple[str, ...],
         payload: Payload,
+        where: str,
     ) -> None:
         self.world = world
         self.late_us = np.zeros(len(world.arrival_us), np.int64)
@@ -150,6 +117,7 @@ class Run:
         self._functions = functions
         self._nodes = nodes
         self._payload = payload
+        self._where = where
         self._state = new_state(world, record=True, features=True)
         install(self._state, world.rules)
         self._handles = handles_of(self._state)
@@ -166,6 +134,8 @@ class Run:
         self._changed = asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._decision_us: list[float] = []
+        self._invocations: list[Invocation] = []
+        self._load_average = os.getloadavg()[0]
 
     # -- what the backend asks of it -----------------------------------------------------------------------------------
 
@@ -244,6 +214,9 @@ class Run:
             failed_loads=self._counts["failed loads"],
             late_us=self.late_us[: int(self._cluster["next_arrival"])].copy(),
             decision_us=np.array(self._decision_us),
+            invocations=tuple(self._invocations),
+            load_average=(self._load_average, os.getloadavg()[0]),
+            where=self._where,
         )
 
     async def close(self) -> None:
@@ -269,7 +242,8 @@ class Run:
         self._decision_us.append(1e6 * (time.perf_counter() - started))
         if count < 0:
             raise BackendError("backend openwhisk: a pool of the core overflowed; please report the scenario and seed")
-        for order in [_copy(row) for row in self._state.commands[:count]]:
+        at_us = int(self._cluster["now_us"])
+        for order in [_copy(row, at_us) for row in self._state.commands[:count]]:
             self._carry_out(order)
         self._set_alarm()
 
@@ -366,7 +340,8 @@ class Run:
         joined = slot.loading == order.function
         async with slot.lock:
             slot.loading = None
-            joined_us = self.now_us() - begin_us if joined else 0
+            turn_us = self.now_us()
+            joined_us = turn_us - begin_us if joined else 0
             making_us = 0
             if not slot.alive:
                 wait_us = self.now_us()
@@ -400,6 +375,7 @@ class Run:
         row["library_us" if row["library_us"] > 0 else "model_us"] += joined_us
         row["inference_us"] = stages.get("inference", 0)
         end_us = self.now_us()
+        self._note("infer", order, turn_us, reply, making_us, start_type)
         known = sum(int(row[f"{name}_us"]) for name in ("warming", "library", "model", "transfer", "inference"))
         # calls, waiting for the slot, clearing: all that is no work for the function itself
         row["scheduling_us"] = max(0, end_us - int(row["arrival_us"]) - int(row["queue_us"]) - known)
@@ -418,11 +394,13 @@ class Run:
 
     async def _load_alone(self, slot: Slot, order: Order, ticket: int) -> None:
         done = False
+        turn_us = -1
         while not done:
             # between two calls others get the slot: a start joins the load, or ends it
             async with slot.lock:
                 if not self._waits(order.resident, ticket):
                     return
+                turn_us = self.now_us() if turn_us < 0 else turn_us
                 if not slot.alive:
                     await self._removed(slot)
                 slot.loading = order.function
@@ -440,6 +418,7 @@ class Run:
                     slot.loading = None
             if self._slots.get(order.container) is slot:
                 self._reconcile(slot, order.container, reply, order.resident)
+        self._note("transfer" if order.kind == DO_TRANSFER else "load", order, turn_us, reply)
         if reply.status != Status.OK:
             self._counts["failed loads"] += 1
         if self._waits(order.resident, ticket):
@@ -451,13 +430,33 @@ class Run:
         async with slot.lock:
             if not self._waits(order.resident, ticket):
                 return
+            turn_us = self.now_us()
             if slot.alive:
                 reply = await slot.invoke({"op": "offload", "function": self._functions[order.function]})
+                self._note("offload", order, turn_us, reply)
         if self._waits(order.resident, ticket):
             self._state.residents["due_key"][order.resident] = NO_KEY
             self._event(OFFLOADED, order.resident)
         if reply is not None and self._slots.get(order.container) is slot:
             self._reconcile(slot, order.container, reply)
+
+    def _note(self, kind: Kind, order: Order, turn_us: int, reply: Reply, making_us: int = 0, met: int = -1) -> None:
+        """Keep what an order came to."""
+        stages = {f"{name}_us": reply.stages_us.get(name, 0) for name in STAGES}
+        self._invocations.append(
+            Invocation(
+                kind=kind,
+                function=order.function,
+                container=order.container,
+                order_us=order.at_us,
+                begin_us=turn_us,
+                end_us=self.now_us(),
+                warming_us=making_us + reply.warming_us,
+                met=met,
+                status=int(reply.status),
+                **stages,
+            )
+        )
 
     async def _demote(self, slot: Slot, order: Order) -> None:
         async with slot.lock:
@@ -581,7 +580,7 @@ class Run:
             raise BackendError(f"backend openwhisk: the run broke down: {self._error!r}") from self._error
 
 
-def _copy(row: Any) -> Order:
+def _copy(row: Any, at_us: int) -> Order:
     return Order(
         kind=int(row["kind"]),
         function=int(row["function"]),
@@ -591,6 +590,7 @@ def _copy(row: Any) -> Order:
         start_type=int(row["start_type"]),
         on_gpu=bool(row["on_gpu"]),
         kept=int(row["kept"]),
+        at_us=at_us,
     )
 
 

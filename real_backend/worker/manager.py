@@ -151,7 +151,10 @@ class Manager:
         if run.evict:
             await self._settle()
             clear_ns = now_ns()
-        resident = self._residents.get(name) or self._begin(name, run.gpu, begin_ns)
+        resident = self._residents.get(name)
+        # a load under way is told whole, though it may have taken several calls
+        since_ns = begin_ns if resident is not None and resident.state != "loading" else 0
+        resident = resident or self._begin(name, run.gpu, begin_ns)
         if run.wait_s is not None and resident.task is not None:
             await asyncio.wait((resident.task,), timeout=run.wait_s)
             if not resident.task.done():
@@ -163,7 +166,7 @@ class Manager:
             raise
         self._measure(resident)
         stages = (("clear", begin_ns, clear_ns), *_spans(resident.process))
-        return {"op": "load", "function": name, "done": True, "stages_ms": _clip(stages, begin_ns)}
+        return {"op": "load", "function": name, "done": True, "stages_ms": _clip(stages, since_ns)}
 
     async def _infer(self, run: Run, name: str, begin_ns: int) -> dict[str, Any]:
         if self._running is not None:
