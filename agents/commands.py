@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from agents.evaluation import Decision, Outcome, Progress
+    from agents.evaluation import Decision, Outcome, Plan, Progress
     from agents.runs import RunFolder
     from tyche_env.scenario import Scenario
 
 _DEFAULT_POLICIES = ("none", "lru", "tyche", "oracle")
+BOTH = "both"
+"""The backend that is two: real runs, and simulated ones beside them."""
 
 
 class _Decision(click.ParamType[Any]):
@@ -74,7 +76,13 @@ class _Decision(click.ParamType[Any]):
     help="When policies decide: at each event, or every so many seconds.",
 )
 @click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="Parquet file instead of the trace.")
-@click.option("--backend", default="simulated", show_default=True, help="Or openwhisk: real containers.")
+@click.option(
+    "--backend",
+    default="simulated",
+    show_default=True,
+    help="Or openwhisk: real containers; both: one beside the other.",
+)
+@click.option("--repetitions", type=click.IntRange(min=1), help="Of the real runs of --backend both.  [default: 1]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SCENARIO-TIME]")
 @click.option(
     "--record",
@@ -98,6 +106,7 @@ def evaluate(
     decision: Any,
     trace_file: Path | None,
     backend: str,
+    repetitions: int | None,
     out: Path | None,
     record: str,
     jobs: int | None,
@@ -117,6 +126,7 @@ def evaluate(
       tyche evaluate --scenario azure-8h --policy none --policy tyche --policy oracle --windows 12 --out runs/azure
       tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10
       tyche evaluate --scenario small --policy none --policy tyche --policy bound --json
+      tyche evaluate --scenario real-small --policy none --policy tyche --backend both --repetitions 3
     """  # noqa: D301 (click wants the character)
     from agents.evaluation import Plan
     from agents.evaluation import evaluate as run
@@ -133,9 +143,14 @@ def evaluate(
         decision=decision,
         record=cast(Any, record),
         engine=cast(Any, engine),
-        backend=backend,
+        backend="simulated" if backend == BOTH else backend,
     ).validated()
     out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if backend == BOTH:
+        _both(plan, repetitions or 1, out, quiet, as_json)
+        return
+    if repetitions is not None:
+        raise UserError(f"--repetitions: is for --backend {BOTH}; --seeds repeats with other requests")
     with _bar(scenario.name, show=not (quiet or as_json)) as progress:
         try:
             outcome = run(plan, out, jobs=jobs, command=_command_line(), progress=progress)
@@ -148,6 +163,22 @@ def evaluate(
         click.echo(json.dumps(outcome.folder.summary, indent=1))
     elif not quiet:
         _show(outcome, report_path)
+
+
+def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -> None:
+    """Real and simulated runs beside each other."""
+    from agents.fidelity import Study, study
+    from agents.fidelity_report import show as show_fidelity
+    from agents.fidelity_report import write
+
+    with _bar(plan.scenario.name, show=not (quiet or as_json)) as progress:
+        found = study(Study(plan, repetitions), out, command=_command_line(), progress=progress)
+    page = write(found, out)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    elif not quiet:
+        show_fidelity(_console(), found)
+        _console().print(f"Report: {page}", soft_wrap=True, highlight=False)
 
 
 @click.group()

@@ -7,6 +7,7 @@ a tolerance, or no larger than the distance of a single real repetition from all
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,7 +94,7 @@ def study(wanted: Study, out: Path, *, command: str = "", progress: Progress | N
         path = out / f"real-{repetition + 1}"
         folders.append(evaluate(wanted.plan, path, command=command, progress=told).folder)
     found = compare(folders, wanted.plan, wanted.draws)
-    folders[0].write_json("../fidelity.json", found)
+    (out / "fidelity.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 
 

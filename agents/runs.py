@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class RunFolder:
             "versions": versions(),
             "git": git_revision(),
             "platform": platform.platform(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "wall_s": 0.0,
             "cpu_s": 0.0,
         }

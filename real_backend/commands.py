@@ -171,8 +171,8 @@ def _detach(state: StateFolder) -> None:
 @platform.command()
 @_STATE
 def down(state_folder: Path | None) -> None:
-    """Stop the platform if it runs, and remove what a killed one left behind."""
-    from real_backend.platform.sweeping import sweep
+    """Stop the platform if it runs, and remove what killed ones left behind, those of replays too."""
+    from real_backend.platform.sweeping import sweep, sweep_orphans
 
     state = _state(state_folder)
     process = state.process
@@ -188,6 +188,7 @@ def down(state_folder: Path | None) -> None:
         click.echo(f"stopped the platform (process {process})")
     with state.locked():
         removed = asyncio.run(sweep(state))
+    removed += asyncio.run(sweep_orphans())
     for line in removed:
         click.echo(f"removed {line}")
     if process is None and not removed:

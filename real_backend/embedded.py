@@ -6,6 +6,7 @@ standard input, prints its address, and stops when standard input ends; the last
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from real_backend.client import Credentials
@@ -21,6 +23,7 @@ from real_backend.functions.weights import VARIABLE, weights_folder
 from real_backend.platform.config import PlatformConfig
 from real_backend.platform.server import Listen, run
 from real_backend.platform.state import StateFolder
+from real_backend.platform.sweeping import TEMPORARY, sweep
 from tyche_env.errors import UserError
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CUDA_HOME", "HF_HOME", "XDG_CACHE_HOME")
@@ -47,10 +50,11 @@ class EmbeddedPlatform:
     def __init__(self, folder: Path | None = None) -> None:
         self._temporary = None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="tyche-platform-")
+            self._temporary = tempfile.TemporaryDirectory(prefix=TEMPORARY)
             folder = Path(self._temporary.name)
         self.state = StateFolder(folder)
         self._process: subprocess.Popen[str] | None = None
+        self._clean = True
 
     @property
     def pid(self) -> int | None:
@@ -83,8 +87,9 @@ class EmbeddedPlatform:
             self._process.stdin.flush()
         url = self._process.stdout.readline().strip()
         if not url:
-            self.stop()
+            self._process.wait()
             lines = self.state.log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
+            self.stop()
             raise UserError(f"the platform does not start: {lines[-1].removeprefix('tyche: ')}")
         return Credentials(host=url, key=self.state.key)
 
@@ -100,6 +105,10 @@ class EmbeddedPlatform:
             self._process.terminate()
             self._wait()
         if self._temporary is not None:
+            if not self._clean:
+                # in a thread, since the caller may be inside a loop, as notebooks are
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(asyncio.run, sweep(self.state)).result()
             self._temporary.cleanup()
 
     def _wait(self) -> None:
@@ -110,6 +119,7 @@ class EmbeddedPlatform:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._clean = process.returncode == 0
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -120,23 +130,29 @@ def main() -> int:
     """Run the platform that the command line names."""
     folder, port, afterwards = sys.argv[1:]
     config = PlatformConfig.model_validate_json(sys.stdin.readline())
+    orphaned = threading.Event()
 
     def end_with_parent() -> None:
         sys.stdin.read()
+        orphaned.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
     def announce(url: str, _: object) -> None:
-        print(url, flush=True)
-        threading.Thread(target=end_with_parent, daemon=True).start()
+        with contextlib.suppress(BrokenPipeError):
+            print(url, flush=True)
 
+    # until the platform handles signals itself, one must end it no less cleanly
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         run(config, Listen(port=int(port)), StateFolder(Path(folder)), announce)
     except UserError as error:
         print(f"tyche: {error}", file=sys.stderr)
         return 2
-    if afterwards == "remove":
-        # a parent that was killed cannot do it
-        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if afterwards == "remove" and orphaned.is_set():
+            # a parent that was killed cannot do it
+            shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

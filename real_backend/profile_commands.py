@@ -1,4 +1,4 @@
-"""``tyche profile``: list the catalogues, and measure a new one here."""
+"""``tyche profile``: list the catalogues, measure a new one here, or fit one to a real run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tyche_env.commands import list_profiles
 
 @click.group()
 def profile() -> None:
-    """List the functions' profiles, or measure them here."""
+    """List the functions' profiles, measure them here, or fit them to a real run."""
 
 
 profile.add_command(list_profiles)
@@ -49,3 +49,37 @@ def measure(
     profiles = run(plan, sample_payload, click.echo)
     write_catalogue(out, profiles)
     click.echo(f"{len(profiles)} profiles in {out}")
+
+
+@profile.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="CSV file to write.")
+def calibrate(run: Path, out: Path) -> None:
+    """Fit profiles and delays to the real run in the folder RUN.
+
+    Writes a catalogue, and beside it (with the ending .yaml) the run's scenario with that catalogue and the fitted
+    delays, which `tyche evaluate --scenario` takes.
+
+    \b
+    Example:
+      tyche evaluate --backend openwhisk --scenario real-azure --split train --windows 1 --out runs/real
+      tyche profile calibrate runs/real --out runs/calibrated.csv
+    """  # noqa: D301 (click wants the character)
+    from real_backend.calibration import calibrate as fit
+    from real_backend.measuring import write_catalogue
+
+    fitted = fit(run)
+    write_catalogue(out, list(fitted.profiles))
+    before = {each.name: each for each in fitted.scenario.functions.selected()}
+    for each in fitted.profiles:
+        old, (loads, runs) = before[each.name], fitted.counts[each.name]
+        click.echo(
+            f"{each.name:20} {loads:4} loads, {runs:4} runs: container {old.container_init_ms:.0f} -> "
+            f"{each.container_init_ms:.0f} ms, library {old.library_ms:.0f} -> {each.library_ms:.0f} ms, "
+            f"model {old.model_ms:.0f} -> {each.model_ms:.0f} ms, inference {old.inference_ms:.1f} -> "
+            f"{each.inference_ms:.1f} ms, spread {old.sigma:.2f} -> {each.sigma:.2f}"
+        )
+    click.echo(", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in fitted.delays.items()))
+    scenario = out.with_suffix(".yaml")
+    scenario.write_text(fitted.applied(out).to_yaml(), encoding="utf-8")
+    click.echo(f"{len(fitted.profiles)} profiles in {out}, scenario in {scenario}")

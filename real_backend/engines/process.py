@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -21,9 +22,11 @@ _JOIN = 'for file in $1; do echo $$ > "$file" || exit 125; done; shift; exec "$@
 
 
 class ProcessContainer:
-    """A child process, its descendants, and their control group if there is one."""
+    """A child process, its descendants, their temporary files, and their control group if there is one."""
 
-    def __init__(self, name: str, host: str, process: asyncio.subprocess.Process, group: cgroup.Group | None) -> None:
+    def __init__(
+        self, name: str, host: str, process: asyncio.subprocess.Process, group: cgroup.Group | None, scratch: Path
+    ) -> None:
         self.name = name
         self.host = host
         self.port = PORT
@@ -31,6 +34,7 @@ class ProcessContainer:
         self.exited: asyncio.Future[ContainerExit] = asyncio.get_running_loop().create_future()
         self._process = process
         self._group = group
+        self._scratch = scratch
         self._tasks = [
             asyncio.create_task(self._read("stdout", cast(asyncio.StreamReader, process.stdout))),
             asyncio.create_task(self._read("stderr", cast(asyncio.StreamReader, process.stderr))),
@@ -71,6 +75,10 @@ class ProcessContainer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            # the last one takes their common folder along
+            self._scratch.parent.rmdir()
 
     def memory_mb(self) -> float | None:
         """Anonymous memory of its control group in MB; without one, resident memory of its first process."""
@@ -92,15 +100,13 @@ class ProcessEngine:
 
     Args:
         platform: Name that marks them, for ``sweep``.
-        folder: Folder that they run in.
     """
 
     name = "process"
 
-    def __init__(self, platform: str, folder: Path) -> None:
+    def __init__(self, platform: str) -> None:
         self.notes: list[str] = []
         self._platform = platform
-        self._folder = folder
         self._hierarchy: cgroup.Hierarchy | None = None
         self._hosts: dict[str, ProcessContainer] = {}
         self._rng = random.Random()
@@ -119,14 +125,18 @@ class ProcessEngine:
     async def create(self, spec: ContainerSpec) -> ProcessContainer:
         """Start the program in a new session and, if possible, a control group."""
         group: cgroup.Group | None = None
+        scratch = _scratch(self._platform) / spec.name
         self._hosts = {host: container for host, container in self._hosts.items() if not container.exited.done()}
         try:
             host = free_address(self._hosts, self._rng)
+            scratch.mkdir(parents=True, exist_ok=True)
+            # as /tmp is: functions may run as users of their own
+            scratch.chmod(0o1777)
             if self._hierarchy is not None:
                 group = self._hierarchy.create(f"{self._platform}-{spec.name}", spec.memory_mib * 2**20)
             files = "" if group is None else " ".join(map(str, group.join_files))
             command = spec.arguments(host, PORT)
-            environment = {**spec.environment, PLATFORM_LABEL: self._platform}
+            environment = {"TMPDIR": str(scratch), **spec.environment, PLATFORM_LABEL: self._platform}
             if spec.gpus is not None:
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpus)
             # The kernel kills the process when the platform dies, however it dies.
@@ -136,14 +146,15 @@ class ProcessEngine:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=environment,
-                cwd=self._folder,
+                cwd=scratch,
                 start_new_session=True,
             )
         except OSError as error:
             if group is not None:
                 await group.remove()
+            shutil.rmtree(scratch, ignore_errors=True)
             raise EngineError(f"container {spec.name} cannot be started: {error}") from error
-        container = ProcessContainer(spec.name, host, process, group)
+        container = ProcessContainer(spec.name, host, process, group, scratch)
         self._hosts[host] = container
         return container
 
@@ -151,8 +162,13 @@ class ProcessEngine:
         """Nothing to stop: the containers were removed before."""
 
 
+def _scratch(platform: str) -> Path:
+    """Folder of the temporary files of all containers, one below it for each."""
+    return Path(tempfile.gettempdir()) / f"tyche-{platform}"
+
+
 async def sweep(platform: str) -> list[str]:
-    """Kill every process that carries the label of ``platform`` and remove its control groups.
+    """Kill every process that carries the label of ``platform``, remove its control groups and temporary files.
 
     Returns:
         A line for each thing removed.
@@ -174,4 +190,7 @@ async def sweep(platform: str) -> list[str]:
         except OSError:
             # It ended meanwhile, or is somebody else's.
             continue
+    if _scratch(platform).exists():
+        shutil.rmtree(_scratch(platform), ignore_errors=True)
+        removed.append(f"folder {_scratch(platform)}")
     return removed

@@ -29,18 +29,20 @@ class InitError(Exception):
     """The action cannot be initialised; the message goes to its owner."""
 
 
-def load(value: dict[str, Any], folder: Path) -> Callable[..., Any]:
+def load(value: dict[str, Any]) -> Callable[..., Any]:
     """The function that ``/init`` describes.
+
+    An archive is unpacked into a temporary folder, which goes with the container: an engine gives each its own.
 
     Args:
         value: ``code`` (text, or a zip archive in base64 if ``binary``) and ``main``, the function's name.
-        folder: Where to unpack an archive.
 
     Raises:
         InitError: There is no such function, or its code does not run.
     """
     code, main = value.get("code") or "", value.get("main") or "main"
-    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(folder / "__main__.py")}
+    folder = Path(tempfile.mkdtemp(prefix="tyche-action-")) if value.get("binary") else Path()
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(folder.absolute() / "__main__.py")}
     if value.get("binary"):
         try:
             archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(code)))
@@ -73,7 +75,6 @@ class ActionServer(HTTPServer):
         super().__init__(address, _Handler)
         self._function: Callable[..., Any] | None = None
         self._initialised = False
-        self._folder = tempfile.TemporaryDirectory(prefix="tyche-action-")
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and answer to a POST."""
@@ -90,7 +91,7 @@ class ActionServer(HTTPServer):
         value = body.get("value") or {}
         os.environ.update({name: _text(content) for name, content in (value.get("env") or {}).items()})
         try:
-            self._function = load(value, Path(self._folder.name))
+            self._function = load(value)
         except InitError as error:
             return 502, {"error": str(error)}
         return 200, {"ok": True}

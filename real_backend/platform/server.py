@@ -89,7 +89,7 @@ def make_engine(config: PlatformConfig, state: StateFolder) -> Engine:
         return DockerEngine(state.platform, state.folder / "docker", config.mounts)
     from real_backend.engines.process import ProcessEngine
 
-    return ProcessEngine(state.platform, state.folder)
+    return ProcessEngine(state.platform)
 
 
 def run(config: PlatformConfig, listen: Listen, state: StateFolder, announce: Callable[[str, Engine], None]) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 from real_backend.engines import docker, process
 from real_backend.platform.state import StateFolder
+
+TEMPORARY = "tyche-platform-"
+"""How the names of the temporary state folders of platforms begin that run for one replay."""
 
 
 async def sweep(state: StateFolder) -> list[str]:
@@ -14,3 +22,25 @@ async def sweep(state: StateFolder) -> list[str]:
     """
     removed = await docker.sweep(state.platform, state.folder / "docker")
     return removed + await process.sweep(state.platform)
+
+
+async def sweep_orphans() -> list[str]:
+    """Remove what platforms have left that ran for one replay and were killed together with it, and their folders.
+
+    Returns:
+        A line for each thing removed.
+    """
+    removed: list[str] = []
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*")):
+        try:
+            if folder.stat().st_uid != os.geteuid():
+                continue
+            state = StateFolder(folder)
+            if (folder / "name").exists() and not state.running:
+                removed += await sweep(state)
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(f"folder {folder}")
+        except OSError:
+            # it was removed meanwhile
+            continue
+    return removed

@@ -17,11 +17,9 @@ import pytest
 from agents import load
 from agents.evaluation import Plan, evaluate
 from real_backend.backend import OpenWhiskBackend, RealSettings
-from real_backend.measuring import write_catalogue
-from tests.real_backend.worlds import TOYS, busy_world, toy_world
+from tests.real_backend.worlds import TOYS, busy_world, toy_scenario, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.conformance import CHECKS, CheckFunction
-from tyche_env.profiles import FunctionProfile
 from tyche_env.scenario import Scenario
 from tyche_env.world import AfterRun, Kernel, StartType
 
@@ -132,59 +130,12 @@ def test_the_environment_names_what_it_runs_on() -> None:
         RealSettings.from_environment({"TYCHE_ENGINE": "podman"})
 
 
-SCENARIO = {
-    "name": "toys",
-    "title": "Toys",
-    "cluster": {"nodes": [{"count": 1, "memory_mb": 1000}]},
-    "functions": {"catalogue": "", "assign": "position", "container_mb": 500},
-    "trace": {
-        "family": "synthetic",
-        "synthesis": {"functions": 60, "minutes": 60, "seed": 3},
-        "min_requests": 60,
-        "group_size": 2,
-        "window_min": 0.1,
-        "warm_up_min": 0.05,
-        "splits": {
-            "train": {"functions": [0.0, 0.3], "time": [0.0, 0.5]},
-            "validation": {"functions": [0.3, 0.6], "time": [0.0, 0.5]},
-            "test": {"functions": [0.6, 1.0], "time": [0.5, 1.0]},
-        },
-    },
-    "prices": {
-        "date": "2026-06-17",
-        "source": "none",
-        "container_usd_per_gb_s": 0,
-        "gpu_usd_per_gb_s": 0,
-        "request_usd": 0,
-    },
-}
-
-
 @pytest.fixture
 def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scenario:
     """A few seconds of two toys; the backend's entry point finds them by its environment."""
     monkeypatch.setenv("TYCHE_FUNCTIONS", TOYS)
     monkeypatch.delenv("OW_APIHOST", raising=False)
-    write_catalogue(tmp_path / "toys.csv", [profile_of("toy-slow"), profile_of("toy")])
-    return Scenario.from_mapping(SCENARIO).with_(**{"functions.catalogue": str(tmp_path / "toys.csv")})
-
-
-def profile_of(name: str) -> FunctionProfile:
-    return FunctionProfile(
-        name=name,
-        container_init_ms=300,
-        library_ms=150,
-        model_ms=250,
-        transfer_ms=0,
-        inference_ms=20,
-        gpu_inference_ms=0,
-        hold_mb=60,
-        peak_mb=80,
-        gpu_mb=0,
-        container_mb=500,
-        sigma=0,
-        source="told",
-    )
+    return toy_scenario(tmp_path)
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
-"""Small worlds of toy functions for a backend in real time."""
+"""Small worlds and a scenario of toy functions for a backend in real time."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from real_backend.measuring import write_catalogue
 from tyche_env.draws import Concern, draw_u64
+from tyche_env.profiles import FunctionProfile
+from tyche_env.scenario import Scenario
 from tyche_env.world import AfterRun, FunctionTable, Kernel, Settings, World
 
 TOYS = "real_backend.functions.toy"
@@ -73,4 +77,56 @@ def busy_world(seconds: float = 8.0) -> World:
         after_run_platform=AfterRun.KEEP,
         keep_alive_us=4_000_000,
         offload_us=10_000,
+    )
+
+
+_SCENARIO = {
+    "name": "toys",
+    "title": "Toys",
+    "cluster": {"nodes": [{"count": 1, "memory_mb": 1000}]},
+    "functions": {"catalogue": "", "assign": "position", "container_mb": 500},
+    "trace": {
+        "family": "synthetic",
+        "synthesis": {"functions": 60, "minutes": 60, "seed": 3},
+        "min_requests": 60,
+        "group_size": 2,
+        "window_min": 0.1,
+        "warm_up_min": 0.05,
+        "splits": {
+            "train": {"functions": [0.0, 0.3], "time": [0.0, 0.5]},
+            "validation": {"functions": [0.3, 0.6], "time": [0.0, 0.5]},
+            "test": {"functions": [0.6, 1.0], "time": [0.5, 1.0]},
+        },
+    },
+    "prices": {
+        "date": "2026-06-17",
+        "source": "none",
+        "container_usd_per_gb_s": 0,
+        "gpu_usd_per_gb_s": 0,
+        "request_usd": 0,
+    },
+}
+
+
+def toy_scenario(folder: Path) -> Scenario:
+    """Nine seconds of two toys, with a catalogue in ``folder``."""
+    write_catalogue(folder / "toys.csv", [_profile_of("toy-slow"), _profile_of("toy")])
+    return Scenario.from_mapping(_SCENARIO).with_(**{"functions.catalogue": str(folder / "toys.csv")})
+
+
+def _profile_of(name: str) -> FunctionProfile:
+    return FunctionProfile(
+        name=name,
+        container_init_ms=300,
+        library_ms=150,
+        model_ms=250,
+        transfer_ms=0,
+        inference_ms=20,
+        gpu_inference_ms=0,
+        hold_mb=60,
+        peak_mb=80,
+        gpu_mb=0,
+        container_mb=500,
+        sigma=0,
+        source="told",
     )

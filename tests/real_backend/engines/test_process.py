@@ -22,7 +22,7 @@ SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[ProcessEngine]:
-    made = ProcessEngine(f"test-{os.getpid()}-{tmp_path.name}", tmp_path)
+    made = ProcessEngine(f"test-{os.getpid()}-{tmp_path.name}")
     yield made
     await process.sweep(made._platform)
 
@@ -141,10 +141,22 @@ async def test_without_setpriv_the_engine_says_what_it_needs(
         await engine.start()
 
 
+async def test_temporary_files_go_with_their_container(engine: ProcessEngine) -> None:
+    await engine.start()
+    code = "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(60)"
+    containers = [await engine.create(spec(code, name)) for name in ("a", "b")]
+    folders = [Path(await line_of(each)) for each in containers]
+    assert all(each.is_dir() for each in folders)
+    await containers[0].remove()
+    assert [each.exists() for each in folders] == [False, True]
+    await containers[1].remove()
+    assert not folders[1].parent.parent.exists()
+
+
 async def test_a_sweep_finds_by_label_what_was_left_and_nothing_else(engine: ProcessEngine) -> None:
     await engine.start()
     left = await engine.create(spec(SLEEP, "left"))
-    other = ProcessEngine(engine._platform + "x", engine._folder)
+    other = ProcessEngine(engine._platform + "x")
     await other.start()
     kept = await other.create(spec(SLEEP, "kept"))
     await line_of(left)

@@ -37,7 +37,7 @@ def open_site(tmp_path: Path) -> Open:
     async def opened(engine: Engine | None = None, **settings: Any) -> AsyncIterator[Site]:
         settings.setdefault("nodes", (NodeSpec(name="invoker0", memory_mib=1024),))
         config = PlatformConfig(environment=ENVIRONMENT, **settings)
-        chosen = engine if engine is not None else ProcessEngine(f"test-{os.getpid()}", tmp_path)
+        chosen = engine if engine is not None else ProcessEngine(f"test-{os.getpid()}")
         await chosen.start()
         metrics = Metrics()
         service = Service(config, chosen, Store(tmp_path / "state.sqlite", config.keep_activations), metrics.observe)
