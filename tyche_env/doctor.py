@@ -87,20 +87,28 @@ def _traces() -> list[Finding]:
 
 
 def _docker() -> Finding:
-    program = shutil.which("docker")
-    if program is None:
-        return Finding("docker", "docker", False, "no docker program; only needed for a platform in containers")
-    try:
-        answer = subprocess.run(
-            [program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, timeout=10
-        )
-    except subprocess.TimeoutExpired:
-        return Finding("docker", "docker", False, "the daemon does not answer")
-    if answer.returncode != 0:
-        return Finding(
-            "docker", "docker", False, (answer.stderr.strip().splitlines() or ["the daemon is unreachable"])[0]
-        )
-    return Finding("docker", "docker", True, answer.stdout.strip())
+    """Whether containers by Docker are possible: a daemon that answers, or one that may be started for the purpose."""
+    client, daemon = shutil.which("docker"), shutil.which("dockerd")
+    if client is None and daemon is None:
+        return _without_docker("not installed")
+    if client is not None:
+        try:
+            answer = subprocess.run(
+                [client, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, timeout=10
+            )
+        except subprocess.TimeoutExpired:
+            return _without_docker("installed, but its daemon does not answer")
+        if answer.returncode == 0:
+            return Finding("docker", "docker", True, f"{answer.stdout.strip()}, its daemon runs")
+    if daemon is None:
+        return _without_docker("its daemon (dockerd) is not installed")
+    if os.geteuid() != 0:
+        return _without_docker("installed, but no daemon runs, and only root can start one")
+    return Finding("docker", "docker", True, "installed; no daemon runs now, and --engine docker starts one of its own")
+
+
+def _without_docker(why: str) -> Finding:
+    return Finding("docker", "docker", False, f"{why}; only needed for --engine docker")
 
 
 def _nvml() -> list[Finding]:

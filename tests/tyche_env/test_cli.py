@@ -261,25 +261,35 @@ class TestDoctor:
         monkeypatch.setenv("PATH", str(tmp_path))
         (docker,) = [finding for finding in examine() if finding.topic == "docker"]
         assert not docker.found
-        assert "no docker program" in docker.detail
+        assert docker.detail == "not installed; only needed for --engine docker"
 
     @pytest.mark.parametrize(
-        ("script", "found", "detail"),
+        ("script", "daemon", "root", "found", "detail"),
         [
-            ("echo 99.1", True, "99.1"),
-            ("echo 'Cannot connect to the Docker daemon' >&2; exit 1", False, "Cannot connect to the Docker daemon"),
-            ("exit 1", False, "the daemon is unreachable"),
+            ("echo 99.1", False, False, True, "99.1, its daemon runs"),
+            ("exit 1", True, True, True, "no daemon runs now, and --engine docker starts one of its own"),
+            ("exit 1", True, False, False, "only root can start one; only needed for --engine docker"),
+            ("exit 1", False, True, False, "its daemon (dockerd) is not installed"),
         ],
     )
-    def test_the_docker_daemon_is_asked(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, found: bool, detail: str
+    def test_docker_is_there_if_a_daemon_answers_or_may_be_started(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        script: str,
+        daemon: bool,
+        root: bool,
+        found: bool,
+        detail: str,
     ) -> None:
-        program = tmp_path / "docker"
-        program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        program.chmod(0o755)
+        for name in ("docker", "dockerd") if daemon else ("docker",):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+            (tmp_path / name).chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("os.geteuid", lambda: 0 if root else 1000)
         (docker,) = [finding for finding in examine() if finding.topic == "docker"]
-        assert (docker.found, docker.detail) == (found, detail)
+        assert docker.found == found
+        assert detail in docker.detail
 
     def test_gpus_are_listed_by_name_and_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         driver = SimpleNamespace(
