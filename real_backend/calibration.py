@@ -118,8 +118,8 @@ def _take(each: Mapping[str, int | str], own: _Samples, init_ms: list[float], or
         own.stages["inference"].append(ms["inference"])
         if each["met"] == StartType.COLD:
             init_ms.append(ms["warming"])
-        # a start that waited for another call in its slot is no sample of the delay alone
-        if ms["begin"] - ms["order"] < 1:
+        # no sample of the delay alone: a start that waited for another call in its slot, or cleared while it loaded
+        if ms["begin"] - ms["order"] < 1 and each["met"] != StartType.LOADING:
             orders["scheduling"].append(ms["end"] - ms["begin"] - work - ms["clear"])
         if ms["clear"] * 1e3 > _CLEARED_US:
             orders["clear"].append(ms["clear"])

@@ -16,7 +16,9 @@ import pytest
 
 from agents import load
 from agents.evaluation import Plan, evaluate
+from agents.fidelity import Study, study
 from real_backend.backend import OpenWhiskBackend, RealSettings
+from real_backend.calibration import calibrate
 from tests.real_backend.worlds import TOYS, busy_world, toy_scenario, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.conformance import CHECKS, CheckFunction
@@ -199,3 +201,17 @@ def test_a_killed_user_leaves_neither_platform_nor_files() -> None:
     while any(each.exists() for each in left) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(each.exists() for each in left)
+
+
+@pytest.mark.slow
+def test_one_window_is_played_on_both_backends(scenario: Scenario, tmp_path: Path) -> None:
+    plan = Plan(scenario, ("none", "tyche"), modes=("paper",), windows=1)
+    found = study(Study(plan, repetitions=2, draws=3), tmp_path / "both")
+    for condition in found["conditions"]:
+        assert condition["requests"] > 0
+        assert condition["statuses"].keys() == {"OK"}
+        inference = condition["times"]["inference"]
+        assert 0 < inference["real"]["p50"] < 20 == inference["simulated"]["p50"]
+    fitted = calibrate(tmp_path / "both" / "real-1")
+    assert fitted.profiles[0].library_ms >= 150
+    assert fitted.delays["command_ms"] > 0

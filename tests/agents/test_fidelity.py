@@ -1,0 +1,81 @@
+"""Real and simulated requests side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.evaluation import EvaluationError, Plan, evaluate
+from agents.fidelity import TIMES, Requests, Study, _against, compare
+from agents.fidelity_report import verdict, write
+from agents.runs import RunError
+from tyche_env.scenario import Scenario
+from tyche_env.world import StartType
+
+
+def requests(loading_ms: list[float], met: StartType = StartType.WARM) -> Requests:
+    found: dict[str, Any] = {name: np.zeros(len(loading_ms)) for name in TIMES}
+    found["model"] = found["warming_loading"] = found["end_to_end"] = 1e3 * np.array(loading_ms)
+    return found | {"start_type": np.full(len(loading_ms), int(met))}
+
+
+def test_errors_are_relative_to_all_real_requests_together() -> None:
+    found = _against([requests([90.0, 100.0]), requests([110.0, 100.0])], requests([105.0] * 3))
+    assert found["requests"] == 4
+    model = found["times"]["model"]
+    assert model["real"] == pytest.approx({"mean": 100.0, "p50": 100.0, "p95": 108.5})
+    assert model["error"]["mean"] == pytest.approx(0.05)
+    # the repetitions' means are 95 and 105
+    assert model["spread"]["mean"] == pytest.approx(5.0)
+    assert found["times"]["transfer"]["error"]["mean"] is None
+    assert found["start_types"]["warm"] == {"real": 1.0, "simulated": 1.0, "spread": 0.0}
+    assert found["small"] == {"warming_loading_mean": True, "warming_loading_p95": True, "start_types": True}
+
+
+def test_an_error_is_small_within_the_tolerance_or_the_spread_of_repetitions() -> None:
+    alike = [requests([100.0] * 4)] * 2
+    assert not _against(alike, requests([115.0] * 4))["small"]["warming_loading_mean"]
+    apart = [requests([80.0] * 4), requests([120.0] * 4)]
+    assert _against(apart, requests([115.0] * 4))["small"]["warming_loading_mean"]
+    other = _against(alike, requests([100.0] * 4, StartType.COLD))
+    assert not other["small"]["start_types"]
+    assert other["start_types"]["cold"]["simulated"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("policies", "repetitions", "message"),
+    [(("none",), 0, "--repetitions: needs at least 1"), (("none", "bound"), 1, "bound has no row kernel")],
+)
+def test_studies_that_cannot_be_run_are_refused(policies: tuple[str, ...], repetitions: int, message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        Study(Plan(Scenario.load("small"), policies), repetitions).validated()
+
+
+def test_a_simulated_run_is_no_real_one(tmp_path: Path) -> None:
+    plan = Plan(Scenario.load("small"), ("none",), windows=1, record="all").validated()
+    with pytest.raises(RunError, match="needs a real run"):
+        compare([evaluate(plan, tmp_path / "run", jobs=1).folder], plan)
+
+
+def test_the_report_says_which_errors_are_small(tmp_path: Path) -> None:
+    condition: dict[str, Any] = {"policy": "none", "prewarm": "openwhisk", "mode": "paper", "statuses": {"OK": 4}}
+    condition |= _against([requests([100.0] * 4)], requests([115.0] * 4))
+    found = {
+        "scenario": "toys",
+        "split": "test",
+        "windows": 1,
+        "repetitions": 1,
+        "draws": 20,
+        "machine": ["2 x CPU"],
+        "tolerances": {"mean": 0.1, "p95": 0.2, "share": 0.05},
+        "conditions": [condition],
+    }
+    said = verdict(found, condition)
+    assert "mean +15.0 % (!) (allowed 10 %)" in said
+    assert "p95 +15.0 % (allowed 20 %)" in said
+    page = write(found, tmp_path).read_text(encoding="utf-8")
+    for text in ("toys: real containers against the simulator", "OK 4", "+15.0 %", "warming + loading"):
+        assert text in page
