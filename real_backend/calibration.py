@@ -1,8 +1,9 @@
 """Profiles and delays fitted to what a real run recorded, so that the simulator can be set beside another run.
 
 Every stage of every invocation is a sample: of the library and the model where all of it was paid, in runs that met no
-process and in loads alike.  The centre of a stage is chosen such that the simulator's mean is that of the samples; a
-profile has one spread, which is chosen such that library and model together vary as they did.
+process and in loads alike.  Where the scenario models contention, a sample is what the stage would have taken alone.
+The centre of a stage is chosen such that the simulator's mean is that of the samples; a profile has one spread, which
+is chosen such that library and model together vary as they did.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from real_backend.unsharing import alone_us
 from tyche_env.errors import UserError
 from tyche_env.profiles import FunctionProfile
 from tyche_env.scenario import Scenario
@@ -24,6 +28,7 @@ from tyche_env.world import StartType
 FEWEST = 3
 """Samples of a function below which its profile stays as it was."""
 _LARGEST_SIGMA = 2.0
+_STAGES = ("warming", "library", "model", "transfer", "inference")
 _WHOLE = (StartType.WARM, StartType.COLD)
 _CLEARED_US = 500
 """A start that took longer to clear its container than this found something to clear."""
@@ -77,13 +82,14 @@ def calibrate(run: Path) -> Calibration:
     samples: dict[str, _Samples] = defaultdict(_Samples)
     init_ms: list[float] = []
     orders: dict[str, list[float]] = defaultdict(list)
+    cores = sum(group.count * (group.cores or 0) for group in scenario.cluster.nodes) if scenario.contention else None
     for row in rows:
         names = scenario.world(manifest["plan"]["split"], row["window"], row["seed"]).profiles
-        table = row["invocations"]
-        for values in table["rows"]:
-            each = dict(zip(table["columns"], values, strict=True))
+        columns = row["invocations"]["columns"]
+        invocations = [dict(zip(columns, values, strict=True)) for values in row["invocations"]["rows"]]
+        for each, alone in zip(invocations, _alone_ms(invocations, cores), strict=True):
             if each["status"] == 0:
-                _take(each, samples[names[each["function"]]], init_ms, orders)
+                _take(each, alone, samples[names[each["function"]]], init_ms, orders)
     known = {profile.name: profile for profile in scenario.functions.selected()}
     source = _source(manifest, rows)
     return Calibration(
@@ -109,30 +115,51 @@ def _read(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return manifest, rows
 
 
-def _take(each: Mapping[str, int | str], own: _Samples, init_ms: list[float], orders: dict[str, list[float]]) -> None:
+def _alone_ms(invocations: Sequence[Mapping[str, Any]], cores: int | None) -> list[dict[str, float]]:
+    """What the stages of each invocation would have taken alone, in ms.
+
+    Stages are taken to follow each other up to the end of their invocation, since replies take little.
+    """
+    begin_us = np.zeros((len(invocations), len(_STAGES)))
+    end_us = np.zeros_like(begin_us)
+    for row, each in enumerate(invocations):
+        lengths = np.array([each[f"{name}_us"] for name in _STAGES])
+        end_us[row] = each["end_us"] - lengths.sum() + np.cumsum(lengths)
+        begin_us[row] = end_us[row] - lengths
+    alone = alone_us(begin_us.ravel(), end_us.ravel(), cores).reshape(begin_us.shape) / 1e3
+    return [dict(zip(_STAGES, row, strict=True)) for row in alone.tolist()]
+
+
+def _take(
+    each: Mapping[str, Any],
+    alone: Mapping[str, float],
+    own: _Samples,
+    init_ms: list[float],
+    orders: dict[str, list[float]],
+) -> None:
     """Add an invocation's stages to the samples."""
     ms = {name.removesuffix("_us"): value / 1e3 for name, value in each.items() if isinstance(value, int)}
-    work = sum(ms[stage] for stage in ("warming", "library", "model", "transfer", "inference"))
+    over_ms = ms["end"] - ms["begin"] - ms["clear"] - sum(ms[stage] for stage in _STAGES)
     kind = each["kind"]
     if kind == "infer":
-        own.stages["inference"].append(ms["inference"])
+        own.stages["inference"].append(alone["inference"])
         if each["met"] == StartType.COLD:
-            init_ms.append(ms["warming"])
+            init_ms.append(alone["warming"])
         # no sample of the delay alone: a start that waited for another call in its slot, or cleared while it loaded
         if ms["begin"] - ms["order"] < 1 and each["met"] != StartType.LOADING:
-            orders["scheduling"].append(ms["end"] - ms["begin"] - work - ms["clear"])
+            orders["scheduling"].append(over_ms)
         if ms["clear"] * 1e3 > _CLEARED_US:
             orders["clear"].append(ms["clear"])
     elif kind == "load":
-        orders["command"].append(ms["end"] - ms["begin"] - work - ms["clear"])
+        orders["command"].append(over_ms)
     elif kind == "offload":
         orders["offload"].append(ms["end"] - ms["begin"])
     if (kind == "infer" and each["met"] in _WHOLE) or (kind == "load" and ms["library"] > 0):
         for stage in ("library", "model"):
-            own.stages[stage].append(ms[stage])
-        own.loading.append(ms["library"] + ms["model"])
+            own.stages[stage].append(alone[stage])
+        own.loading.append(alone["library"] + alone["model"])
     if ms["transfer"] > 0:
-        own.stages["transfer"].append(ms["transfer"])
+        own.stages["transfer"].append(alone["transfer"])
 
 
 def _fitted(profile: FunctionProfile, samples: _Samples, init_ms: Sequence[float], source: str) -> FunctionProfile:
