@@ -16,6 +16,20 @@ settings.register_profile("tyche", deadline=None)
 settings.load_profile("tyche")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what replays with faults met, in whichever process they ran."""
+    lines = [
+        f"{report.nodeid.rpartition('::')[2]}: {value}"
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "health"
+    ]
+    if lines:
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def trace_folder() -> Path:
     """Folder of the real traces; the test is skipped where there is none."""

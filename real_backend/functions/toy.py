@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,8 @@ class Toy:
 
     Its answer is the sum of the payload's ``numbers``, so that a test can check it.  ``{"sleep_ms": t}`` makes one
     inference longer, ``{"allocate_mb": m}`` makes it take memory, ``{"fail": true}`` makes it raise,
-    ``{"exit": code}`` ends its process, ``{"print": text}`` prints.  Its GPU is make-believe: a move waits.
+    ``{"exit": code}`` ends its process, ``{"print": text}`` prints, ``{"touch": path}`` makes a file when the inference
+    begins.  Its GPU is make-believe: a move waits.
 
     Attributes:
         resources: what it declares.
@@ -57,6 +59,8 @@ class Toy:
         """Add numbers up."""
         if payload.get("print"):
             print(payload["print"])
+        if "touch" in payload:
+            Path(payload["touch"]).touch()
         if payload.get("fail"):
             raise RuntimeError("told to fail")
         if "exit" in payload:

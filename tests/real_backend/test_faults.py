@@ -1,4 +1,9 @@
-"""Faults injected during a replay: every request ends in exactly one record with a status, and the state heals."""
+"""Faults injected during a replay: every request ends in exactly one record with a status, and the state heals.
+
+A fault comes when what it is to meet is seen to be there, never at a time by which it should be: on a machine that
+others use everything may take several times as long.  Where a request must not find a second container, the node has
+room for one only, and the others wait.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +26,16 @@ from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.slots import Status
 from tests.real_backend.worlds import TOYS, toy_world
+from tyche_env.state import ClusterState
 from tyche_env.world import AfterRun, Kernel, StartType, World
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 8.0
+ONE = (400,)
+"""Memory of a node with room for one container."""
+FOREVER_MS = 600_000
+TIMES = tuple(np.arange(0.0, SECONDS - 0.5, 0.8).tolist())
 
 
 class Site:
@@ -79,6 +89,17 @@ class Site:
                 if folder.name.isdigit() and labels & set((folder / "environ").read_bytes().split(b"\0")):
                     os.kill(int(folder.name), number)
 
+    def until(self, met: Callable[[ClusterState], bool]) -> None:
+        """Let time pass until the core's tables, as of now, are as they shall be."""
+        assert self.backend is not None
+        backend = self.backend
+
+        def look() -> bool:
+            backend.advance_until_us(0)
+            return met(backend.state)
+
+        wait_for(look)
+
     def close(self) -> None:
         try:
             if self.backend is not None:
@@ -94,22 +115,41 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.close()
 
 
-def steady(function: int = 0, every_s: float = 0.8, profiles: tuple[str, ...] = ("toy-slow",), **more: Any) -> World:
+def steady(seconds: Sequence[float] = TIMES, **more: Any) -> World:
     """One function requested again and again, kept after its runs."""
-    times = np.arange(0.0, SECONDS - 0.5, every_s)
-    return toy_world(
-        [(float(second), function) for second in times], SECONDS, profiles, after_run_platform=AfterRun.KEEP, **more
-    )
+    arrivals = [(second, 0) for second in seconds]
+    return toy_world(arrivals, max(SECONDS, seconds[-1] + 0.5), after_run_platform=AfterRun.KEEP, **more)
 
 
-def statuses(backend: OpenWhiskBackend, world: World) -> list[Status]:
+def wait_for(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not met():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+Statuses = Callable[[OpenWhiskBackend, World], list[Status]]
+
+
+@pytest.fixture
+def statuses(record_property: Callable[[str, object], None]) -> Statuses:
+    """Plays what is left; the status of each request.  The counts go into the test's report."""
+
+    def play(backend: OpenWhiskBackend, world: World) -> list[Status]:
+        found = _statuses(backend, world)
+        record_property("health", backend.health.summary())
+        return found
+
+    return play
+
+
+def _statuses(backend: OpenWhiskBackend, world: World) -> list[Status]:
     """Play what is left; the status of each request, each of which has exactly one record."""
     backend.advance_until_us(world.end_us)
     backend.drain()
     log = backend.log()
     assert sorted(log["request"].tolist()) == list(range(len(world.arrival_us)))
     health = backend.health
-    print(health.summary())
     assert sum(health.statuses.values()) == len(world.arrival_us)
     assert not backend.state.functions["in_flight"].any()
     found = np.empty(len(log), np.int64)
@@ -119,10 +159,12 @@ def statuses(backend: OpenWhiskBackend, world: World) -> list[Status]:
     return [Status(int(status)) for status in found]
 
 
-def test_a_container_killed_while_it_serves(site: Site) -> None:
-    world = steady()
-    backend = site.begin(world, {4: {"sleep_ms": 1500}})
-    backend.advance_until_us(3_900_000)
+def test_a_container_killed_while_it_serves(site: Site, statuses: Statuses, tmp_path: Path) -> None:
+    world = steady(node_memory_mb=ONE)
+    runs = tmp_path / "runs"
+    backend = site.begin(world, {4: {"touch": str(runs), "sleep_ms": FOREVER_MS}}, timeout_s=300)
+    backend.advance_until_us(0)
+    wait_for(runs.exists)
     site.signal_container(signal.SIGKILL)
     found = statuses(backend, world)
     assert found[4] == Status.DIED
@@ -131,15 +173,13 @@ def test_a_container_killed_while_it_serves(site: Site) -> None:
     assert backend.health.lost_containers == 1
 
 
-def test_a_container_killed_while_it_is_idle(site: Site) -> None:
-    world = steady(every_s=2.0)
+def test_a_container_killed_while_it_is_idle(site: Site, statuses: Statuses) -> None:
+    world = steady((0.0, 0.8, 8.0, 9.0), node_memory_mb=ONE)
     backend = site.begin(world)
-    backend.advance_until_us(3_000_000)
-    held = backend.state.functions["held_copies"].sum()
+    site.until(lambda state: state.cluster["finished"][0] == 2)
+    assert backend.state.functions["held_copies"].sum() == 1
     site.signal_container(signal.SIGKILL)
-    backend.advance_until_us(3_900_000)
-    assert held == 1
-    assert backend.state.functions["held_copies"].sum() == 0
+    site.until(lambda state: state.functions["held_copies"].sum() == 0)
     assert set(statuses(backend, world)) == {Status.OK}
     assert backend.health.lost_containers == 1
     assert backend.health.lost_residents == 1
@@ -147,7 +187,7 @@ def test_a_container_killed_while_it_is_idle(site: Site) -> None:
     assert backend.log()["start_type"].tolist() == [4, 1, 4, 1]
 
 
-def test_a_run_out_of_memory(site: Site) -> None:
+def test_a_run_out_of_memory(site: Site, statuses: Statuses) -> None:
     world = steady()
     backend = site.begin(world, {4: {"allocate_mb": 900}})
     found = statuses(backend, world)
@@ -157,7 +197,7 @@ def test_a_run_out_of_memory(site: Site) -> None:
     assert found.count(Status.OK) == len(found) - 1
 
 
-def test_a_load_that_fails(site: Site) -> None:
+def test_a_load_that_fails(site: Site, statuses: Statuses) -> None:
     arrivals = [(second, 0) for second in (0.0, 2.5, 4.0, 5.5, 7.0)] + [(4.6, 1), (6.2, 1)]
     world = toy_world(
         arrivals,
@@ -168,7 +208,7 @@ def test_a_load_that_fails(site: Site) -> None:
         after_run_preloader=AfterRun.KEEP,
     )
     backend = site.begin(world)
-    backend.advance_until_us(1_500_000)
+    site.until(lambda state: state.cluster["finished"][0] >= 1)
     backend.set_priorities(np.ones((2, 2), np.int8), np.full((2, 2), 1 << 20))
     found = statuses(backend, world)
     corrupt = world.arrival_function == 1
@@ -177,12 +217,14 @@ def test_a_load_that_fails(site: Site) -> None:
     assert backend.health.failed_loads >= 1
 
 
-def test_the_platform_restarted(site: Site) -> None:
-    world = steady(every_s=0.5)
-    backend = site.begin(world, {5: {"sleep_ms": 2000}}, backoff=Backoff(attempts=12, first_s=0.1, longest_s=1.0))
-    backend.advance_until_us(3_000_000)
+def test_the_platform_restarted(site: Site, statuses: Statuses, tmp_path: Path) -> None:
+    world = steady(node_memory_mb=ONE)
+    runs = tmp_path / "runs"
+    patience = Backoff(attempts=100, first_s=0.1, longest_s=1.0)
+    backend = site.begin(world, {5: {"touch": str(runs), "sleep_ms": FOREVER_MS}}, timeout_s=300, backoff=patience)
+    backend.advance_until_us(0)
+    wait_for(runs.exists)
     site.platform.kill()
-    time.sleep(0.3)
     site.start()
     found = statuses(backend, world)
     assert found[5] == Status.CONNECTION_LOST
@@ -212,7 +254,7 @@ class Faulty(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-def test_refusals_for_load_are_repeated_and_counted(site: Site) -> None:
+def test_refusals_for_load_are_repeated_and_counted(site: Site, statuses: Statuses) -> None:
     world = steady()
     rule = {3: 429, 6: 503, 9: 429}
     backend = site.begin(world, transport=lambda: Faulty(lambda _, seen: rule.get(seen)))
@@ -220,7 +262,7 @@ def test_refusals_for_load_are_repeated_and_counted(site: Site) -> None:
     assert backend.health.retries == {"429": 2, "503": 1}
 
 
-def test_refusals_without_end(site: Site) -> None:
+def test_refusals_without_end(site: Site, statuses: Statuses) -> None:
     world = steady()
     backend = site.begin(
         world,
@@ -236,8 +278,8 @@ def test_refusals_without_end(site: Site) -> None:
     assert backend.health.lost_containers == 0
 
 
-def test_a_lost_connection(site: Site) -> None:
-    world = steady(node_memory_mb=(400,))
+def test_a_lost_connection(site: Site, statuses: Statuses) -> None:
+    world = steady(node_memory_mb=ONE)
     backend = site.begin(world, {4: {"break": True}}, lambda: Faulty(lambda body, _: 0 if b"break" in body else None))
     found = statuses(backend, world)
     assert found[4] == Status.CONNECTION_LOST
@@ -246,9 +288,9 @@ def test_a_lost_connection(site: Site) -> None:
     assert backend.log()["start_type"][5] == StartType.COLD
 
 
-def test_a_request_past_its_deadline(site: Site) -> None:
+def test_a_request_past_its_deadline(site: Site, statuses: Statuses) -> None:
     world = steady()
-    backend = site.begin(world, {4: {"sleep_ms": 5000}}, timeout_s=2.0)
+    backend = site.begin(world, {4: {"sleep_ms": FOREVER_MS}}, timeout_s=8.0)
     found = statuses(backend, world)
     assert found[4] == Status.DEADLINE
     assert found.count(Status.OK) == len(found) - 1
@@ -256,10 +298,12 @@ def test_a_request_past_its_deadline(site: Site) -> None:
     assert backend.health.lost_containers == 0
 
 
-def test_a_container_that_hangs(site: Site) -> None:
-    world = steady()
-    backend = site.begin(world, {4: {"sleep_ms": 1000}}, timeout_s=2.0)
-    backend.advance_until_us(3_700_000)
+def test_a_container_that_hangs(site: Site, statuses: Statuses, tmp_path: Path) -> None:
+    world = steady(node_memory_mb=ONE)
+    runs = tmp_path / "runs"
+    backend = site.begin(world, {4: {"touch": str(runs), "sleep_ms": 2000}}, timeout_s=8.0)
+    backend.advance_until_us(0)
+    wait_for(runs.exists)
     site.signal_container(signal.SIGSTOP)
     found = statuses(backend, world)
     assert found[4] == Status.DEADLINE
@@ -267,21 +311,21 @@ def test_a_container_that_hangs(site: Site) -> None:
     assert backend.health.lost_containers == 1
 
 
-def test_paused_containers_wake_up(site: Site) -> None:
+def test_paused_containers_wake_up(site: Site, statuses: Statuses) -> None:
     site.start(pause_after_s=0.1)
-    world = steady(every_s=1.5)
+    world = steady((0.0, 1.0, 9.0), node_memory_mb=ONE)
     backend = site.begin(world)
-    backend.advance_until_us(4_300_000)
-    assert [each.state for each in site.containers()] == ["paused"]
+    site.until(lambda state: state.cluster["finished"][0] == 2)
+    wait_for(lambda: [each.state for each in site.containers()] == ["paused"])
     assert set(statuses(backend, world)) == {Status.OK}
-    assert backend.log()["start_type"].tolist() == [4, 1, 1, 1, 1]
+    assert backend.log()["start_type"].tolist() == [4, 1, 1]
     assert backend.health.lost_containers == 0
 
 
 def test_nothing_stays_on_a_platform_that_is_not_ours(site: Site) -> None:
-    world = steady(every_s=2.0)
+    world = steady(node_memory_mb=ONE)
     backend = site.begin(world)
-    backend.advance_until_us(3_000_000)
+    site.until(lambda state: state.cluster["finished"][0] >= 1)
     assert len(site.containers()) == 1
     backend.close()
     assert site.containers() == []
