@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -39,10 +40,16 @@ def main() -> int:
     for profile in scenario.functions.selected():
         if profile.name in RANDOM_WEIGHTS:
             print(f"weights of {profile.name}: {make_weights(profile.name, weights_folder())[0].parent}", flush=True)
-    print(f"scenario {scenario.name}, containers by engine {engine}, in real time", flush=True)
-    before = _processes()
+    modes = options.mode or ["paper", "realistic"]
+    run_min = scenario.trace.warm_up_min + scenario.trace.window_min
+    print(
+        f"scenario {scenario.name}, containers by engine {engine}: {2 * len(modes)} runs in real time, {run_min:g} "
+        f"minutes each, about {2 * len(modes) * (run_min + 0.5):.0f} in all; load average {os.getloadavg()[0]:.2f}",
+        flush=True,
+    )
+    before = _things()
     command = ["evaluate", "--backend", "openwhisk", "--scenario", scenario.name, "--windows", "1", "--record", "all"]
-    for mode in options.mode or ("paper", "realistic"):
+    for mode in modes:
         command += ["--mode", mode]
     command += ["--policy", "none", "--policy", "tyche", "--out", str(options.out)]
     done = subprocess.run(
@@ -50,8 +57,8 @@ def main() -> int:
         env={**os.environ, "TYCHE_ENGINE": engine},
         check=False,
     )
-    left = _processes() - before
-    print(f"processes left running: {len(left) or 'none'}")
+    left = sorted(_things() - before)
+    print(f"left behind: {', '.join(left) or 'nothing'}; load average {os.getloadavg()[0]:.2f}")
     if done.returncode != 0 or left:
         return 1
     return _verdict(options.out)
@@ -77,9 +84,9 @@ def _have_trace() -> bool:
     return True
 
 
-def _processes() -> set[int]:
-    """Processes of embedded platforms and of their containers."""
-    found = set()
+def _things() -> set[str]:
+    """Processes of embedded platforms and of their containers, and the folders and sockets that they make."""
+    found = {str(path) for folder in (Path(tempfile.gettempdir()), Path("/run")) for path in folder.glob("tyche-*")}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
@@ -88,7 +95,7 @@ def _processes() -> set[int]:
             except OSError:
                 continue
             if labelled or platform:
-                found.add(int(folder.name))
+                found.add(f"process {folder.name}")
     return found
 
 
