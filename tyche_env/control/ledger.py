@@ -122,7 +122,7 @@ def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
 def density(st: ClusterState, function: int, copy: int) -> int:
     """Worth per MB of the ``copy``-th copy, from 1: priority x latency saved / memory (paper, packing).
 
-    GREEDY_DUAL adds what the clock said at the last request; the credit of other kernels is 0.
+    GREEDY_DUAL adds what the clock said at the last request, if f is wanted; the credit of other kernels is 0.
     """
     row = st.functions[function]
     p = row.priority
@@ -132,7 +132,7 @@ def density(st: ClusterState, function: int, copy: int) -> int:
         if row.window_count >= 2 and span > 0:
             rho = min(4095, (row.inference_us * 256 * row.window_count) // span)
         p = (p * st.tables[TAIL + min(copy, 8) - 2, rho]) >> 20
-    return p * row.saved_us // row.hold_mb + row.credit
+    return p * row.saved_us // row.hold_mb + (row.credit if p > 0 else 0)
 
 
 @inner

@@ -806,7 +806,7 @@ class ReferenceEngine:
             span = self.span_us(f) if n >= 2 else 0
             rho = min(SIZE - 1, (f.inference_us * 256 * n) // span) if span else 0
             p = (p * self._tail[min(k, MAX_K) - 2][rho]) >> 20
-        return p * (f.library_us + f.model_us) // f.hold_mb + f.credit
+        return p * (f.library_us + f.model_us) // f.hold_mb + (f.credit if p else 0)
 
     def gpu_density(self, f: Function) -> int:
         """Worth of f on a GPU a MB."""
