@@ -43,9 +43,22 @@ class Replay:
             "TYCHE_ENGINE": engine,
         }
         self.out = folder / "run"
-        chosen = ("--policy", "none", "--policy", "tyche", "--mode", "paper", "--out", str(self.out), "--quiet")
+        chosen = (
+            "--scenario",
+            str(folder / "toys.yaml"),
+            "--policy",
+            "none",
+            "--policy",
+            "tyche",
+            "--mode",
+            "paper",
+            "--out",
+            str(self.out),
+            "--quiet",
+        )
         self.process = subprocess.Popen(
-            [*TYCHE, "evaluate", "--backend", "openwhisk", "--scenario", str(folder / "toys.yaml"), *chosen],
+            # a test run that is itself in the background ignores interrupts, and its children would inherit that
+            [*("env", "--default-signal=INT"), *TYCHE, "evaluate", "--backend", "openwhisk", *chosen],
             env=self.environment,
             stderr=subprocess.PIPE,
             text=True,
