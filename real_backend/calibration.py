@@ -28,6 +28,7 @@ from tyche_env.world import StartType
 FEWEST = 3
 """Samples of a function below which its profile stays as it was."""
 _LARGEST_SIGMA = 2.0
+_DELAYS = ("scheduling_ms", "clear_ms", "command_ms", "offload_ms")
 _STAGES = ("warming", "library", "model", "transfer", "inference")
 _WHOLE = (StartType.WARM, StartType.COLD)
 _CLEARED_US = 500
@@ -97,7 +98,9 @@ def calibrate(run: Path) -> Calibration:
         profiles=tuple(
             _fitted(profile, samples[name], init_ms, f"{source}; memory as declared") for name, profile in known.items()
         ),
-        delays={f"{name}_ms": _median(orders[name]) for name in ("scheduling", "clear", "command", "offload")},
+        delays={
+            name: _delay_ms(orders[name.removesuffix("_ms")], getattr(scenario.controller, name)) for name in _DELAYS
+        },
         counts={name: (len(samples[name].loading), len(samples[name].stages["inference"])) for name in known},
     )
 
@@ -184,8 +187,9 @@ def _sigma(samples: _Samples) -> float:
     return min(_LARGEST_SIGMA, whole * (library + model) / math.hypot(library, model))
 
 
-def _median(values: Sequence[float]) -> float:
-    return round(max(0.0, statistics.median(values)), 3) if values else 0.0
+def _delay_ms(samples: Sequence[float], known_ms: float) -> float:
+    """Median of the samples; what the run never did keeps the delay that the scenario has."""
+    return round(max(0.0, statistics.median(samples)), 3) if samples else float(known_ms)
 
 
 def _source(manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -214,4 +214,4 @@ def test_one_window_is_played_on_both_backends(scenario: Scenario, tmp_path: Pat
         assert 0 < inference["real"]["p50"] < 20 == inference["simulated"]["p50"]
     fitted = calibrate(tmp_path / "both" / "real-1")
     assert fitted.profiles[0].library_ms >= 150
-    assert fitted.delays["command_ms"] >= 0  # 0: no load came to its end
+    assert fitted.delays["scheduling_ms"] > 0

@@ -26,8 +26,8 @@ def invocation(kind: str, function: int, stages_ms: dict[str, float], over_ms: f
     return [row[name] for name in COLUMNS]
 
 
-def write_run(folder: Path, table: list[list[Any]] | None) -> Path:
-    scenario = toy_scenario(folder)
+def write_run(folder: Path, table: list[list[Any]] | None, **controller: Any) -> Path:
+    scenario = toy_scenario(folder).with_(**{f"controller.{name}": value for name, value in controller.items()})
     (folder / "scenario.yaml").write_text(scenario.to_yaml(), encoding="utf-8")
     plan = {"split": "test", "windows": 1, "scenario": scenario.name}
     manifest = {"plan": plan, "versions": {"python": "3.11.7", "torch": "2.9"}, "started": "2026-11-24T08:00:00+00:00"}
@@ -78,6 +78,11 @@ def test_delays_are_what_calls_take_beyond_their_stages(tmp_path: Path) -> None:
     assert delays == pytest.approx(
         {"scheduling_ms": 2.0, "clear_ms": 4.0, "command_ms": 9.0, "offload_ms": 15.0}, abs=0.01
     )
+
+
+def test_a_delay_that_the_run_never_met_stays_as_it_was(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [invocation("infer", 0, {"inference": 7.0}, over_ms=2.0)], command_ms=11, offload_ms=4)
+    assert calibrate(run).delays == {"scheduling_ms": 2.0, "clear_ms": 0.0, "command_ms": 11.0, "offload_ms": 4.0}
 
 
 def test_the_source_names_window_device_date_load_and_versions(tmp_path: Path) -> None:
