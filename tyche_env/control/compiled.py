@@ -24,12 +24,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 _SETTINGS: Any = config
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = (
-    *("control/*.py", "prewarm/*.py", "simulator/engine.py", "simulator/sharing.py", "simulator/log.py"),
+    *("control/*.py", "prewarm/*.py"),
+    *(f"simulator/{name}.py" for name in ("engine", "log", "serving", "sharing")),
     *("state.py", "observe.py", "network.py"),
 )
 
 INNER: dict[str, Any] = {"forceinline": True, "_nrt": False, "error_model": "numpy"}
 """Options of functions that are called from compiled code.  ``_nrt`` is private to numba: it stands here alone."""
+APART: dict[str, Any] = {"_nrt": False, "error_model": "numpy"}
+"""Options of functions that compiled code calls where they stand."""
 OUTER: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy"}
 """Options of functions that Python calls."""
 
@@ -56,6 +59,14 @@ def cache_folder() -> Path:
 def inner(function: F) -> F:
     """Compile a function that only compiled functions call; it is inlined into each caller."""
     return cast(F, numba.njit(**INNER)(function))
+
+
+def apart(function: F) -> F:
+    """Compile a function that compiled functions call and that stays outside: what is seldom needed slows nobody down.
+
+    It gets handles instead of tables, and opens them.
+    """
+    return cast(F, numba.njit(**APART)(function))
 
 
 def outer(function: F) -> F:

@@ -14,25 +14,18 @@ from numpy.typing import NDArray
 
 from tyche_env.control import controller
 from tyche_env.control.compiled import inner, outer
-from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM, handle
-from tyche_env.control.draws import stage_us
+from tyche_env.control.controller import MET_LOAD, handle
 from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.hooks import install
 from tyche_env.control.kernels import ask
 from tyche_env.control.ledger import (
-    ABSENT,
     DO_CREATE,
-    DO_KILL,
     DO_LOAD,
-    DO_OFFLOAD,
-    DO_REMOVE,
     DO_START,
     DO_TRANSFER,
-    HELD,
     HOLD,
     LOADING,
     OFFLOAD,
-    OFFLOADING,
     refresh_candidate,
     timer_is_due,
 )
@@ -49,30 +42,20 @@ from tyche_env.control.queue import (
     TIME_SHIFT,
     key_of,
     pop,
-    push,
 )
-from tyche_env.draws import Concern
 from tyche_env.observe import observe
-from tyche_env.simulator.sharing import (
-    COMPUTING,
-    INFERENCE,
-    LIBRARY,
-    LOAD_BEGINS,
-    NOBODY,
-    READING,
-    RUN_BEGINS,
-    STAGES_END,
-    TRANSFER,
-    WARMING,
-    begin_later,
-    cancel,
-    end_stages,
-    go_on_all,
-    new_job,
-    open_again,
-    stages_are_due,
-    stop_waiting,
+from tyche_env.simulator.serving import (
+    add_totals,
+    begin_row,
+    draw_creation,
+    draw_load,
+    draw_stages,
+    draw_transfer,
+    end_row,
+    is_wanted,
+    push_completion,
 )
+from tyche_env.simulator.sharing import LOAD_BEGINS, STAGES_END, contend, stages_are_due
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, World
 
@@ -81,177 +64,32 @@ Handles = NDArray[np.int64]
 DONE, GROW, OVERFLOW = 0, 1, 2
 """Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
 _TIMER_MARGIN = 8
-_INIT, _LIBRARY, _MODEL, _TRANSFER, _INFERENCE = (
-    int(c) for c in (Concern.INIT, Concern.LIBRARY, Concern.MODEL, Concern.TRANSFER, Concern.INFERENCE)
-)
-_LOAD_LIBRARY, _LOAD_MODEL, _LOAD_TRANSFER, _PREWARM_INIT = (
-    int(c) for c in (Concern.LOAD_LIBRARY, Concern.LOAD_MODEL, Concern.LOAD_TRANSFER, Concern.PREWARM_INIT)
-)
 
 
 # -- carrying out commands ---------------------------------------------------------------------------------------------
 
 
 @inner
-def push_completion(st: ClusterState, key: int) -> None:
-    """Queue the end of something physical."""
+def serve(st: ClusterState, at: int, until_us: int) -> None:
+    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages)."""
     s = st.cluster[0]
-    push(st.completions, s.completion_count, key)
-    s.completion_count += 1
-
-
-@inner
-def latency_bin(value: int) -> int:
-    """Bin of the streaming histogram: exact below 128 us, then 128 bins an octave."""
-    octave = 0
-    if value >= 1 << 20:
-        octave = 12
-    while (value >> octave) >= 256:
-        octave += 1
-    if value < 128:
-        return value
-    return ((octave + 1) << 7) + ((value >> octave) & 127)
-
-
-@inner
-def add_totals(
-    st: ClusterState,
-    function: int,
-    kind: int,
-    kept: int,
-    latency_us: int,
-    queue_us: int,
-    delay_us: int,
-    loading_us: int,
-) -> None:
-    """Count a scored request in the streaming sums of its function."""
-    t = st.totals[function]
-    t.requests += 1
-    t.queue_us += queue_us
-    t.scheduling_us += delay_us
-    t.warming_loading_us += loading_us
-    t.end_to_end_us += latency_us
-    t.kept += kept
-    if kind == GPU:
-        t.gpu += 1
-    elif kind == MEMORY:
-        t.memory += 1
-    elif kind == MET_LOAD:
-        t.loading += 1
-    elif kind == WARM:
-        t.warm += 1
-    else:
-        t.cold += 1
-    st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(latency_us))] += 1
-
-
-@inner
-def share_model(st: ClusterState, job: int, model_us: int, read_ppm: int) -> None:
-    """Split a model stage into reading and computing."""
-    reading_us = model_us * read_ppm // 1_000_000
-    st.job_work[job, READING] = reading_us
-    st.job_work[job, COMPUTING] = model_us - reading_us
-
-
-@inner
-def finish_run(st: ClusterState, container: int) -> None:
-    """Contention: the run in a container has ended, so its record can be completed."""
-    s = st.cluster[0]
-    j = st.jobs[len(st.residents) + container]
-    if s.record != 0:
-        row = st.log[j.row]
-        row.warming_us = j.warming_us
-        row.library_us = j.library_us
-        row.model_us = j.model_us
-        row.transfer_us = j.transfer_us
-        row.inference_us = j.inference_us
-        row.end_us = s.now_us
-        return
-    arrival_us = st.arrival_us[j.request]
-    if arrival_us >= s.score_from_us:
-        loading_us = j.warming_us + j.library_us + j.model_us + j.transfer_us
-        delay_us = j.begin_us - arrival_us - j.queue_us
-        latency_us = s.now_us - arrival_us
-        add_totals(st, j.function, j.start_type, j.kept, latency_us, j.queue_us, delay_us, loading_us)
-
-
-@inner
-def serve(st: ClusterState, at: int, until_us: int, own: int) -> None:
-    """A request starts: draw its stages, log it, and let it finish (``docs/engine.md``, 5, stages; 12).
-
-    Args:
-        st: the state.
-        at: row of the command.
-        until_us: rewards of inferences that start later are still to come.
-        own: under contention, the job of its function's load or transfer that it met in progress, or -1.
-    """
-    s = st.cluster[0]
-    contended = s.contention != 0
     order = st.commands[at]
-    f = st.functions[order.function]
     r = st.residents[order.resident]
-    function, ordinal, sigma = order.function, order.ordinal, f.sigma_ppm
-    kind = order.start_type
+    function, kind = order.function, order.start_type
     arrival_us = st.arrival_us[order.request]
     begin_us = s.now_us + order.delay_us
-    warming = 0
-    library = 0
-    model = 0
-    transfer = 0
-    if kind >= WARM:
-        library = stage_us(st.tables, f.library_us, sigma, s.seed, _LIBRARY, function, ordinal)
-        model = stage_us(st.tables, f.model_us, sigma, s.seed, _MODEL, function, ordinal)
-        if kind > WARM:
-            warming = stage_us(st.tables, f.init_us, sigma, s.seed, _INIT, function, ordinal)
-    elif kind == MET_LOAD and not contended:
+    warming, library, model, transfer, inference = draw_stages(st, at)
+    if kind == MET_LOAD:
         library = max(0, r.library_end_us - begin_us)
         model = max(0, r.ready_us - max(begin_us, r.library_end_us))
-    if order.on_gpu == 1:
-        if order.gpu_before == ABSENT:
-            transfer = stage_us(st.tables, f.transfer_us, sigma, s.seed, _TRANSFER, function, ordinal)
-        elif order.gpu_before == LOADING and not contended:
-            transfer = max(0, r.ready_us - begin_us)
-    if len(st.arrival_duration_us) > 0:
-        inference = st.arrival_duration_us[order.request]
-    else:
-        median_us = f.gpu_inference_us if order.on_gpu == 1 else f.inference_us
-        inference = stage_us(st.tables, median_us, sigma, s.seed, _INFERENCE, function, ordinal)
+    if order.on_gpu == 1 and order.gpu_before == LOADING:
+        transfer = max(0, r.ready_us - begin_us)
     loading = warming + library + model + transfer
     inference_start_us = begin_us + loading
     end_us = inference_start_us + inference
+    push_completion(st, key_of(end_us, FINISH, order.container))
 
-    if contended:
-        job = len(st.residents) + order.container
-        new_job(st, job, function, order.container, order.resident)
-        st.job_work[job, WARMING] = warming
-        st.job_work[job, LIBRARY] = library
-        share_model(st, job, model, f.read_ppm)
-        st.job_work[job, TRANSFER] = transfer
-        st.job_work[job, INFERENCE] = inference
-        warming = library = model = transfer = inference = end_us = 0
-        j = st.jobs[job]
-        j.warming_us = j.library_us = j.model_us = j.transfer_us = j.inference_us = 0
-        j.begin_us = begin_us
-        j.request = order.request
-        j.row = s.log_count
-        j.queue_us = s.now_us - arrival_us
-        j.start_type = kind
-        j.met_transfer = order.gpu_before == LOADING
-        j.kept = order.kept
-        j.on_gpu = order.on_gpu
-        if own >= 0:
-            st.jobs[own].taken = 1
-            j.waits += 1
-        if order.delay_us > 0:
-            j.waits += 1
-            push_completion(st, key_of(begin_us, RUN_BEGINS, order.container))
-        if j.waits == 0:
-            j.waits = 1
-            stop_waiting(st, order.container)
-    else:
-        push_completion(st, key_of(end_us, FINISH, order.container))
-
-    if s.features == 0 or contended:
+    if s.features == 0:
         pass
     elif inference_start_us <= until_us:
         st.rewards[function] -= (inference_start_us - arrival_us) * 1e-6
@@ -263,26 +101,9 @@ def serve(st: ClusterState, at: int, until_us: int, own: int) -> None:
         s.pending_count += 1
 
     if s.record != 0:
-        row = st.log[s.log_count]
-        s.log_count += 1
-        row.request = order.request
-        row.arrival_us = arrival_us
-        row.queue_us = s.now_us - arrival_us
-        row.scheduling_us = order.delay_us
-        row.warming_us = warming
-        row.library_us = library
-        row.model_us = model
-        row.transfer_us = transfer
-        row.inference_us = inference
-        row.end_us = end_us
-        row.function = function
-        row.node = st.containers[order.container].node
-        row.container = order.container
-        row.start_type = kind
-        row.kept = order.kept
-        row.on_gpu = order.on_gpu
-        row.status = 0
-    elif arrival_us >= s.score_from_us and not contended:
+        row = begin_row(st, at)
+        end_row(st, row, warming, library, model, transfer, inference, end_us)
+    elif arrival_us >= s.score_from_us:
         add_totals(st, function, kind, order.kept, end_us - arrival_us, s.now_us - arrival_us, order.delay_us, loading)
 
 
@@ -290,68 +111,24 @@ def serve(st: ClusterState, at: int, until_us: int, own: int) -> None:
 def carry_out(st: ClusterState, until_us: int) -> None:
     """Carry out the commands of one handler; a load, transfer or off-load whose resident is gone again never began."""
     s = st.cluster[0]
-    contended = s.contention != 0
     for at in range(s.command_count):
         order = st.commands[at]
-        own = -1
-        if contended and (
-            order.kind == DO_START or order.kind == DO_REMOVE or order.kind == DO_KILL or order.kind == DO_OFFLOAD
-        ):
-            everybody = order.kind == DO_REMOVE
-            own = cancel(st, order.container, -1 if everybody else order.function, everybody or order.kind == DO_START)
         if order.kind == DO_START:
-            serve(st, at, until_us, own)
+            serve(st, at, until_us)
         elif order.kind == DO_CREATE:
-            f = st.functions[order.function]
-            init_us = stage_us(st.tables, f.init_us, f.sigma_ppm, s.seed, _PREWARM_INIT, order.function, order.ordinal)
-            if contended:
-                job = len(st.residents) + order.container
-                new_job(st, job, order.function, order.container, -1)
-                st.job_work[job, WARMING] = init_us
-                st.jobs[job].request = NOBODY
-                stop_waiting(st, order.container)
-            else:
-                push_completion(st, key_of(s.now_us + init_us, CREATED, order.container))
-        elif order.kind == DO_LOAD or order.kind == DO_TRANSFER or order.kind == DO_OFFLOAD:
+            push_completion(st, key_of(s.now_us + draw_creation(st, at), CREATED, order.container))
+        elif is_wanted(st, at):
             r = st.residents[order.resident]
-            f = st.functions[order.function]
-            if r.function != order.function or r.container != order.container:
-                continue
             begin_us = s.now_us + s.command_us
             if order.kind == DO_LOAD:
-                if r.state != LOADING:
-                    continue
-                library_us = stage_us(
-                    st.tables, f.library_us, f.sigma_ppm, s.seed, _LOAD_LIBRARY, order.function, order.ordinal
-                )
-                model_us = stage_us(
-                    st.tables, f.model_us, f.sigma_ppm, s.seed, _LOAD_MODEL, order.function, order.ordinal
-                )
-                if contended:
-                    new_job(st, order.resident, order.function, order.container, order.resident)
-                    st.job_work[order.resident, LIBRARY] = library_us
-                    share_model(st, order.resident, model_us, f.read_ppm)
-                    begin_later(st, order.resident, begin_us)
-                    continue
+                library_us, model_us = draw_load(st, at)
                 r.library_end_us = begin_us + library_us
                 r.ready_us = r.library_end_us + model_us
                 r.due_key = key_of(r.ready_us, LOADED, order.resident)
             elif order.kind == DO_TRANSFER:
-                if r.state != HELD or r.gpu_state != LOADING:
-                    continue
-                transfer_us = stage_us(
-                    st.tables, f.transfer_us, f.sigma_ppm, s.seed, _LOAD_TRANSFER, order.function, order.ordinal
-                )
-                if contended:
-                    new_job(st, order.resident, order.function, order.container, order.resident)
-                    st.job_work[order.resident, TRANSFER] = transfer_us
-                    begin_later(st, order.resident, begin_us)
-                    continue
-                r.ready_us = begin_us + transfer_us
+                r.ready_us = begin_us + draw_transfer(st, at)
                 r.due_key = key_of(r.ready_us, LOADED, order.resident)
             else:
-                if r.state != OFFLOADING:
-                    continue
                 r.due_key = key_of(s.now_us + s.offload_us, OFFLOADED, order.resident)
             push_completion(st, r.due_key)
     s.command_count = 0
@@ -379,7 +156,7 @@ def collect_rewards(st: ClusterState, until_us: int) -> None:
 
 
 @inner
-def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool) -> int:
+def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
     """Handle every event up to and including a time, or, draining, until every request has finished.
 
     With new priorities, those are the first event, at the present time.
@@ -447,26 +224,14 @@ def run_until(st: ClusterState, until_us: int, drain: bool, new_priorities: bool
                 continue
         s.now_us = key >> TIME_SHIFT
         s.events += 1
-        if contended and (kind == STAGES_END or kind > PRIORITIES):
-            if kind == STAGES_END:
-                end_stages(st, entity)
-            elif kind == RUN_BEGINS:
-                stop_waiting(st, entity)
-            else:
-                st.ready[0] = entity
-                s.ready_count = 1
-        else:
-            if contended and kind == FINISH:
-                finish_run(st, entity)
+        if not contended or (kind != STAGES_END and kind <= PRIORITIES):
             handle(st, kind, entity, request)
-            if s.command_count > 0:
-                carry_out(st, until_us)
-            if s.overflow != 0:
-                return OVERFLOW
         if contended:
-            go_on_all(st)
-            if kind == STAGES_END:
-                open_again(st, entity)
+            contend(handles, kind, entity)
+        elif s.command_count > 0:
+            carry_out(st, until_us)
+        if s.overflow != 0:
+            return OVERFLOW
     if not drain and s.now_us < until_us:
         s.now_us = until_us
     return DONE
@@ -482,7 +247,7 @@ def begin(handles: Handles) -> None:
 def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
     """Run the loop, then collect the rewards that fell due; returns why it stopped."""
     st = open_state(handles)
-    code = run_until(st, until_us, drain, new_priorities)
+    code = run_until(st, handles, until_us, drain, new_priorities)
     if code == DONE:
         collect_rewards(st, st.cluster[0].now_us if drain else until_us)
     return code

@@ -10,15 +10,24 @@ residents + its slot; a run or its creation), one stage after the other.
 
 from __future__ import annotations
 
-from tyche_env.control.compiled import inner
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import apart, inner
 from tyche_env.control.controller import MET_LOAD
-from tyche_env.control.queue import (
-    CREATED,
-    FINISH,
-    LOADED,
-    NO_KEY,
-    key_of,
-    push,
+from tyche_env.control.handles import open_state
+from tyche_env.control.ledger import DO_CREATE, DO_KILL, DO_LOAD, DO_OFFLOAD, DO_REMOVE, DO_START, LOADING
+from tyche_env.control.queue import CREATED, FINISH, LOADED, NO_KEY, OFFLOADED, key_of, push
+from tyche_env.simulator.serving import (
+    add_totals,
+    begin_row,
+    draw_creation,
+    draw_load,
+    draw_stages,
+    draw_transfer,
+    end_row,
+    is_wanted,
+    push_completion,
 )
 from tyche_env.state import STAGES, ClusterState
 
@@ -349,3 +358,135 @@ def go_on_all(st: ClusterState) -> None:
             st.jobs[job].begin_key = NO_KEY
         go_on(st, job)
     s.ready_count = 0
+
+
+# -- commands and events -----------------------------------------------------------------------------------------------
+
+
+@inner
+def share_model(st: ClusterState, job: int, model_us: int, read_ppm: int) -> None:
+    """Split a model stage into reading and computing."""
+    reading_us = model_us * read_ppm // 1_000_000
+    st.job_work[job, READING] = reading_us
+    st.job_work[job, COMPUTING] = model_us - reading_us
+
+
+@inner
+def finish_run(st: ClusterState, container: int) -> None:
+    """The run in a container has ended, so its record can be completed."""
+    s = st.cluster[0]
+    j = st.jobs[len(st.residents) + container]
+    if s.record != 0:
+        end_row(st, j.row, j.warming_us, j.library_us, j.model_us, j.transfer_us, j.inference_us, s.now_us)
+        return
+    arrival_us = st.arrival_us[j.request]
+    if arrival_us >= s.score_from_us:
+        loading_us = j.warming_us + j.library_us + j.model_us + j.transfer_us
+        delay_us = j.begin_us - arrival_us - j.queue_us
+        latency_us = s.now_us - arrival_us
+        add_totals(st, j.function, j.start_type, j.kept, latency_us, j.queue_us, delay_us, loading_us)
+
+
+@inner
+def begin_run(st: ClusterState, at: int, own: int) -> None:
+    """A request starts: it gets a record and a job, which waits for its delay and for a load that it met.
+
+    Args:
+        st: the state.
+        at: row of the command.
+        own: the job of its function's load or transfer that it met in progress, or -1.
+    """
+    s = st.cluster[0]
+    order = st.commands[at]
+    warming, library, model, transfer, inference = draw_stages(st, at)
+    job = len(st.residents) + order.container
+    new_job(st, job, order.function, order.container, order.resident)
+    st.job_work[job, WARMING] = warming
+    st.job_work[job, LIBRARY] = library
+    share_model(st, job, model, st.functions[order.function].read_ppm)
+    st.job_work[job, TRANSFER] = transfer
+    st.job_work[job, INFERENCE] = inference
+    j = st.jobs[job]
+    j.warming_us = j.library_us = j.model_us = j.transfer_us = j.inference_us = 0
+    j.begin_us = s.now_us + order.delay_us
+    j.request = order.request
+    j.queue_us = s.now_us - st.arrival_us[order.request]
+    j.start_type = order.start_type
+    j.met_transfer = order.gpu_before == LOADING
+    j.kept = order.kept
+    j.on_gpu = order.on_gpu
+    if s.record != 0:
+        j.row = begin_row(st, at)
+    if own >= 0:
+        st.jobs[own].taken = 1
+        j.waits += 1
+    if order.delay_us > 0:
+        j.waits += 1
+        push_completion(st, key_of(j.begin_us, RUN_BEGINS, order.container))
+    if j.waits == 0:
+        j.waits = 1
+        stop_waiting(st, order.container)
+
+
+@inner
+def carry_out_shared(st: ClusterState) -> None:
+    """Carry out the commands of one handler, as ``engine.carry_out``, by jobs."""
+    s = st.cluster[0]
+    for at in range(s.command_count):
+        order = st.commands[at]
+        kind = order.kind
+        own = -1
+        if kind in (DO_START, DO_REMOVE, DO_KILL, DO_OFFLOAD):
+            everybody = kind == DO_REMOVE
+            own = cancel(st, order.container, -1 if everybody else order.function, everybody or kind == DO_START)
+        if kind == DO_START:
+            begin_run(st, at, own)
+            continue
+        wanted = is_wanted(st, at)
+        if wanted and kind == DO_OFFLOAD:
+            r = st.residents[order.resident]
+            r.due_key = key_of(s.now_us + s.offload_us, OFFLOADED, order.resident)
+            push_completion(st, r.due_key)
+        elif wanted or kind == DO_CREATE:
+            job = len(st.residents) + order.container if kind == DO_CREATE else order.resident
+            new_job(st, job, order.function, order.container, order.resident)
+            if kind == DO_CREATE:
+                st.job_work[job, WARMING] = draw_creation(st, at)
+                st.jobs[job].request = NOBODY
+                stop_waiting(st, order.container)
+                continue
+            if kind == DO_LOAD:
+                library, model = draw_load(st, at)
+                st.job_work[job, LIBRARY] = library
+                share_model(st, job, model, st.functions[order.function].read_ppm)
+            else:
+                st.job_work[job, TRANSFER] = draw_transfer(st, at)
+            begin_later(st, job, s.now_us + s.command_us)
+    s.command_count = 0
+
+
+@apart
+def contend(handles: NDArray[np.int64], kind: int, entity: int) -> None:
+    """What follows an event of the core, or the whole of an event that only this module knows.
+
+    Args:
+        handles: of the state; the core has handled its event and left its commands.
+        kind: of the event.
+        entity: of the event.
+    """
+    st = open_state(handles)
+    s = st.cluster[0]
+    if kind == STAGES_END:
+        end_stages(st, entity)
+    elif kind == RUN_BEGINS:
+        stop_waiting(st, entity)
+    elif kind == LOAD_BEGINS:
+        st.ready[0] = entity
+        s.ready_count = 1
+    else:
+        if kind == FINISH:
+            finish_run(st, entity)
+        carry_out_shared(st)
+    go_on_all(st)
+    if kind == STAGES_END:
+        open_again(st, entity)
