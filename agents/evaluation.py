@@ -108,9 +108,7 @@ class Plan:
         for name in names:
             if names.count(name) > 1:
                 raise EvaluationError(f"--policy: {name} is given twice")
-        for source in self.policies:
-            if source != BOUND:
-                load(source)
+        loaded = [load(source) for source in self.policies if source != BOUND]
         if self.backend != "simulated" and BOUND in names:
             raise EvaluationError(f"--policy: {BOUND} is computed, not run; leave it out with --backend {self.backend}")
         if not self.policies:
@@ -134,6 +132,11 @@ class Plan:
             prewarm=self.prewarm or (self.scenario.prewarm.policy,),
             modes=self.modes or (self.scenario.mode,),
         )
+        forecasters = [policy.name for policy in loaded if isinstance(policy, ForecastPolicy)]
+        if forecasters and "icebreaker" in plan.prewarm:
+            raise EvaluationError(
+                f"--prewarm: icebreaker reads the table of forecasts that policy {forecasters[0]} fills; use another"
+            )
         if plan.backend != "simulated":
             plan._require_backend()
         return plan

@@ -310,11 +310,10 @@ class ForecastPolicy(KernelPolicy):
 
     def foresee(self, world: World, histories: Sequence[History]) -> World:
         """The world with this predictor's forecasts of what arrives; ``histories`` as in ``agents.predictors``."""
-        from agents.predictors import table_row
+        from agents.predictors import forecast
 
         assert self.rates is not None
-        rates = self.rates
-        return replace(world, forecast=np.stack([table_row(rates(counts, past)) for counts, past in histories]))
+        return forecast(self.rates, world, histories)
 
 
 def load(source: str | Path) -> Policy:

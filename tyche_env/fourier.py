@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.tables import ONE_Q20
+from tyche_env.tables import table_row
 from tyche_env.world import World
 
 HISTORY = 240
@@ -27,8 +27,7 @@ def with_forecast(world: World) -> World:
     minutes = -(-world.end_us // _MINUTE_US)
     cells = world.arrival_function.astype(np.int64) * minutes + world.arrival_us // _MINUTE_US
     counts = np.bincount(cells, minlength=world.function_count * minutes).reshape(-1, minutes)
-    chance = -np.expm1(-np.maximum(0.0, rates(counts.astype(np.float64))))
-    return replace(world, forecast=np.rint(chance * ONE_Q20).astype(np.int32))
+    return replace(world, forecast=table_row(rates(counts.astype(np.float64))))
 
 
 def rates(counts: NDArray[np.float64]) -> NDArray[np.float64]:

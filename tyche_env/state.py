@@ -42,7 +42,7 @@ CLUSTER_DTYPE = np.dtype(
             *("seed", "kernel", "event_mode", "window", "load_ppm", "offload_ppm", "prior_gap_us", "prewarm"),
             *("keep_alive_us", "routing", "isolation", "after_run", "busy_counts", "copies", "displace_percent"),
             *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads", "scope", "packing"),
-            "contention",
+            *("contention", "keeps_gaps"),
             # sizes
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
             # clock and counters
@@ -401,6 +401,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
 
     by_bins = settings.kernel == Kernel.HISTOGRAM
     by_gaps = settings.kernel == Kernel.EMPIRICAL or settings.prewarm == Prewarm.RAINBOWCAKE
+    cluster["keeps_gaps"] = features or by_gaps
     privileged = settings.kernel in (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
     by_function = np.argsort(world.arrival_function, kind="stable") if privileged else np.zeros(0, np.int64)
     own_first = np.zeros(functions + 1, np.int64)
@@ -427,7 +428,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         free_waiting=np.zeros(1024, np.int32),
         windows=np.zeros((functions, settings.window), np.int64),
         idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
-        gaps=np.zeros((functions if features or by_gaps else 1, GAPS), np.int64),
+        gaps=np.zeros((functions if cluster["keeps_gaps"][0] else 1, GAPS), np.int64),
         gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),

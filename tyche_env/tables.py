@@ -56,3 +56,12 @@ def load_tables() -> NDArray[np.int64]:
     tables: NDArray[np.int64] = np.load(_FILE)
     tables.setflags(write=False)
     return tables
+
+
+def table_row(rates: NDArray[np.float64]) -> NDArray[np.int32]:
+    """P(at least one request) in 2^-20 of Poisson counts with these means, for ``World.forecast``.
+
+    Negative forecasts count as none.
+    """
+    chance: NDArray[np.int32] = np.rint(-np.expm1(-np.maximum(0.0, rates)) * ONE_Q20).astype(np.int32)
+    return chance

@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.predictors import History, history
 from traces import Counts, Window
 from traces.describe import cov_of_gaps
 from traces.expansion import function_arrivals
@@ -209,17 +210,11 @@ def _counts(settings: TraceSettings) -> Counts:
     return content
 
 
-def histories(settings: TraceSettings, draw: Draw) -> list[tuple[NDArray[np.float64], int]]:
-    """For each piece: counts per minute from the start of the trace to the piece's end, and how many minutes are past.
-
-    Minutes are cut so that the piece, warm-up included, begins with one.
-    """
+def histories(settings: TraceSettings, draw: Draw) -> list[History]:
+    """What predictors may know about each piece: minutes are cut so that it, warm-up included, begins with one."""
     minutes = round(settings.warm_up_min + settings.window_min)
-    found = []
-    for function, start_us in zip(draw.functions, draw.starts_us, strict=True):
-        first_us = start_us - round(settings.warm_up_min * _MINUTE_US)
-        past = first_us // _MINUTE_US
-        edges_us = first_us + np.arange(-past, minutes + 1, dtype=np.int64) * _MINUTE_US
-        counts = np.diff(np.searchsorted(arrivals_of(settings, function), edges_us)).astype(np.float64)
-        found.append((counts, past))
-    return found
+    warm_up_us = round(settings.warm_up_min * _MINUTE_US)
+    return [
+        history(arrivals_of(settings, function), start_us - warm_up_us, minutes)
+        for function, start_us in zip(draw.functions, draw.starts_us, strict=True)
+    ]

@@ -121,7 +121,7 @@ def simulated(case: Case, world: World, **options: Any) -> Result:
     if case.prewarm == "icebreaker":
         world = with_forecast(world)
     if case.policy in TABLES:
-        world = forecast(case.policy, world, histories(case.scenario.trace, case.draw))
+        world = forecast(TABLES[case.policy], world, histories(case.scenario.trace, case.draw))
         return simulate(world.with_settings(kernel=Kernel.TABLE, **changes).validate(), **options)
     policy = POLICIES[case.policy]
     if policy.kernel == Kernel.NONE:

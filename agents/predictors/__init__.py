@@ -17,7 +17,7 @@ from agents.predictors.arima import arima_rates
 from agents.predictors.forest import forest_rates
 from traces.counts import MINUTE_US
 from tyche_env.sources import requests_of
-from tyche_env.tables import ONE_Q20
+from tyche_env.tables import table_row as table_row
 
 if TYPE_CHECKING:
     from traces import Window
@@ -34,19 +34,17 @@ TABLES: dict[str, Rates] = {"arima": arima_rates, "forest": forest_rates}
 """Fitted predictors by the name of their policy."""
 
 
-def forecast(name: str, world: World, histories: Sequence[History]) -> World:
+def forecast(rates: Rates, world: World, histories: Sequence[History]) -> World:
     """The world with the forecasts of one predictor.
 
     Args:
-        name: one of :data:`TABLES`.
+        rates: the predictor.
         world: whose functions are forecast.
-        histories: (F,) for each function the counts of each minute up to the world's end, and how many of them lie
-            before its time 0: what the predictor may be fitted to.
+        histories: (F,) what the predictor may be fitted to.
 
     Raises:
         ModuleNotFoundError: the extra ``experiments`` is not installed.
     """
-    rates = TABLES[name]
     return replace(world, forecast=np.stack([table_row(rates(counts, past)) for counts, past in histories]))
 
 
@@ -58,16 +56,15 @@ def histories_of(scenario: Scenario, window: Window, seed: int) -> list[History]
     requests = requests_of(scenario.trace, seed, window.functions)
     by_function = np.argsort(requests.arrival_function, kind="stable")
     sizes = np.bincount(requests.arrival_function, minlength=len(window.functions))
-    past = window.start_us // MINUTE_US
     minutes = -(-(window.end_us - window.start_us) // MINUTE_US)
-    edges_us = window.start_us + np.arange(-past, minutes + 1, dtype=np.int64) * MINUTE_US
     return [
-        (np.diff(np.searchsorted(arrival_us, edges_us)).astype(np.float64), past)
+        history(arrival_us, window.start_us, minutes)
         for arrival_us in np.split(requests.arrival_us[by_function], np.cumsum(sizes)[:-1])
     ]
 
 
-def table_row(rates: NDArray[np.float64]) -> NDArray[np.int32]:
-    """P(at least one request) in 2^-20 of Poisson counts with these means; negative forecasts count as none."""
-    chance: NDArray[np.int32] = np.rint(-np.expm1(-np.maximum(0.0, rates)) * ONE_Q20).astype(np.int32)
-    return chance
+def history(arrival_us: NDArray[np.int64], start_us: int, minutes: int) -> History:
+    """Counts of one function's sorted arrivals, from the start of the trace to so many minutes after ``start_us``."""
+    past = start_us // MINUTE_US
+    edges_us = start_us + np.arange(-past, minutes + 1, dtype=np.int64) * MINUTE_US
+    return np.diff(np.searchsorted(arrival_us, edges_us)).astype(np.float64), past

@@ -147,6 +147,7 @@ def test_expansion_seeds_change_requests_but_are_no_samples(plan_of: MakePlan, t
     ("policies", "changes", "message"),
     [
         (("none", "none"), {}, "--policy: none is given twice"),
+        (("none", "arima"), {"prewarm": ("icebreaker",)}, "--prewarm: icebreaker reads the table of forecasts that"),
         (("none",), {"windows": 1000}, r"--windows: scenario tiny has \d+ test windows, asked for 1000"),
         (("none",), {"seeds": 0}, "--seeds: needs at least 1"),
         (("none",), {"decision": -1.0}, "--decision: needs 'event' or seconds above 0"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,19 +13,12 @@ from pathlib import Path
 import pytest
 
 from real_backend.engines import cgroup
+from tests.real_backend.needs import engines
 from tests.real_backend.worlds import TOYS, toy_scenario
 
 pytestmark = pytest.mark.slow
 
 TYCHE = (sys.executable, "-c", "from tyche_env.cli import main; main()")
-DOCKER = shutil.which("dockerd") is not None and os.geteuid() == 0
-engines = pytest.mark.parametrize(
-    "engine",
-    [
-        "process",
-        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.skipif(not DOCKER, reason="needs docker.io")]),
-    ],
-)
 
 
 class Replay:
@@ -43,22 +35,11 @@ class Replay:
             "TYCHE_ENGINE": engine,
         }
         self.out = folder / "run"
-        chosen = (
-            "--scenario",
-            str(folder / "toys.yaml"),
-            "--policy",
-            "none",
-            "--policy",
-            "tyche",
-            "--mode",
-            "paper",
-            "--out",
-            str(self.out),
-            "--quiet",
-        )
+        chosen = ("--scenario", str(folder / "toys.yaml"), "--mode", "paper", "--policy", "none", "--policy", "tyche")
+        # a test run that is itself in the background ignores interrupts, and its children would inherit that
+        env = ("env", "--default-signal=INT")
         self.process = subprocess.Popen(
-            # a test run that is itself in the background ignores interrupts, and its children would inherit that
-            [*("env", "--default-signal=INT"), *TYCHE, "evaluate", "--backend", "openwhisk", *chosen],
+            (*env, *TYCHE, "evaluate", "--backend", "openwhisk", *chosen, "--out", str(self.out), "--quiet"),
             env=self.environment,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 from tyche_env.control.compiled import inner
-from tyche_env.prewarm.rainbowcake import RAINBOWCAKE
 from tyche_env.state import GAPS, ClusterState
 from tyche_env.world import Kernel
 
 BINS = 240
 BIN_US = 60_000_000
-_HISTOGRAM, _EWMA, _EMPIRICAL = int(Kernel.HISTOGRAM), int(Kernel.EWMA), int(Kernel.EMPIRICAL)
-_GREEDY_DUAL = int(Kernel.GREEDY_DUAL)
+_HISTOGRAM, _EWMA, _GREEDY_DUAL = int(Kernel.HISTOGRAM), int(Kernel.EWMA), int(Kernel.GREEDY_DUAL)
 _RING = 1
 
 
@@ -30,7 +28,7 @@ def record_arrival(st: ClusterState, function: int) -> None:
             row.gap_oob += 1
     if row.arrivals > 0:
         gap_us = s.now_us - row.last_arrival_us
-        if s.features != 0 or s.kernel == _EMPIRICAL or s.prewarm == RAINBOWCAKE:
+        if s.keeps_gaps != 0:
             st.gaps[function, row.gap_next] = gap_us
             row.gap_next = (row.gap_next + 1) % GAPS
             row.gap_count = min(GAPS, row.gap_count + 1)

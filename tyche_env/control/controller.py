@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tyche_env.control import hooks
 from tyche_env.control.arrivals import record_arrival
 from tyche_env.control.compiled import inner
 from tyche_env.control.kernels import NO_TIMER, ask
@@ -50,9 +49,7 @@ from tyche_env.control.ledger import (
     remove_container,
     reserve,
     reserve_gpu,
-    resident_of,
     set_expiry,
-    set_prewarm,
     set_timer,
     take_ownership,
 )
@@ -71,7 +68,8 @@ from tyche_env.control.queue import (
 )
 from tyche_env.control.queue import PREWARM as PREWARM_TIMER
 from tyche_env.control.routing import OVERFLOWED, has_room, route, select
-from tyche_env.prewarm import always_on, faascache, histogram, icebreaker, keep_alive, pagurus, rainbowcake
+from tyche_env.prewarm import faascache
+from tyche_env.prewarm import policy as prewarming
 from tyche_env.state import ClusterState
 from tyche_env.world import Kernel
 
@@ -79,7 +77,6 @@ GPU, MEMORY, MET_LOAD, WARM, COLD = 0, 1, 2, 3, 4
 KEEP, RELOAD = 0, 1
 NOTHING, ARRIVED, WAITING, PREWARM = 0, 1, 2, 3
 """What ``serve`` is asked for."""
-_HISTOGRAM_PREWARM, _OWN_PREWARM = 1, 4
 _GREEDY_DUAL = int(Kernel.GREEDY_DUAL)
 
 
@@ -453,19 +450,7 @@ def on_finish(st: ClusterState, container: int) -> int:
     f.in_flight -= 1
     f.running -= 1
     st.nodes[c.node].runs -= 1
-    keep_us = keep_alive.keep_alive_us(st)
-    if s.prewarm == _HISTOGRAM_PREWARM:
-        keep_us = histogram.keep_alive_us(st, function)
-    elif s.prewarm == faascache.FAASCACHE:
-        keep_us = faascache.FOREVER
-    elif s.prewarm == pagurus.PAGURUS:
-        keep_us = pagurus.keep_alive_us(st)
-    elif s.prewarm == rainbowcake.RAINBOWCAKE:
-        keep_us = rainbowcake.keep_alive_us(st, function)
-    elif s.prewarm == icebreaker.ICEBREAKER:
-        keep_us = icebreaker.KEEP_US
-    elif s.prewarm == _OWN_PREWARM:
-        keep_us = hooks.keep_alive_us(st, function)
+    keep_us = prewarming.keep_alive_us(st, function)
     own = c.resident_head
     if s.after_run == KEEP:
         st.residents[own].kept = 1
@@ -480,56 +465,10 @@ def on_finish(st: ClusterState, container: int) -> int:
 
 
 @inner
-def outlives(st: ClusterState, container: int) -> bool:
-    """Whether an idle container whose time is over stays, as something less (RainbowCake) or as it is."""
-    s = st.cluster[0]
-    c = st.containers[container]
-    if s.prewarm == rainbowcake.RAINBOWCAKE and c.shared == 0:
-        c.shared = 1
-        own = resident_of(st, c.owner, container)
-        if own >= 0:
-            command(st, DO_KILL, c.owner, container, own, 0)
-            if free_resident(st, own) > 0:
-                note_freed(st, c.gpu)
-        if c.warm == 0:
-            enter_warm(st, container)
-        set_expiry(st, container, s.now_us + rainbowcake.SHARED_US)
-        return True
-    if s.prewarm == always_on.ALWAYS_ON and always_on.is_paid_for(st, c.owner):
-        set_expiry(st, container, s.now_us + keep_alive.keep_alive_us(st))
-        return True
-    if s.prewarm == icebreaker.ICEBREAKER and icebreaker.is_expected(st, c.owner):
-        set_expiry(st, container, s.now_us + icebreaker.KEEP_US)
-        return True
-    return False
-
-
-@inner
-def wants_container(st: ClusterState, function: int) -> bool:
-    """Whether the platform creates a container for f ahead of a request, now that its pre-warm timer is due."""
-    s = st.cluster[0]
-    f = st.functions[function]
-    n = st.nodes[f.home_node]
-    if s.prewarm == always_on.ALWAYS_ON:
-        set_prewarm(st, function, s.now_us + always_on.EVERY_US)
-        f.prewarm_keep_us = keep_alive.keep_alive_us(st)
-        return f.owned < always_on.CONTAINERS and n.queue_length == 0 and n.free_mb >= f.container_mb
-    if s.prewarm == icebreaker.ICEBREAKER:
-        set_prewarm(st, function, s.now_us + icebreaker.EVERY_US)
-        f.prewarm_keep_us = icebreaker.KEEP_US
-        if f.owned > 0 or not icebreaker.is_expected(st, function):
-            return False
-    # not if the function has a container already, nor where requests would have to wait for it
-    return f.owned_idle == 0 and n.queue_length == 0 and has_room(st, function, f.home_node)
-
-
-@inner
 def begin(st: ClusterState) -> None:
     """Time 0: timers of the platform, and in event mode the policy is asked once about every function."""
     s = st.cluster[0]
-    if s.prewarm == always_on.ALWAYS_ON or s.prewarm == icebreaker.ICEBREAKER:
-        for function in range(s.functions):
-            set_prewarm(st, function, 0)
+    prewarming.begin(st)
     if s.event_mode != 0 and s.preloads != 0:
         for function in range(s.functions):
             decide(st, function)
@@ -598,14 +537,10 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         function = entity
         row = st.functions[function]
         ordinal = row.arrivals
-        if s.prewarm == _HISTOGRAM_PREWARM:
-            histogram.on_arrival(st, function)
-        elif s.prewarm == _OWN_PREWARM:
-            hooks.note_arrival(st, function)
+        prewarming.before_arrival(st, function)
         row.in_flight += 1
         record_arrival(st, function)
-        if s.prewarm == rainbowcake.RAINBOWCAKE:
-            rainbowcake.on_arrival(st, function)
+        prewarming.after_arrival(st, function)
         if s.event_mode != 0 and s.preloads != 0:
             decide(st, function)
             to_apply = function
@@ -624,7 +559,7 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         keep_us = st.containers[entity].keep_us
         become_idle(st, entity)
     elif kind == EXPIRY:
-        if outlives(st, entity):
+        if prewarming.outlives(st, entity):
             to_fill = entity
         else:
             s.expiries += 1
@@ -646,7 +581,7 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
     elif kind == PREWARM_TIMER:
         row = st.functions[entity]
         node = row.home_node
-        if wants_container(st, entity):
+        if prewarming.wants_container(st, entity):
             mode = PREWARM
             function = entity
             ordinal = row.prewarm_count

@@ -11,9 +11,12 @@ from tyche_env.control.hooks import route_by_rule
 from tyche_env.draws import Concern
 from tyche_env.prewarm import pagurus, rainbowcake
 from tyche_env.state import ClusterState
+from tyche_env.world import Routing
 
 _OVERFLOW = int(Concern.OVERFLOW)
-_RING, _FEWEST_BUSY, _OWN, _FEWEST_BUSY_FIRST = 1, 2, 3, 4
+_RING, _FEWEST_BUSY, _OWN, _FEWEST_BUSY_FIRST = (
+    int(r) for r in (Routing.RING, Routing.FEWEST_BUSY, Routing.OWN, Routing.FEWEST_BUSY_FIRST)
+)
 OVERFLOWED = 1 << 40
 """Added to the node of a request that must queue there."""
 

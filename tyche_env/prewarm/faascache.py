@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from tyche_env.control.compiled import inner
 from tyche_env.state import ClusterState
+from tyche_env.world import Prewarm
 
-FAASCACHE = 2
+FAASCACHE = int(Prewarm.FAASCACHE)
 FOREVER = -1
 """No expiry."""
 

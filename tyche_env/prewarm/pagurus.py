@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from tyche_env.control.compiled import inner
 from tyche_env.state import ClusterState
+from tyche_env.world import Prewarm
 
-PAGURUS = 3
+PAGURUS = int(Prewarm.PAGURUS)
 _TENANT = 1
 
 

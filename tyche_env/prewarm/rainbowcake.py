@@ -11,8 +11,9 @@ from __future__ import annotations
 from tyche_env.control.compiled import inner
 from tyche_env.control.ledger import set_prewarm
 from tyche_env.state import GAPS, ClusterState
+from tyche_env.world import Prewarm
 
-RAINBOWCAKE = 6
+RAINBOWCAKE = int(Prewarm.RAINBOWCAKE)
 SHARED_US = 60_000_000
 """Life of a Lang layer: its upper limit, below, is less than this lower one for any layer above 2.2 MB."""
 _FIRST_US = 120_000_000

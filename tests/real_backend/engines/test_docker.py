@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import shutil
 import sys
 import tarfile
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ import pytest
 from real_backend.engines import docker
 from real_backend.engines.docker import DockerEngine
 from real_backend.engines.engine import ContainerSpec, EngineError
+from tests.real_backend.needs import needs_docker
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 
@@ -45,8 +45,6 @@ async def test_without_docker_the_engine_says_what_to_install(tmp_path: Path, mo
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
-    if shutil.which("dockerd") is None or os.geteuid() != 0:
-        pytest.skip("needs root and docker.io")
     made = DockerEngine(f"test-{os.getpid()}", tmp_path / "docker")
     await made.start()
     try:
@@ -58,6 +56,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
 
 @pytest.mark.slow
 @pytest.mark.docker
+@needs_docker
 @pytest.mark.anyio
 async def test_a_container_runs_is_measured_paused_limited_and_removed(engine: DockerEngine) -> None:
     container = await engine.create(ContainerSpec("c", (sys.executable, "-c", "x = b'x' * 30_000_000; " + SLEEP), 64))
@@ -86,6 +85,7 @@ async def test_a_container_runs_is_measured_paused_limited_and_removed(engine: D
 
 @pytest.mark.slow
 @pytest.mark.docker
+@needs_docker
 @pytest.mark.anyio
 async def test_a_sweep_removes_what_was_left_with_the_label_and_the_daemon(
     engine: DockerEngine, tmp_path: Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from real_backend.engines.engine import PLATFORM_LABEL
 from real_backend.platform.state import StateFolder
+from tests.real_backend.needs import needs_docker
 
 TYCHE = (sys.executable, "-c", "from tyche_env.cli import main; main()", "platform")
 CODE = "def main(args):\n    return {'x': args.get('x', 0) + 1}\n"
@@ -179,9 +179,8 @@ def test_deploy_compares_needs_with_limits_first(state: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.docker
+@needs_docker
 def test_a_killed_platform_takes_its_docker_daemon_along_and_down_sweeps_the_rest(state: Path) -> None:
-    if shutil.which("dockerd") is None or os.geteuid() != 0:
-        pytest.skip("needs root and docker.io")
     up(state, "--engine", "docker", "--stem-cells", "python:3,128,2")
     process = StateFolder(state).process
     assert process is not None

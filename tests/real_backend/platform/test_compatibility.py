@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from real_backend.platform.state import StateFolder
+from tests.real_backend.needs import engines
 
 pytestmark = pytest.mark.slow
 
@@ -168,13 +169,7 @@ def up(state: StateFolder, *options: str | Path) -> str:
     return state.url
 
 
-def engines() -> list[str]:
-    """Engines that this machine has."""
-    docker = shutil.which("dockerd") is not None and os.geteuid() == 0
-    return ["process", "docker"] if docker else ["process"]
-
-
-@pytest.mark.parametrize("engine", engines())
+@engines
 def test_the_official_javascript_client_completes_every_call(state: StateFolder, tmp_path: Path, engine: str) -> None:
     if shutil.which("npm") is None:
         pytest.skip("needs npm")

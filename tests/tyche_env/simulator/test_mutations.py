@@ -10,7 +10,7 @@ import pytest
 from tests.tyche_env.simulator.strategies import Run, difference, random_run
 from tests.tyche_env.simulator.test_differential import RANDOM_WORLDS
 from tyche_env.simulator.engine import CompiledEngine
-from tyche_env.simulator.reference import (
+from tyche_env.simulator.entities import (
     Category,
     Container,
     ContainerState,
@@ -20,11 +20,11 @@ from tyche_env.simulator.reference import (
     Kind,
     Load,
     Node,
-    ReferenceEngine,
     Resident,
     Resource,
     Stage,
 )
+from tyche_env.simulator.reference import ReferenceEngine
 from tyche_env.world import Decision, Isolation, Kernel, Packing, Prewarm, Routing, Scope
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tyche_env.simulator.strategies import Run, random_run, snapshots
-from tyche_env.simulator.reference import (
+from tyche_env.simulator.entities import (
     Category,
     Container,
     ContainerState,
@@ -17,9 +17,9 @@ from tyche_env.simulator.reference import (
     Gpu,
     Load,
     Node,
-    ReferenceEngine,
     Resident,
 )
+from tyche_env.simulator.reference import ReferenceEngine
 from tyche_env.world import AfterRun, Decision, Kernel, Packing, Prewarm, Routing, Scope, StartType
 
 WORLDS = 400
