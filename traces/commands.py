@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from traces.counts import Counts
+    from traces.mapped import ColumnMap
+    from traces.tables import Progress
     from traces.trace import Trace
 
 _METHODS = ("uniform", "exponential", "equidistant", "timer_phase")
 _COV_CLASSES = ("Predictable", "Normal", "Bursty", "Unknown")
 _RATE_GROUPS = ("frequent", "medium", "rare")
+_LARGE_BYTES = 1 << 24
 _FRACTION = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
 _source = click.argument("source", type=click.Path(exists=True, dir_okay=False))
 _target = click.argument("target", type=click.Path(dir_okay=False, writable=True))
 _method = click.option("--method", type=click.Choice(_METHODS), default="uniform", help="How counts become arrivals.")
 _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+_columns = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="WHAT=NAME",
+    help="Which column is what, in a file of no known form; may be repeated. WHAT: time, function, duration, owner, "
+    "trigger; also time_unit (ns us ms s min h iso), duration_unit and time_is (arrival end).",
+)
+_plot = click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Draw a picture: PNG, SVG or PDF.")
 
 
 class _Refused(click.ClickException):
@@ -28,21 +43,34 @@ class _Refused(click.ClickException):
 
 @click.group()
 def trace() -> None:
-    """Look at, convert, sample, split and make traces."""
+    """Look at, convert, sample, split and make traces.
+
+    Known forms: our Parquet, Azure Functions 2019 and 2021, Azure LLM inference 2023, Alibaba GenTD26, and what
+    installed packages add.  Any other CSV or Parquet file with a row a request needs --column.
+    """
 
 
 @trace.command()
 @_source
+@_columns
+@_plot
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def inspect(source: str, as_json: bool) -> None:
-    """Say what a trace file holds: source, functions, requests, rates, regularity."""
+def inspect(source: str, columns: tuple[str, ...], plot: str | None, as_json: bool) -> None:
+    """Say what a trace file holds: source, functions, rates, regularity, daily shape, timers, gaps.
+
+    \b
+    Examples:
+      tyche trace inspect invocations.csv.gz --plot trace.png
+      tyche trace inspect mine.csv --column time=when --column time_unit=iso --column function=model
+    """  # noqa: D301 (click wants the character)
     import json
 
     from traces.describe import COV_CLASSES, RATE_GROUPS, statistics
+    from traces.picture import draw, sparkline
+    from traces.shape import shape
 
-    loaded = _load(source)
+    loaded = _load(source, columns)
     table = statistics(loaded)
-    rates = table["rate_per_min"].quantile([0.1, 0.5, 0.9, 0.99])
     about: dict[str, Any] = {
         "file": source,
         **_origin(loaded),
@@ -50,44 +78,81 @@ def inspect(source: str, as_json: bool) -> None:
         "functions": len(table),
         "requests": int(table["requests"].sum()),
         "timers": int(table["timer"].sum()),
-        **{f"rate_per_min_p{round(100 * float(str(q)))}": float(rate) for q, rate in rates.items()},
+        **_quantiles("rate_per_min", table["rate_per_min"], (0.1, 0.5, 0.9, 0.99)),
+        **_quantiles("cov", table["cov"].dropna(), (0.1, 0.5, 0.9)),
+        **shape(loaded, table).as_dict(),
         "cov_classes": {name: int((table["cov_class"] == name).sum()) for name in COV_CLASSES},
         "rate_groups": {name: int((table["rate_group"] == name).sum()) for name in RATE_GROUPS},
     }
+    if plot is not None:
+        draw({source: loaded}, plot)
     if as_json:
         click.echo(json.dumps(about))
         return
     for key, value in about.items():
-        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        click.echo(f"{key:18} {text:.6g}" if isinstance(value, float) else f"{key:18} {text}")
+        click.echo(f"{key:20} {_shown(value)}")
+    click.echo(f"{'requests over time':20} {sparkline(loaded)}")
+    if plot is not None:
+        click.echo(f"{'picture':20} {plot}")
 
 
 @trace.command()
 @_source
 @_target
+@_columns
+@click.option("--base-ms", type=float, help="Azure LLM traces: run time of any request.  [default: 50]")
+@click.option("--prefill-ms", type=float, help="Azure LLM traces: and of each context token.  [default: 0.25]")
+@click.option("--decode-ms", type=float, help="Azure LLM traces: and of each generated token.  [default: 30]")
 @_method
 @_seed
-def convert(source: str, target: str, method: str, seed: int) -> None:
-    """Write SOURCE as TARGET in our Parquet form; counts are expanded to arrivals."""
-    _write(_expanded(_load(source), method, seed), target)
+def convert(
+    source: str,
+    target: str,
+    columns: tuple[str, ...],
+    base_ms: float | None,
+    prefill_ms: float | None,
+    decode_ms: float | None,
+    method: str,
+    seed: int,
+) -> None:
+    """Write SOURCE as TARGET in our Parquet form; counts are expanded to arrivals.
+
+    \b
+    Examples:
+      tyche trace convert AzureFunctionsInvocationTraceForTwoWeeksJan2021.txt azure.parquet
+      tyche trace convert mine.csv mine.parquet --column time=t_ms --column time_unit=ms --column function=model
+      tyche trace convert AzureLLMInferenceTrace_conv.csv llm.parquet --prefill-ms 0.1 --decode-ms 12
+    """  # noqa: D301 (click wants the character)
+    given = {"base_ms": base_ms, "prefill_ms_per_token": prefill_ms, "decode_ms_per_token": decode_ms}
+    cost = {name: value for name, value in given.items() if value is not None}
+    loaded = _load_llm(source, cost) if cost else _load(source, columns)
+    _write(_expanded(loaded, method, seed), target)
 
 
 @trace.command()
 @_source
 @_target
+@_columns
 @click.option("-n", "--functions", type=click.IntRange(min=1), required=True, help="How many functions to draw.")
 @click.option("--cov-class", type=click.Choice(_COV_CLASSES), help="Only functions of this regularity.")
 @click.option("--rate-group", type=click.Choice(_RATE_GROUPS), help="Only functions of this rate.")
 @_method
 @_seed
 def sample(
-    source: str, target: str, functions: int, cov_class: str | None, rate_group: str | None, method: str, seed: int
+    source: str,
+    target: str,
+    columns: tuple[str, ...],
+    functions: int,
+    cov_class: str | None,
+    rate_group: str | None,
+    method: str,
+    seed: int,
 ) -> None:
     """Draw functions of SOURCE and write them as TARGET in our Parquet form."""
     from traces.errors import TraceError
     from traces.sampling import sample as draw
 
-    loaded = _load(source)
+    loaded = _load(source, columns)
     try:
         drawn = draw(loaded, functions, seed, cov_class, rate_group)
     except TraceError as error:
@@ -98,12 +163,22 @@ def sample(
 @trace.command()
 @_source
 @click.argument("folder", type=click.Path(file_okay=False, writable=True))
+@_columns
 @click.option("--train", type=_FRACTION, default=0.5, show_default=True, help="Share of the training split.")
 @click.option("--validation", type=_FRACTION, default=0.2, show_default=True, help="Share of the validation split.")
 @click.option("--by-time", is_flag=True, help="Give each split its own share of the time as well.")
 @_method
 @_seed
-def split(source: str, folder: str, train: float, validation: float, by_time: bool, method: str, seed: int) -> None:
+def split(
+    source: str,
+    folder: str,
+    columns: tuple[str, ...],
+    train: float,
+    validation: float,
+    by_time: bool,
+    method: str,
+    seed: int,
+) -> None:
     """Cut SOURCE into train, validation and test files in FOLDER that share no function; test gets the rest."""
     from pathlib import Path
 
@@ -113,7 +188,7 @@ def split(source: str, folder: str, train: float, validation: float, by_time: bo
         raise _Refused(
             f"--train {train:g} and --validation {validation:g} leave nothing to test, expected a sum below 1"
         )
-    loaded = _expanded(_load(source), method, seed)
+    loaded = _expanded(_load(source, columns), method, seed)
     bounds = (0.0, train, train + validation, 1.0)
     spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
     splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
@@ -126,27 +201,160 @@ def split(source: str, folder: str, train: float, validation: float, by_time: bo
 
 @trace.command()
 @_target
-@click.option("-n", "--functions", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--minutes", type=click.IntRange(min=1), default=1440, show_default=True)
+@click.option("-n", "--functions", type=click.IntRange(min=1), help="How many.  [default: 100, or as many as FILE has]")
+@click.option("--minutes", type=click.IntRange(min=1), help="Length.  [default: 1440; that of FILE]")
+@click.option("--like", type=click.Path(exists=True, dir_okay=False), help="A real trace whose functions to imitate.")
+@_columns
+@_plot
 @_method
 @_seed
-def synthesize(target: str, functions: int, minutes: int, method: str, seed: int) -> None:
-    """Make a synthetic trace and write it as TARGET in our Parquet form."""
-    from traces.synthesis import SynthesisConfig
-    from traces.synthesis import synthesize as make
+def synthesize(
+    target: str,
+    functions: int | None,
+    minutes: int | None,
+    like: str | None,
+    columns: tuple[str, ...],
+    plot: str | None,
+    method: str,
+    seed: int,
+) -> None:
+    """Make a synthetic trace and write it as TARGET in our Parquet form.
 
-    made = make(SynthesisConfig(functions=functions, minutes=minutes, seed=seed))
-    _write(_expanded(made, method, seed), target)
+    From published facts about a large provider, or like a real trace: then the distance to it is shown, beside what
+    two random halves of the real one's functions are apart.
+
+    \b
+    Examples:
+      tyche trace synthesize made.parquet -n 1000 --minutes 2880
+      tyche trace synthesize made.parquet --like invocations.csv.gz --plot likeness.png
+    """  # noqa: D301 (click wants the character)
+    if like is None:
+        from traces.synthesis import SynthesisConfig
+        from traces.synthesis import synthesize as make
+
+        made = make(SynthesisConfig(functions=functions or 100, minutes=minutes or 1440, seed=seed))
+        expanded = _expanded(made, method, seed)
+        _write(expanded, target)
+        if plot is not None:
+            _draw({target: expanded}, plot)
+        return
+    if minutes is not None:
+        raise _Refused("--minutes: a trace made with --like is as long as the real one; leave --minutes out")
+    from traces.errors import TraceError
+    from traces.likeness import LikenessConfig, synthesize_like
+    from traces.shape import as_trace
+
+    try:
+        real = as_trace(_load(like, columns))
+        imitation = synthesize_like(real, LikenessConfig(functions=functions, seed=seed))
+    except TraceError as error:
+        _refuse(error)
+    _write(imitation, target)
+    _show_fidelity(real, imitation)
+    if plot is not None:
+        _draw({like: real, target: imitation}, plot)
 
 
-def _load(source: str) -> Counts | Trace:
+def _show_fidelity(real: Trace, made: Trace) -> None:
+    from traces.shape import fidelity, halves
+
+    found = fidelity(real, made)
+    click.echo(f"{'':22} {'real':>9} {'synthetic':>9}")
+    for (name, first), second in zip(found.first.as_dict().items(), found.second.as_dict().values(), strict=True):
+        click.echo(f"{name:22} {_shown(first):>9} {_shown(second):>9}")
+    click.echo(f"{'':22} {'distance':>9} {'of halves':>9}")
+    apart = fidelity(*halves(real)) if len(real.names) > 1 else None
+    for name in ("ks_rate", "ks_cov"):
+        click.echo(f"{name:22} {_shown(getattr(found, name)):>9} {_shown(apart and getattr(apart, name)):>9}")
+
+
+def _draw(sources: dict[str, Any], path: str) -> None:
+    from traces.picture import draw
+
+    draw(sources, path)
+    click.echo(path)
+
+
+def _quantiles(name: str, values: Any, at: tuple[float, ...]) -> dict[str, float | None]:
+    return {f"{name}_p{round(100 * q)}": float(values.quantile(q)) if len(values) else None for q in at}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count}" for key, count in value.items())
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _column_map(columns: tuple[str, ...]) -> ColumnMap | None:
+    """The columns that ``--column`` names.
+
+    Raises:
+        _Refused: they are no mapping, or one is unknown.
+    """
+    if not columns:
+        return None
+    from pydantic import ValidationError
+
+    from traces.mapped import ColumnMap
+
+    given: dict[str, str] = {}
+    for each in columns:
+        what, equals, name = each.partition("=")
+        if not equals or not name:
+            raise _Refused(f"--column {each}: expected WHAT=NAME, such as time=start_ms")
+        given[what] = name
+    try:
+        return ColumnMap.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f" {step}:" for step in first["loc"])
+        raise _Refused(f"--column:{place} {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _load(source: str, columns: tuple[str, ...] = ()) -> Counts | Trace:
     from traces.errors import TraceError
     from traces.files import load
 
+    mapping = _column_map(columns)
     try:
-        return load(source)
+        with _bar(source) as progress:
+            return load(source, mapping, progress)
     except TraceError as error:
         _refuse(error)
+
+
+def _load_llm(source: str, cost: dict[str, float]) -> Trace:
+    from traces.azure_llm import TokenCost, read_azure_llm2023
+    from traces.errors import TraceError
+
+    try:
+        with _bar(source) as progress:
+            return read_azure_llm2023(source, TokenCost(**cost), progress)
+    except TraceError as error:
+        _refuse(error)
+
+
+@contextmanager
+def _bar(source: str) -> Iterator[Progress | None]:
+    """A progress bar on stderr, if that is a terminal and the file is large enough to wait for."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal or Path(source).stat().st_size < _LARGE_BYTES:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(source, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _refuse(error: Exception) -> NoReturn:

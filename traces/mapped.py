@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,6 +56,16 @@ class ColumnMap(BaseModel):
     owner: Column | None = None
     trigger: Column | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, value: object) -> object:
+        for key in value if isinstance(value, dict) else ():
+            if key not in cls.model_fields:
+                close = difflib.get_close_matches(str(key), list(cls.model_fields), n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(cls.model_fields)}"
+                raise ValueError(f"unknown key {key!r}; {hint}")
+        return value
+
     @model_validator(mode="after")
     def _an_end_needs_a_run_time(self) -> ColumnMap:
         if self.time_is == "end" and self.duration is None:
@@ -97,7 +108,7 @@ def read_mapped(path: FileName, columns: ColumnMap, progress: Progress | None = 
         time = part[columns.time]
         function = np.zeros(len(time), np.int32) if columns.function is None else names.number(part[columns.function])
         place = (path, rows + first_row)
-        pieces.add(function=function, time=_times(place, time, columns))
+        pieces.add(function=function, time_us=_times(place, time, columns))
         if columns.duration is not None:
             pieces.add(duration_us=_durations(place, part[columns.duration], columns))
         for trait, known in traits.items():
@@ -106,17 +117,15 @@ def read_mapped(path: FileName, columns: ColumnMap, progress: Progress | None = 
                 new, at = np.unique(function, return_index=True)
                 known.update({int(f): str(part[column][row]) for f, row in zip(new, at, strict=True) if f not in known})
         rows += len(time)
-    arrival, function = pieces.take("time"), pieces.take("function")
+    arrival_us, function = pieces.take("time_us"), pieces.take("function")
     duration_us = None if columns.duration is None else pieces.take("duration_us")
     if columns.time_is == "end" and duration_us is not None:
-        arrival -= duration_us
-    first = arrival.min()
-    arrival -= first
-    if arrival.max() > _LONGEST_US:
-        row = int(np.argmax(arrival))
+        arrival_us -= duration_us
+    arrival_us -= arrival_us.min()
+    if arrival_us.max() > _LONGEST_US:
+        row = int(np.argmax(arrival_us))
         problem = f"is over ten years after the first time: is the unit {columns.time_unit} right?"
         raise TraceError.at(path, problem, row=row + first_row, column=columns.time)
-    arrival_us = np.rint(arrival).astype(np.int64) if arrival.dtype.kind == "f" else arrival
     stem = Path(path).name.partition(".")[0]
     labels = [name for (name,) in names.known] or [stem]
     return Trace.build(
@@ -134,8 +143,8 @@ def read_mapped(path: FileName, columns: ColumnMap, progress: Progress | None = 
     )
 
 
-def _times(place: tuple[FileName, int], values: NDArray[Any], columns: ColumnMap) -> NDArray[Any]:
-    """Microseconds of one piece: int64 of dates, float64 of numbers, since these count from anywhere."""
+def _times(place: tuple[FileName, int], values: NDArray[Any], columns: ColumnMap) -> NDArray[np.int64]:
+    """Whole microseconds of one piece, from whatever instant the file counts from."""
     if columns.time_unit == "iso":
         if values.dtype.kind == "M":
             dates = pd.Series(values)
@@ -144,8 +153,8 @@ def _times(place: tuple[FileName, int], values: NDArray[Any], columns: ColumnMap
         _refuse(place, columns.time, values, dates.isna().to_numpy(), "is not a date, expected 2026-01-31 12:00:00")
         return dates.to_numpy(dtype="datetime64[us]").astype(np.int64)
     us = values.astype(np.float64) * _US[columns.time_unit]
-    _refuse(place, columns.time, values, ~(np.abs(us) < 2.0**62), "is too large for a time")
-    return us
+    _refuse(place, columns.time, values, ~(np.abs(us) < 2.0**61), "is too large for a time")
+    return np.rint(us).astype(np.int64)
 
 
 def _durations(place: tuple[FileName, int], values: NDArray[Any], columns: ColumnMap) -> NDArray[np.int64]:

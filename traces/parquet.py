@@ -8,20 +8,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 from pyarrow import parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traces.counts import MINUTE_US
 from traces.errors import FileName, TraceError
 from traces.trace import Trace
 
 _KEY = b"trace"
-_FIELDS = ("names", "owners", "triggers", "end_us", "source", "licence", "window", "expansion", "seed", "content_hash")
+_COLUMNS = ("function", "arrival_us", "duration_us")
+
+
+class _About(BaseModel):
+    """What the metadata must say."""
+
+    model_config = ConfigDict(strict=True)
+
+    names: list[str]
+    owners: list[str] | None
+    triggers: list[str] | None
+    end_us: Annotated[int, Field(ge=0, lt=2**62)]
+    source: str
+    licence: str
+    window: str
+    expansion: str
+    seed: int | None
+    content_hash: str | None
 
 
 def write_parquet(trace: Trace, path: FileName) -> None:
@@ -56,10 +74,13 @@ def read_parquet(path: FileName) -> Trace:
             that lack a field or content that differs from the hash.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read([name for name in _COLUMNS if name in file.schema_arrow.names])
     except FileNotFoundError as error:
         raise TraceError.at(path, "no such file") from error
-    except pa.ArrowInvalid as error:
+    except IsADirectoryError as error:
+        raise TraceError.at(path, "is a folder, expected a file") from error
+    except (pa.ArrowException, OSError) as error:
         raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
     about = _about(path, table.schema.metadata or {})
     arrival_us = _times(path, table, "arrival_us")
@@ -71,54 +92,53 @@ def read_parquet(path: FileName) -> Trace:
         raise TraceError.at(path, "the file has no rows")
 
     texts = functions.cast(pa.string())
-    names = compute.unique(texts).sort().to_pylist() if about is None else about["names"]
-    index = compute.index_in(texts, value_set=pa.array(names, pa.string()))
+    if about is None:
+        about = _About(
+            names=compute.unique(texts).sort().to_pylist(),
+            owners=None,
+            triggers=None,
+            end_us=(int(arrival_us.max()) // MINUTE_US + 1) * MINUTE_US,
+            source=Path(path).name,
+            licence="unknown",
+            window="unknown",
+            expansion="none",
+            seed=None,
+            content_hash=None,
+        )
+    index = compute.index_in(texts, value_set=pa.array(about.names, pa.string()))
     if index.null_count:
         row = int(np.argmax(index.is_null().to_numpy()))
         problem = f"{texts[row]} is not among the names in the metadata"
         raise TraceError.at(path, problem, row=row + 1, column="function")
-    if about is None:
-        about = {
-            "source": Path(path).name,
-            "licence": "unknown",
-            "window": "unknown",
-            "expansion": "none",
-            "seed": None,
-            "owners": None,
-            "triggers": None,
-            "end_us": (int(arrival_us.max()) // MINUTE_US + 1) * MINUTE_US,
-        }
     try:
         trace = Trace.build(
-            names=names,
             arrival_us=arrival_us,
             arrival_function=index.to_numpy().astype(np.int32),
             duration_us=duration_us,
-            **{name: about[name] for name in _FIELDS if name not in ("names", "content_hash")},
+            **about.model_dump(exclude={"content_hash"}),
         )
     except TraceError as error:
         raise TraceError.at(path, str(error)) from error
     actual = trace.metadata.content_hash
-    expected = about.get("content_hash", actual)
-    if actual != expected:
-        problem = (
-            f"the content was changed: its hash is {actual[:12]}..., expected {expected[:12]}... as in the metadata"
-        )
-        raise TraceError.at(path, problem)
+    if about.content_hash not in (None, actual):
+        expected = f"{about.content_hash:.12}... as in the metadata"
+        raise TraceError.at(path, f"the content was changed: its hash is {actual[:12]}..., expected {expected}")
     return trace
 
 
-def _about(path: FileName, metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
+def _about(path: FileName, metadata: dict[bytes, bytes]) -> _About | None:
     if _KEY not in metadata:
         return None
     try:
-        about: dict[str, Any] = json.loads(metadata[_KEY])
-    except ValueError as error:
-        raise TraceError.at(path, f"the schema metadata {_KEY.decode()!r} are not JSON ({error})") from error
-    missing = [name for name in _FIELDS if name not in about]
-    if missing:
-        raise TraceError.at(path, f"the schema metadata lack {', '.join(missing)}")
-    return about
+        return _About.model_validate_json(metadata[_KEY])
+    except ValidationError as error:
+        missing = [str(each["loc"][0]) for each in error.errors() if each["type"] == "missing"]
+        if missing:
+            raise TraceError.at(path, f"the schema metadata lack {', '.join(missing)}") from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        what = "not JSON" if first["type"] == "json_invalid" else f"not ours: {place}: {first['msg']}"
+        raise TraceError.at(path, f"the schema metadata {_KEY.decode()!r} are {what}") from error
 
 
 def _column(path: FileName, table: pa.Table, name: str) -> pa.ChunkedArray:

@@ -100,7 +100,7 @@ class CsvFile:
                 column = batch.column(batch.schema.get_field_index(name))
                 if column.null_count and name not in optional:
                     self._locate(kinds, optional)
-                values = column.to_numpy(zero_copy_only=False)
+                values = _texts(column) if kind == "text" else column.to_numpy(zero_copy_only=False)
                 if (kind == "count" and values.min() < 0) or (kind == "number" and np.isinf(values).any()):
                     self._locate(kinds, optional)
                 if kind == "number" and name not in optional and np.isnan(values).any():
@@ -165,6 +165,14 @@ class CsvFile:
             problem_here = _problem(cells[position], kind, name in optional)
             if problem_here is not None:
                 raise TraceError.at(self.path, problem_here, row=row, column=name)
+
+
+def _texts(column: pa.Array) -> NDArray[Any]:
+    """Python texts, each different one made once; None where a cell is empty."""
+    encoded = column.dictionary_encode()
+    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    found: NDArray[Any] = texts[encoded.indices.fill_null(len(texts) - 1).to_numpy()]
+    return found
 
 
 class _Watched(io.RawIOBase):

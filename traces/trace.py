@@ -55,11 +55,30 @@ def content_hash(
     return digest.hexdigest()
 
 
-def _sorted(arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32]) -> bool:
-    """Whether requests are in order of (time, function) already: a large trace is not copied then."""
+def _in_order(
+    arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32], duration_us: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """The columns sorted by (time, function, place); what is in order already is neither sorted nor copied."""
+    if np.any(arrival_us[1:] < arrival_us[:-1]):
+        order = np.argsort(arrival_us, kind="stable")
+        arrival_us, arrival_function = arrival_us[order], arrival_function[order]
+        duration_us = duration_us[order] if len(duration_us) else duration_us
+        del order
     same = arrival_us[1:] == arrival_us[:-1]
-    later = arrival_us[1:] > arrival_us[:-1]
-    return bool(np.all(later | (same & (arrival_function[1:] >= arrival_function[:-1]))))
+    if not np.any(same & (arrival_function[1:] < arrival_function[:-1])):
+        return arrival_us, arrival_function, duration_us
+    # only requests of one instant change places, and only among themselves
+    tied = np.zeros(len(arrival_us), np.bool_)
+    tied[1:] = same
+    tied[:-1] |= same
+    rows = np.flatnonzero(tied)
+    order = rows[np.lexsort((arrival_function[rows], arrival_us[rows]))]
+    arrival_function = arrival_function.copy()
+    arrival_function[rows] = arrival_function[order]
+    if len(duration_us):
+        duration_us = duration_us.copy()
+        duration_us[rows] = duration_us[order]
+    return arrival_us, arrival_function, duration_us
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +151,7 @@ class Trace:
         arrival_us = np.asarray(arrival_us, dtype=np.int64)
         arrival_function = np.asarray(arrival_function, dtype=np.int32)
         duration_us = np.zeros(0, np.int64) if duration_us is None else np.asarray(duration_us, dtype=np.int64)
-        if not _sorted(arrival_us, arrival_function):
-            order = np.lexsort((arrival_function, arrival_us))
-            arrival_us, arrival_function = arrival_us[order], arrival_function[order]
-            if len(duration_us):
-                duration_us = duration_us[order]
+        arrival_us, arrival_function, duration_us = _in_order(arrival_us, arrival_function, duration_us)
         owners = ("",) * len(names) if owners is None else tuple(owners)
         triggers = ("",) * len(names) if triggers is None else tuple(triggers)
         digest = content_hash(names, owners, triggers, arrival_us, arrival_function, duration_us, end_us)

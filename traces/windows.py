@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from typing import Annotated
 
 import numpy as np
@@ -66,16 +66,16 @@ def split_functions(eligible: Sequence[int], splits: Mapping[str, Split], seed: 
 
     Args:
         eligible: Function indices to use; their order does not matter.
-        splits: Name to span; the spans must not overlap.
+        splits: Name to span; no two may overlap both in functions and in time.
         seed: Seed of the shuffle.
 
     Returns:
         The functions of each split, in the order drawn.
 
     Raises:
-        TraceError: Splits that share functions.
+        TraceError: Splits that share functions at the same time.
     """
-    _refuse_shared_functions(splits)
+    _refuse_shared_samples(splits)
     shuffled = np.random.default_rng(seed).permutation(np.array(sorted(set(eligible)), dtype=np.int64))
     parts: dict[str, tuple[int, ...]] = {}
     for name, split in splits.items():
@@ -104,7 +104,7 @@ def plan_windows(
     Args:
         eligible: Function indices to use; their order does not matter.
         end_us: Length of the trace.
-        splits: Name to span; the function spans must not overlap, the time spans may.
+        splits: Name to span; no two may overlap both in functions and in time.
         group_size: Functions in a group.
         window_us: Length of the scored time.
         warm_up_us: Length of the warm-up.
@@ -114,7 +114,8 @@ def plan_windows(
         The windows of each split, in the order of ``splits``.
 
     Raises:
-        TraceError: Splits that share functions, sizes that are not positive, or a split without room for one window.
+        TraceError: Splits that share functions at the same time, sizes that are not positive, or a split without room
+            for one window.
     """
     if group_size < 1 or window_us < 1 or warm_up_us < 0:
         raise TraceError(
@@ -149,13 +150,17 @@ def plan_windows(
     return plan
 
 
-def _refuse_shared_functions(splits: Mapping[str, Split]) -> None:
-    spans = sorted((split.functions, name) for name, split in splits.items())
-    for (before, first), (after, second) in pairwise(spans):
-        if after[0] < before[1]:
+def _refuse_shared_samples(splits: Mapping[str, Split]) -> None:
+    for (first, one), (second, other) in combinations(splits.items(), 2):
+        if _overlap(one.functions, other.functions) and _overlap(one.time, other.time):
             raise TraceError(
-                f"splits {first!r} and {second!r} share functions ({before} and {after}), expected disjoint spans"
+                f"splits {first!r} and {second!r} share functions ({one.functions} and {other.functions}) "
+                f"at the same time ({one.time} and {other.time}), expected disjoint spans of one or the other"
             )
+
+
+def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return first[0] < second[1] and second[0] < first[1]
 
 
 def _groups(functions: tuple[int, ...], group_size: int) -> list[tuple[int, ...]]:

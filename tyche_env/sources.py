@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 import traces
-from traces import Counts, Split, Trace, Window
+from traces import ColumnMap, Counts, Split, Trace, Window
 from tyche_env.errors import UserError
 from tyche_env.part import Part
 
@@ -69,8 +69,10 @@ class TraceSettings(Part):
 
     Attributes:
         family: the form of the trace.
-        file: the file of the family ``parquet``, in the form of ``traces.write_parquet``; a relative path is looked for
-            in the working directory, then in TYCHE_TRACES.
+        file: the file of the family ``parquet``, in the form of ``traces.write_parquet``, or of the family ``file``, in
+            any form that ``traces.load`` knows; a relative path is looked for in the working directory, then in
+            TYCHE_TRACES.
+        columns: which column is what, for a ``file`` of no known form.
         synthesis: size of the family ``synthetic``.
         expansion: how counts per minute become arrival times; without effect on traces that have times.
         min_requests: functions with fewer requests in the whole trace are left out.
@@ -82,8 +84,9 @@ class TraceSettings(Part):
         splits: which functions and times belong to which split.
     """
 
-    family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "parquet"]
+    family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "parquet", "file"]
     file: str | None = None
+    columns: ColumnMap | None = None
     synthesis: Synthesis | None = None
     expansion: Literal["uniform", "exponential", "equidistant", "timer_phase"] = "uniform"
     min_requests: Annotated[int, Field(ge=0)] = 1
@@ -96,9 +99,12 @@ class TraceSettings(Part):
 
     @model_validator(mode="after")
     def _family_has_what_it_needs(self) -> TraceSettings:
-        for key, family in (("file", "parquet"), ("synthesis", "synthetic")):
-            if (getattr(self, key) is not None) != (self.family == family):
-                raise ValueError(f"{key} belongs to the family {family} and to no other; the family is {self.family}")
+        for key, families in (("file", ("parquet", "file")), ("synthesis", ("synthetic",))):
+            if (getattr(self, key) is not None) != (self.family in families):
+                named = " or ".join(families)
+                raise ValueError(f"{key} belongs to the family {named} and to no other; the family is {self.family}")
+        if self.columns is not None and self.family != "file":
+            raise ValueError(f"columns belongs to the family file and to no other; the family is {self.family}")
         return self
 
 
@@ -162,6 +168,8 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
         return traces.synthesize(traces.SynthesisConfig(**settings.synthesis.model_dump()))
     if settings.family == "parquet":
         return traces.read_parquet(files[0])
+    if settings.family == "file":
+        return traces.load(files[0], settings.columns)
     if settings.family == "alibaba-gentd26":
         return traces.read_gentd26(files[0])
     return traces.read_azure2019(*files)

@@ -1,0 +1,136 @@
+"""Every reader of trace files as a function of bytes, and small right files to begin mutating from; for fuzzing."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet as pq
+
+from traces import (
+    ColumnMap,
+    Counts,
+    Trace,
+    TraceError,
+    load,
+    read_azure2019,
+    read_azure2021,
+    read_azure_llm2023,
+    read_gentd26,
+    read_mapped,
+    read_parquet,
+    write_parquet,
+)
+
+MAPPED = ColumnMap(time="t", time_unit="ms", function="f", duration="d", owner="o", trigger="g")
+DATED = ColumnMap(time="t", time_unit="iso", time_is="end", duration="d")
+
+READERS: dict[str, Callable[[Path], Counts | Trace]] = {
+    "any": load,
+    "azure2019": read_azure2019,
+    "azure2019-durations": lambda path: read_azure2019(_beside(path), path, _beside(path, "m.csv")),
+    "azure2021": read_azure2021,
+    "azure-llm2023": read_azure_llm2023,
+    "gentd26": read_gentd26,
+    "mapped": lambda path: read_mapped(path, MAPPED),
+    "dated": lambda path: read_mapped(path, DATED),
+    "parquet": read_parquet,
+}
+
+_COUNTS = b"HashOwner,HashApp,HashFunction,Trigger,SampleWeight,1,2,3\no,a,f,timer,1,1,0,2\no,b,f,http,3,0,7,0\n"
+_DURATIONS = (
+    b"HashOwner,HashApp,HashFunction,Average,Minimum,Maximum,percentile_Average_0,percentile_Average_50\n"
+    b"o,a,f,12.5,1,300,2,12\no,b,f,7,1,20,3,7\n"
+)
+_MEMORY = b"HashOwner,HashApp,AverageAllocatedMb,AverageAllocatedMb_pct1,AverageAllocatedMb_pct50\no,a,120,100,118\n"
+_MAPPED = b"t,f,d,o,g,more\n1.5,a,0.25,x,http,1\n0,b,1e-3,y,timer,\n2500.0,a,3,x,http,z\n"
+_DATED = b"t,d\n2026-01-31 12:00:00.5,1\n2026-01-31T12:00:01Z,0.5\n2026-02-01,2\n"
+
+
+def _table(**columns: pa.Array) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def _own_parquet() -> bytes:
+    trace = Trace.build(
+        names=["a", "b"],
+        arrival_us=np.array([5, 3, 9]),
+        arrival_function=np.array([0, 1, 0], np.int32),
+        duration_us=np.array([1, 2, 3]),
+        end_us=10,
+        source="a test",
+        licence="none",
+        window="all",
+        expansion="none",
+    )
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        write_parquet(trace, file.name)
+        return Path(file.name).read_bytes()
+
+
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "azure2019": (_COUNTS, gzip.compress(_COUNTS)),
+    "azure2019-durations": (_DURATIONS,),
+    "azure2021": (b"app,func,end_timestamp,duration\na,f,100.5,0.5\nb,g,103.0,4.0\nb,f,101.0,1.0\n",),
+    "azure-llm2023": (
+        b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50,396,109\n",
+    ),
+    "gentd26": (
+        b"gmt_create,predict_status,exec_time_seconds,checkpoint_model_version_id\n"
+        b"2024-11-15 16:57:50,SUCCEED,3.5,M1\n2024-11-15 16:57:51,FAILED,1,M2\n2024-11-15 16:58:51,PENDING,0,\n",
+    ),
+    "mapped": (
+        _MAPPED,
+        gzip.compress(_MAPPED),
+        _table(
+            t=pa.array([1, 5, 2]),
+            f=pa.array(["a", "b", "a"]).dictionary_encode(),
+            d=pa.array([0.5, 1.0, 2.0]),
+            o=pa.array(["x", "y", "x"]),
+            g=pa.array(["h", "h", "h"]),
+        ),
+    ),
+    "dated": (_DATED, _table(t=pa.array([1_000_000, 2_000_000], pa.timestamp("us")), d=pa.array([1, 2]))),
+    "parquet": (_own_parquet(), _table(function=pa.array(["a", "b"]), arrival_us=pa.array([1, 2]))),
+}
+SEEDS["any"] = tuple(seed for seeds in SEEDS.values() for seed in seeds)
+
+
+def _beside(path: Path, name: str = "i.csv") -> Path:
+    beside = path.with_name(name)
+    beside.write_bytes(_MEMORY if name == "m.csv" else _COUNTS)
+    return beside
+
+
+def read(name: str, data: bytes, path: Path) -> Counts | Trace | str:
+    """What a reader makes of some bytes, or why it refuses them; any other error is a bug.
+
+    Args:
+        name: of :data:`READERS`.
+        data: the file.
+        path: where to put it.
+    """
+    path.write_bytes(data)
+    try:
+        return READERS[name](path)
+    except TraceError as error:
+        return str(error)
+
+
+def check(found: Counts | Trace | str, path: Path) -> None:
+    """A refusal names the file; a trace is one that holds together (which building it has checked), and not empty."""
+    if isinstance(found, str):
+        assert str(path.parent) in found, found
+    elif isinstance(found, Counts):
+        assert found.counts.min(initial=0) >= 0
+        assert len(found.names) == len(found.counts) > 0
+    else:
+        assert len(found.names) > 0
+        assert found.arrival_us.min(initial=0) >= 0
