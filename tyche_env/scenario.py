@@ -343,8 +343,10 @@ class Scenario(Part):
     def hash(self) -> str:
         """Sixteen hexadecimal digits over everything that can change a result, the profiles' numbers included."""
         content = self.model_dump(mode="json", exclude={"name", "title", "description"})
-        if not content["reward"]["terms"]:
-            del content["reward"]["terms"]  # hashes of scenarios from before there were any stay as they are
+        # hashes of scenarios from before there were these keys stay as they are
+        for part, key in (("reward", "terms"), ("trace", "columns")):
+            if not content[part][key]:
+                del content[part][key]
         content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
         if not self.contention:
             # what decides nothing then
