@@ -75,7 +75,7 @@ class _Decision(click.ParamType[Any]):
     show_default=True,
     help="When policies decide: at each event, or every so many seconds.",
 )
-@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="Parquet file instead of the trace.")
+@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
 @click.option(
     "--backend",
     default="simulated",
@@ -373,7 +373,7 @@ def _scenario(name: str, trace_file: Path | None) -> Scenario:
     scenario = Scenario.load(name)
     if trace_file is None:
         return scenario
-    return scenario.with_(**{"trace.family": "parquet", "trace.file": str(trace_file), "trace.synthesis": None})
+    return scenario.with_(**{"trace.family": "file", "trace.file": str(trace_file), "trace.synthesis": None})
 
 
 def _command_line() -> str:

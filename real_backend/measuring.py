@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import math
 import platform
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -211,18 +209,3 @@ def _versions(library: str) -> str:
         except PackageNotFoundError:
             continue
     return found
-
-
-def write_catalogue(path: Path, profiles: list[FunctionProfile]) -> None:
-    """Write profiles in the form of a catalogue, whole or not at all."""
-    columns = list(FunctionProfile.model_fields)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=path.name, delete=False, newline="", encoding="utf-8"
-    ) as out:
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow(columns)
-        for profile in profiles:
-            row = profile.model_dump() | {"assumed": " ".join(profile.assumed)}
-            table.writerow([row[column] for column in columns])
-    Path(out.name).chmod(0o644)
-    Path(out.name).replace(path)

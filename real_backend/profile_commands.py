@@ -42,8 +42,9 @@ def measure(
       tyche profile measure magika silero_onnx opennsfw resnet18 --out profiles.csv
     """  # noqa: D301 (click wants the character)
     from real_backend.backend import sample_payload
-    from real_backend.measuring import Plan, write_catalogue
+    from real_backend.measuring import Plan
     from real_backend.measuring import measure as run
+    from tyche_env.profiles import write_catalogue
 
     plan = Plan(names, functions, repetitions, cast(Literal["process", "docker"], engine), container_mb, gpu)
     profiles = run(plan, sample_payload, click.echo)
@@ -66,7 +67,7 @@ def calibrate(run: Path, out: Path) -> None:
       tyche profile calibrate runs/real --out runs/calibrated.csv
     """  # noqa: D301 (click wants the character)
     from real_backend.calibration import calibrate as fit
-    from real_backend.measuring import write_catalogue
+    from tyche_env.profiles import write_catalogue
 
     fitted = fit(run)
     write_catalogue(out, list(fitted.profiles))
@@ -83,3 +84,95 @@ def calibrate(run: Path, out: Path) -> None:
     scenario = out.with_suffix(".yaml")
     scenario.write_text(fitted.applied(out).to_yaml(), encoding="utf-8")
     click.echo(f"{len(fitted.profiles)} profiles in {out}, scenario in {scenario}")
+
+
+@profile.command()
+@click.argument("file")
+def memory(file: str) -> None:
+    """Measure the memory of the functions that FILE (a module or a Python file) declares.
+
+    \b
+    Example:
+      tyche profile memory my_functions.py
+    """  # noqa: D301 (click wants the character)
+    from real_backend.functions.own import memory_mb
+    from real_backend.functions.protocol import FunctionError
+    from tyche_env.errors import UserError
+
+    try:
+        found = memory_mb(file)
+    except FunctionError as error:
+        raise UserError(str(error)) from error
+    for name, (held, peak) in found.items():
+        click.echo(f"{name:20} hold_mb={held}, peak_mb={peak}")
+
+
+@profile.command("estimate")
+@click.argument("name")
+@click.option("--checkpoint", required=True, metavar="FILE|MB", help="The checkpoint, or its size in MB of 10^6 bytes.")
+@click.option("--inference-ms", type=float, required=True, help="One inference on the CPU.")
+@click.option("--gpu-inference-ms", type=float, help="One inference on the GPU.  [default: it uses none]")
+@click.option(
+    "--activations-mb", type=click.IntRange(0), default=0, show_default=True, help="GPU memory beside weights."
+)
+@click.option("--copies-at-peak", type=float, default=1.0, show_default=True, help="Of the weights, while they load.")
+@click.option("--disk-mb-s", type=float, default=1000.0, show_default=True, help="Reading and building the model.")
+@click.option("--link-mb-s", type=float, default=25_000.0, show_default=True, help="From CPU memory to the GPU.")
+@click.option("--context-mb", type=click.IntRange(0), default=400, show_default=True, help="GPU memory of a process.")
+@click.option("--library-ms", type=float, default=1615.0, show_default=True, help="Import of its libraries.")
+@click.option("--library-mb", type=click.IntRange(0), default=208, show_default=True, help="Memory of its libraries.")
+@click.option("--container-mb", type=click.IntRange(1), help="Size of its container.  [default: what it needs]")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Catalogue; a row is added."
+)
+def estimate_profile(
+    name: str,
+    checkpoint: str,
+    inference_ms: float,
+    gpu_inference_ms: float | None,
+    activations_mb: int,
+    copies_at_peak: float,
+    disk_mb_s: float,
+    link_mb_s: float,
+    context_mb: int,
+    library_ms: float,
+    library_mb: int,
+    container_mb: int | None,
+    out: Path,
+) -> None:
+    """Estimate the profile of a function NAME from its checkpoint's size and a machine's bandwidths.
+
+    Whatever was not measured is marked as assumed.
+
+    \b
+    Examples:
+      tyche profile estimate sdxl --checkpoint 6936 --inference-ms 22000 --gpu-inference-ms 22000 --out mine.csv
+      tyche profile estimate bert --checkpoint model.safetensors --inference-ms 40 --disk-mb-s 500 --out mine.csv
+    """  # noqa: D301 (click wants the character)
+    from tyche_env.estimate import Library, Machine, estimate
+    from tyche_env.profiles import load_catalogue, write_catalogue
+
+    path = Path(checkpoint)
+    try:
+        size_mb = path.stat().st_size / 1e6 if path.is_file() else float(checkpoint)
+    except ValueError:
+        raise click.BadParameter(
+            f"{checkpoint} is neither a file nor a number of MB", param_hint="--checkpoint"
+        ) from None
+    made = estimate(
+        name,
+        size_mb,
+        inference_ms,
+        gpu_inference_ms=gpu_inference_ms,
+        activations_mb=activations_mb,
+        copies_at_peak=copies_at_peak,
+        machine=Machine(disk_mb_s, link_mb_s, context_mb),
+        library=Library(library_ms, library_mb),
+        container_mb=container_mb,
+    )
+    others = [each for each in (load_catalogue(out) if out.exists() else ()) if each.name != name]
+    write_catalogue(out, [*others, made])
+    click.echo(
+        f"{name}: model {made.model_ms:g} ms, to the GPU {made.transfer_ms:g} ms, held {made.hold_mb} MB, "
+        f"on the GPU {made.gpu_mb} MB; {len(others) + 1} profiles in {out}"
+    )

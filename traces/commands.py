@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traces.counts import Counts
-    from traces.mapped import ColumnMap
     from traces.tables import Progress
     from traces.trace import Trace
 
@@ -287,38 +286,13 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _column_map(columns: tuple[str, ...]) -> ColumnMap | None:
-    """The columns that ``--column`` names.
-
-    Raises:
-        _Refused: they are no mapping, or one is unknown.
-    """
-    if not columns:
-        return None
-    from pydantic import ValidationError
-
-    from traces.mapped import ColumnMap
-
-    given: dict[str, str] = {}
-    for each in columns:
-        what, equals, name = each.partition("=")
-        if not equals or not name:
-            raise _Refused(f"--column {each}: expected WHAT=NAME, such as time=start_ms")
-        given[what] = name
-    try:
-        return ColumnMap.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f" {step}:" for step in first["loc"])
-        raise _Refused(f"--column:{place} {first['msg'].removeprefix('Value error, ')}") from None
-
-
 def _load(source: str, columns: tuple[str, ...] = ()) -> Counts | Trace:
     from traces.errors import TraceError
     from traces.files import load
+    from traces.mapped import columns_of
 
-    mapping = _column_map(columns)
     try:
+        mapping = columns_of(columns)
         with _bar(source) as progress:
             return load(source, mapping, progress)
     except TraceError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from traces.errors import FileName, TraceError
+from traces.parquet import opened
 from traces.requests import Names, Pieces
 from traces.tables import CsvFile, Kind, Progress, head
 from traces.trace import Trace
@@ -83,6 +83,28 @@ class ColumnMap(BaseModel):
             kinds[self.duration] = "number"
         kinds.update({name: "text" for name in (self.function, self.owner, self.trigger) if name is not None})
         return kinds
+
+
+def columns_of(given: Sequence[str]) -> ColumnMap | None:
+    """The columns that options such as ``time=start_ms`` name; None if there are none.
+
+    Raises:
+        TraceError: an option that is no such pair, or names something unknown.
+    """
+    if not given:
+        return None
+    pairs: dict[str, str] = {}
+    for each in given:
+        what, equals, name = each.partition("=")
+        if not equals or not name:
+            raise TraceError(f"--column {each}: expected WHAT=NAME, such as time=start_ms")
+        pairs[what] = name
+    try:
+        return ColumnMap.model_validate(pairs)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f" {step}:" for step in first["loc"])
+        raise TraceError(f"--column:{place} {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def read_mapped(path: FileName, columns: ColumnMap, progress: Progress | None = None) -> Trace:
@@ -180,23 +202,21 @@ def _csv_parts(path: FileName, columns: ColumnMap, progress: Progress | None) ->
 
 def _parquet_parts(path: FileName, columns: ColumnMap, progress: Progress | None) -> Iterator[dict[str, NDArray[Any]]]:
     kinds = columns.kinds()
-    try:
-        with pq.ParquetFile(path) as file:
-            for name in kinds:
-                if name not in file.schema_arrow.names:
-                    raise TraceError.at(
-                        path, f"the column is missing, there are {file.schema_arrow.names}", column=name
-                    )
-            size, total, done = Path(path).stat().st_size, file.metadata.num_rows, 0
-            if total == 0:
-                raise TraceError.at(path, "the file has no rows")
-            for batch in file.iter_batches(_ROWS, columns=list(kinds)):
-                yield {name: _cells(path, done, batch, name, kind) for name, kind in kinds.items()}
-                done += batch.num_rows
-                if progress is not None:
-                    progress(size * done // total, size)
-    except (pa.ArrowException, OSError) as error:
-        raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
+    with opened(path) as file:
+        for name in kinds:
+            if name not in file.schema_arrow.names:
+                there = ", ".join(file.schema_arrow.names)
+                raise TraceError.at(path, f"the column is missing, there are {there}", column=name)
+        size, total, done = Path(path).stat().st_size, file.metadata.num_rows, 0
+        if total == 0:
+            raise TraceError.at(path, "the file has no rows")
+        for batch in file.iter_batches(_ROWS, columns=list(kinds)):
+            yield {name: _cells(path, done, batch, name, kind) for name, kind in kinds.items()}
+            done += batch.num_rows
+            if progress is not None:
+                progress(size * done // total, size)
+        if done != total:
+            raise TraceError.at(path, f"not a whole Parquet file ({done} rows of {total})")
 
 
 def _cells(path: FileName, done: int, batch: pa.RecordBatch, name: str, kind: Kind) -> NDArray[Any]:

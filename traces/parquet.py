@@ -7,6 +7,8 @@ The schema's metadata has one key, ``trace``, with JSON: names, owners, triggers
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +44,21 @@ class _About(BaseModel):
     content_hash: str | None
 
 
+@contextmanager
+def opened(path: FileName) -> Iterator[pq.ParquetFile]:
+    """A Parquet file; damage that shows while it is read becomes a TraceError."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise TraceError.at(path, "no such file") from error
+    except IsADirectoryError as error:
+        raise TraceError.at(path, "is a folder, expected a file") from error
+    # names that are no UTF-8 come out of Arrow as they are
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
+
+
 def write_parquet(trace: Trace, path: FileName) -> None:
     """Write a trace; :func:`read_parquet` gives back the same one."""
     functions = pa.DictionaryArray.from_arrays(pa.array(trace.arrival_function), pa.array(trace.names, pa.string()))
@@ -73,15 +90,8 @@ def read_parquet(path: FileName) -> Trace:
         TraceError: Not a Parquet file, a missing column, a column of another type, an empty or negative cell, metadata
             that lack a field or content that differs from the hash.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read([name for name in _COLUMNS if name in file.schema_arrow.names])
-    except FileNotFoundError as error:
-        raise TraceError.at(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise TraceError.at(path, "is a folder, expected a file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
+    with opened(path) as file:
+        table = file.read([name for name in _COLUMNS if name in file.schema_arrow.names])
     about = _about(path, table.schema.metadata or {})
     arrival_us = _times(path, table, "arrival_us")
     duration_us = _times(path, table, "duration_us") if "duration_us" in table.column_names and len(table) else None

@@ -31,7 +31,7 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def scenario() -> None:
-    """List the shipped scenarios, or show one in full."""
+    """List the shipped scenarios, show one in full, or make one of your own."""
 
 
 @scenario.command("list")
@@ -86,6 +86,35 @@ def show_scenario(name: str, as_json: bool) -> None:
     except SourceError as error:
         click.echo(f"# windows unknown: {error}")
     click.echo(shown.to_yaml(), nl=False)
+
+
+@scenario.command("new")
+@click.argument("target", type=click.Path(dir_okay=False, writable=True))
+@click.option("--trace", "trace_file", required=True, help="A trace file; tyche trace inspect says whether it is read.")
+@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="As for tyche trace inspect.")
+@click.option("--profiles", "catalogue", default="paper", show_default=True, help="Name or CSV file of a catalogue.")
+@click.option("--cluster", "cluster_file", required=True, help="YAML file with a list of nodes.")
+def new_scenario(target: str, trace_file: str, columns: tuple[str, ...], catalogue: str, cluster_file: str) -> None:
+    """Write a scenario of your own as TARGET: trace, profiles and cluster, with windows and splits that fit.
+
+    \b
+    Example:
+      tyche scenario new mine.yaml --trace mine.csv --column time=when --column function=model \\
+          --profiles mine-profiles.csv --cluster mine-cluster.yaml
+    """  # noqa: D301 (click wants the character)
+    import re
+    from pathlib import Path
+
+    from traces.mapped import columns_of
+    from tyche_env.own_scenario import own_scenario
+    from tyche_env.scenario import load_cluster
+
+    name = re.sub(r"[^a-z0-9]+", "-", Path(target).stem.lower()).strip("-") or "mine"
+    mapping = columns_of(columns)
+    given = None if mapping is None else mapping.model_dump(exclude_defaults=True)
+    made = own_scenario(name, trace_file, catalogue, load_cluster(cluster_file), given)
+    Path(target).write_text(made.to_yaml(), encoding="utf-8")
+    click.echo(f"{target}: {made.title}, profiles by {made.functions.assign}, {len(made.windows())} test windows")
 
 
 @click.group()

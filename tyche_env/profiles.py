@@ -9,6 +9,8 @@ lists the columns whose values are assumptions.
 from __future__ import annotations
 
 import csv
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -123,6 +125,21 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
     profiles = tuple(_read_row(path, number, header, row) for number, row in enumerate(rows, start=2))
     _check_unique(path, profiles)
     return profiles
+
+
+def write_catalogue(path: Path, profiles: Sequence[FunctionProfile]) -> None:
+    """Write profiles in the form of a catalogue, whole or not at all."""
+    columns = list(FunctionProfile.model_fields)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=path.name, delete=False, newline="", encoding="utf-8"
+    ) as out:
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(columns)
+        for profile in profiles:
+            row = profile.model_dump() | {"assumed": " ".join(profile.assumed)}
+            table.writerow([row[column] for column in columns])
+    Path(out.name).chmod(0o644)
+    Path(out.name).replace(path)
 
 
 def _check_header(path: Path, header: list[str]) -> None:

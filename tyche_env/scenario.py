@@ -135,7 +135,7 @@ class Functions(Part):
         profiles: names of the profiles used, in this order; unset: the whole catalogue.
         assign: ``cycle``: profile (index of the function in the whole trace) mod (number of profiles), so that a
             function keeps its profile in every window; ``position``: by its place in the window instead, so that
-            each window has every profile equally often.
+            each window has every profile equally often; ``name``: the profile of the function's own name.
         container_mb: size of every container; unset: the profile's.
         tenants: ``one`` for all, or one a ``owner`` of the trace.
         noise: whether latencies vary by the profile's sigma.
@@ -143,7 +143,7 @@ class Functions(Part):
 
     catalogue: str
     profiles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    assign: Literal["cycle", "position"] = "cycle"
+    assign: Literal["cycle", "position", "name"] = "cycle"
     container_mb: Annotated[int, Field(gt=0)] | None = None
     tenants: Literal["one", "owner"] = "one"
     noise: bool = True
@@ -468,8 +468,22 @@ class Scenario(Part):
     def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
         """The profile of each function of a window."""
         profiles = self.functions.selected()
+        if self.functions.assign == "name":
+            names = read_source(self.trace).names
+            return tuple(self._profile_named(names[function], profiles) for function in window.functions)
         places = window.functions if self.functions.assign == "cycle" else range(len(window.functions))
         return tuple(profiles[place % len(profiles)] for place in places)
+
+    def _profile_named(self, name: str, profiles: tuple[FunctionProfile, ...]) -> FunctionProfile:
+        for profile in profiles:
+            if profile.name == name:
+                return profile
+        known = [profile.name for profile in profiles]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+        raise ScenarioError(
+            f"functions.assign: {self.functions.catalogue} has no profile for the trace's function {name!r}; {hint}"
+        )
 
     def _function_table(self, window: Window, profiles: tuple[FunctionProfile, ...]) -> FunctionTable:
         tenants = [0] * len(profiles)
@@ -539,6 +553,29 @@ class Scenario(Part):
         )
 
 
+def load_cluster(path: str | Path) -> Cluster:
+    """Read a cluster from a YAML file: a list ``nodes`` as in a scenario.
+
+    Raises:
+        ScenarioError: names the file, the field and what would be right.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return Cluster.model_validate(content)
+    except OSError as error:
+        raise ScenarioError(f"cluster {path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {_first_mistake(error)}") from None
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return f"{f'{place}: ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+
+
 def _validated(content: object, where: str) -> Scenario:
     """Build a scenario; the first mistake becomes one line that names the place."""
     if not isinstance(content, Mapping):
@@ -546,10 +583,7 @@ def _validated(content: object, where: str) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ScenarioError(f"{where}: {f'{place}: ' if place else ''}{message}") from None
+        raise ScenarioError(f"{where}: {_first_mistake(error)}") from None
 
 
 def _merged(old: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

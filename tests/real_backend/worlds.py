@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from real_backend.measuring import write_catalogue
 from tyche_env.draws import Concern, draw_u64
-from tyche_env.profiles import FunctionProfile
+from tyche_env.profiles import FunctionProfile, write_catalogue
 from tyche_env.scenario import Scenario
 from tyche_env.world import AfterRun, FunctionTable, Kernel, Settings, World
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +102,40 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "dated": (_DATED, _table(t=pa.array([1_000_000, 2_000_000], pa.timestamp("us")), d=pa.array([1, 2]))),
     "parquet": (_own_parquet(), _table(function=pa.array(["a", "b"]), arrival_us=pa.array([1, 2]))),
 }
+FOUND: dict[str, tuple[bytes, ...]] = {
+    # its footer promises two rows, its pages have none
+    "dated": (
+        zlib.decompress(
+            base64.b85decode(
+                b"c-oay%Syvg5S^qU#Fc6Fh6I9SVS_?iZJ|Y^f|FX?VuMXV#ARtq6w%hST5#pUr61tJPjczfPw*qWH!o|eiyp!~lR1+)GZ)gvPJsx-"
+                b"Ae${pkO7b@hxRHkJUwp&Ox8$-"
+                b"C>GUaA`($orC3p=xK@F!KeFjGJyr~!o&v|E_<1J|Lhun2n0Ja5Rf=nw(_(hfNvo7V7012H!A+M4K!hx>a+B<O>m{RGp<9sZgCc0U"
+                b"W|^SVk4hlQ8m%L|A}H^i^1+!6Q(A6ijV%C#XY0t6D%+xFf<VPz9{m}QH{Sf@mRt9K7v(jj2&NR30(Ls5=lkJBs9)R;L)k+L7ekyN"
+                b"PSN)87}3LOAfas|IxMInHiN_uV;I^_^6os+rh7D~Rck?V%FY@lV4-~-"
+                b"^>dgHEomn58HV%NF4OCXJv@q<Cr#X8FmD}aM~}jW%jT#3E*OXK@Bma})b;P~2a{ZHG|F{-"
+                b"e>gQB2LAYJcxx2P`Q3a$vvdIZK#|^ZoBj>oDNc9;"
+            )
+        ),
+    ),
+    # the name of a column is no UTF-8
+    "parquet": (
+        zlib.decompress(
+            base64.b85decode(
+                b"c-"
+                b"oaxJ5S?45S}%bWl)NM*wwD&!bPw^3h$>*DHunIcnYw1H^>PgAVK0wNFtrCxZ=ud?>|vcQt)qJ*3L^n!&mIg?#z7O?C"
+                b"u<5u*gk5$>kmym;e~dFaQYkQsTfTxX4l@%`I*@YcS19l7-"
+                b"{r6diR9T201A3`%f$rpJ)Z>EbtnPSE(sBkf*9+N|pdnEvAQvy#fKg0!0D+sZ@8P2j01L)tg3TKWH7y*34Vj@C2ja4c"
+                b"*z?%Lt~RjUcYRF2Ae;P8}M1uLzRl1D1xhA_o%@t1iy&mO*^()|KAboXg8IU=!?2PO$<CR44%OhY;`*E16@%zI|uKlZ"
+                b"(geiEGN$%!W-"
+                b"_H6NLfO2FCgW%xoNAd*nk1?;YUPZzYCfG&npkKuzViogo2z?)MUpslk?f76|F>(Eq{(k?MNH@qS<O^|8OkKb}>N@kb"
+                b"T-%ARABxTM<<nmYNk{W<Y27aTqb_MNj$fePN%|-Z`t|)Fw$(vD{ig7;cG|jF4x-"
+                b"Z13U=c|rHCNiC~W*}RUT){Q8Y{6QSZ3zN~1}?>n^R$EzB*dERBVpj7@s^Lz?+_zaohf"
+            )
+        ),
+    ),
+}
+"""Inputs that a fuzzer found and that a reader once crashed on."""
+
 SEEDS["any"] = tuple(seed for seeds in SEEDS.values() for seed in seeds)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.traces.readers import READERS, SEEDS, check, read
+from tests.traces.readers import FOUND, READERS, SEEDS, check, read
 
 ROOT = Path(__file__).parents[2]
 CELLS = (b"", b"nan", b"inf", b"-1", b"1e400", b"9" * 30, b"0x10", b'"', b"\x00", b"\xff\xfe", b"\r", b"\n", b",", b"f")
@@ -38,6 +38,14 @@ def test_right_files_are_read(name: str, tmp_path: Path) -> None:
         found = read(name, seed, tmp_path / "a.bin")
         # "any" is given files whose columns only a mapping could tell, or that go with another one
         assert not isinstance(found, str) or (name == "any" and "column" in found), found
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_once_crashed_a_reader_is_refused(name: str, tmp_path: Path) -> None:
+    for content in FOUND[name]:
+        found = read(name, content, tmp_path / "a.bin")
+        assert isinstance(found, str)
+        check(found, tmp_path / "a.bin")
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -1,0 +1,75 @@
+"""A scenario of your own: an own trace, own profiles and an own cluster, with windows and splits that fit the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import traces
+from tyche_env.profiles import load_catalogue
+from tyche_env.scenario import Cluster, Scenario, ScenarioError
+
+_FEWEST_TO_SPLIT = 20
+"""With fewer functions than this all splits have all of them, and times of their own."""
+_LARGEST_GROUP = 40
+_LONGEST_WINDOW_MIN, _LONGEST_WARM_UP_MIN = 60, 60
+_SHORTEST_MIN = 12.0
+
+
+def own_scenario(
+    name: str, trace_file: str, catalogue: str, cluster: Cluster, columns: Mapping[str, str] | None = None
+) -> Scenario:
+    """Make a scenario.
+
+    Functions get the profile of their own name if the catalogue has one for each; else profiles go round.  With 20
+    functions or more the splits share none; with fewer they share all, and the first half of the time is for training,
+    the last two fifths for testing.
+
+    Args:
+        name: of the scenario.
+        trace_file: any trace file that ``traces.load`` reads.
+        catalogue: name or CSV file of the profiles.
+        cluster: the machines.
+        columns: which column is what in the trace file (``traces.ColumnMap``), if it has no known form.
+
+    Raises:
+        ScenarioError: the trace is too short, or the scenario cannot be run; the message says why.
+        TraceError: the trace is broken.
+        ProfileError: the catalogue is.
+    """
+    mapping = traces.ColumnMap.model_validate(dict(columns)) if columns else None
+    trace = traces.load(trace_file, mapping)
+    minutes, functions = trace.end_us / 60e6, len(trace.names)
+    if minutes < _SHORTEST_MIN:
+        raise ScenarioError(f"{trace_file}: lasts {minutes:.1f} minutes, a scenario needs {_SHORTEST_MIN:g}")
+    known = {profile.name for profile in load_catalogue(catalogue)}
+    apart = functions >= _FEWEST_TO_SPLIT
+    content: dict[str, Any] = {
+        "name": name,
+        "title": f"{functions} functions of {trace_file}",
+        "cluster": cluster.model_dump(),
+        "functions": {"catalogue": catalogue, "assign": "name" if set(trace.names) <= known else "cycle"},
+        "trace": {
+            "family": "file",
+            "file": trace_file,
+            "columns": dict(columns) if columns else None,
+            "group_size": min(_LARGEST_GROUP, max(1, int(0.15 * functions))) if apart else functions,
+            "window_min": min(_LONGEST_WINDOW_MIN, int(1000 * minutes / 30) / 1000),
+            "warm_up_min": min(_LONGEST_WARM_UP_MIN, int(1000 * minutes / 6) / 1000),
+            "splits": _splits(apart),
+        },
+        "prices": Scenario.load("small").prices.model_dump(),
+    }
+    scenario = Scenario.from_mapping(content)
+    scenario.world()
+    return scenario
+
+
+def _splits(apart: bool) -> dict[str, dict[str, tuple[float, float]]]:
+    """Spans of functions and time."""
+    if apart:
+        functions, time = ((0.0, 0.25), (0.25, 0.4), (0.4, 1.0)), ((0.0, 0.5), (0.0, 0.5), (0.5, 1.0))
+    else:
+        functions, time = ((0.0, 1.0),) * 3, ((0.0, 0.5), (0.5, 0.6), (0.6, 1.0))
+    names = ("train", "validation", "test")
+    return {name: {"functions": f, "time": t} for name, f, t in zip(names, functions, time, strict=True)}
