@@ -166,6 +166,45 @@ class Trace:
             triggers=triggers,
         )
 
+    @classmethod
+    def from_requests(
+        cls,
+        seconds: NDArray[np.float64],
+        functions: Sequence[str],
+        run_s: NDArray[np.float64] | None = None,
+        *,
+        source: str,
+        licence: str = "unknown",
+    ) -> Self:
+        """A trace from one row a request: what a reader of another format has at hand.
+
+        Args:
+            seconds: (R,) arrival times, from any instant on, in any order.
+            functions: (R,) name of the function of each.
+            run_s: (R,) run times in seconds; None: unknown.
+            source: where they come from.
+            licence: of the data.
+
+        Raises:
+            TraceError: no requests, or columns that do not fit each other.
+        """
+        if len(seconds) == 0:
+            raise TraceError(f"{source}: has no requests")
+        arrival_us = np.rint(np.asarray(seconds, dtype=np.float64) * 1e6).astype(np.int64)
+        arrival_us -= arrival_us.min()
+        names, function = np.unique(np.asarray(functions, dtype=str), return_inverse=True)
+        return cls.build(
+            names=[str(name) for name in names],
+            arrival_us=arrival_us,
+            arrival_function=function.astype(np.int32),
+            duration_us=None if run_s is None else np.rint(np.asarray(run_s) * 1e6).astype(np.int64),
+            end_us=int(arrival_us.max()) + 1,
+            source=source,
+            licence=licence,
+            window="from the first request to the last",
+            expansion="none",
+        )
+
     def select(self, function_indices: Sequence[int] | NDArray[np.integer]) -> Trace:
         """The requests of these functions only; the functions are renumbered in the order given."""
         rows = np.asarray(function_indices, dtype=np.int64)

@@ -1,0 +1,1 @@
+"""One of everything that tyche-env lets other packages add."""
