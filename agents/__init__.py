@@ -1,4 +1,4 @@
-"""Policies, evaluation and statistics.
+"""Policies, evaluation and statistics of tyche-env.
 
 ``import agents`` is light: the parts below are imported when they are first used.
 """
@@ -29,5 +29,7 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'agents' has no attribute {name!r}; it offers {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'agents' has no attribute {name!r}; this is the package of tyche-env, with {', '.join(__all__)}"
+        )
     return getattr(import_module(_HOME[name]), name)

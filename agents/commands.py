@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from tyche_env.completion import name_or_file, prewarm_policies, scenarios
 from tyche_env.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -42,19 +43,34 @@ class _Decision(click.ParamType[Any]):
             self.fail(f"{value!r} is neither 'event' nor a number of seconds", param, ctx)
 
 
+def _policies() -> Iterable[str]:
+    from agents.policy import BOUND, names
+
+    return (*names(), BOUND)
+
+
 @click.command()
-@click.option("--scenario", "scenario_name", required=True, metavar="NAME|FILE", help="See tyche scenario list.")
+@click.option(
+    "--scenario",
+    "scenario_name",
+    required=True,
+    metavar="NAME|FILE",
+    shell_complete=name_or_file(scenarios),
+    help="See tyche scenario list.",
+)
 @click.option(
     "--policy",
     "policies",
     multiple=True,
     metavar="NAME|FILE.py",
+    shell_complete=name_or_file(_policies),
     help="May be repeated; the others are compared with the first.  [default: none, lru, tyche, oracle]",
 )
 @click.option(
     "--prewarm",
     multiple=True,
     metavar="NAME|FILE.py",
+    shell_complete=name_or_file(prewarm_policies),
     help="Of the platform: openwhisk, histogram, faascache, pagurus, always-on, rainbowcake, icebreaker or your own; "
     "may be repeated.  [default: the scenario's]",
 )
@@ -183,7 +199,13 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
 
 @click.group()
 def reproduce() -> None:
-    """Run the papers' experiments and set their numbers beside ours."""
+    """Run the papers' experiments and set their numbers beside ours.
+
+    \b
+    Examples:
+      tyche reproduce paper --list
+      tyche reproduce paper --experiment single-node
+    """  # noqa: D301 (click wants the character)
 
 
 @reproduce.command()
@@ -263,13 +285,24 @@ def regime(draws: int, out: Path, jobs: int | None, as_json: bool) -> None:
 
 @click.group()
 def policy() -> None:
-    """List the built-in policies."""
+    """List the built-in policies.
+
+    \b
+    Example:
+      tyche policy list
+    """  # noqa: D301 (click wants the character)
 
 
 @policy.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_policies(as_json: bool) -> None:
-    """List the built-in policies; your own is a Python file (docs/policies.md)."""
+    """List the built-in policies; your own is a Python file (docs/policies.md).
+
+    \b
+    Examples:
+      tyche policy list
+      tyche policy list --json
+    """  # noqa: D301 (click wants the character)
     from agents.policy import POLICIES
     from tyche_env import extensions
 

@@ -352,10 +352,18 @@ def load(source: str | Path) -> Policy:
         return _forecaster(text, extensions.find("predictor", text))
     if text in extensions.names("policy"):
         return wrap(_made(text, extensions.find("policy", text)), text)
-    known = (*POLICIES, *shipped_bundles(), *TABLES, *extensions.names("predictor"), *extensions.names("policy"))
+    known = names()
     close = difflib.get_close_matches(text, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
     raise PolicyError(f"policy {text}: there is no such policy; {hint} Your own is given as a file, my_policy.py")
+
+
+def names() -> tuple[str, ...]:
+    """Every name that :func:`load` knows, those of installed extensions included."""
+    from agents.learned.bundle import shipped_bundles
+    from agents.predictors import TABLES
+
+    return (*POLICIES, *shipped_bundles(), *TABLES, *extensions.names("predictor"), *extensions.names("policy"))
 
 
 def wrap(predictor: object, name: str) -> Policy:

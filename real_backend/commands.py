@@ -51,7 +51,14 @@ _T = TypeVar("_T")
 
 @click.group()
 def platform() -> None:
-    """Run an embedded OpenWhisk-compatible platform, and deploy to any OpenWhisk."""
+    """Run an embedded OpenWhisk-compatible platform, and deploy to any OpenWhisk.
+
+    \b
+    Examples:
+      tyche platform up --detach
+      tyche platform status
+      tyche platform down
+    """  # noqa: D301 (click wants the character)
 
 
 @platform.command()
@@ -77,7 +84,13 @@ def platform() -> None:
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for all containers.")
 @click.option("--detach", is_flag=True, help="Return when it listens; it runs on in the background.")
 def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
-    """Start the platform; Ctrl-C (or `tyche platform down`) stops it and removes its containers."""
+    """Start the platform; Ctrl-C (or `tyche platform down`) stops it and removes its containers.
+
+    \b
+    Examples:
+      tyche platform up --nodes 2 --memory-mb 2048
+      tyche platform up --engine docker --detach
+    """  # noqa: D301 (click wants the character)
     from real_backend.platform.server import Listen, run
 
     state = _state(state_folder)
@@ -171,7 +184,12 @@ def _detach(state: StateFolder) -> None:
 @platform.command()
 @_STATE
 def down(state_folder: Path | None) -> None:
-    """Stop the platform if it runs, and remove what killed ones left behind, those of replays too."""
+    """Stop the platform if it runs, and remove what killed ones left behind, those of replays too.
+
+    \b
+    Example:
+      tyche platform down
+    """  # noqa: D301 (click wants the character)
     from real_backend.platform.sweeping import sweep, sweep_orphans
 
     state = _state(state_folder)
@@ -199,7 +217,12 @@ def down(state_folder: Path | None) -> None:
 @_STATE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(state_folder: Path | None, as_json: bool) -> None:
-    """Show the platform's nodes and containers."""
+    """Show the platform's nodes and containers.
+
+    \b
+    Example:
+      tyche platform status --json
+    """  # noqa: D301 (click wants the character)
     from real_backend.client import Client, Credentials
 
     state = _state(state_folder)
@@ -286,7 +309,13 @@ def deploy(
     concurrent: int,
     insecure: bool,
 ) -> None:
-    """Make or update the actions NAMES ([PACKAGE/]NAME) on the running platform, or on OW_APIHOST / ~/.wskprops."""
+    """Make or update the actions NAMES ([PACKAGE/]NAME) on the running platform, or on OW_APIHOST / ~/.wskprops.
+
+    \b
+    Examples:
+      tyche platform deploy hello --file hello.py --kind python:3
+      tyche platform deploy slot-0 slot-1 --image tyche-worker --memory-mb 2048
+    """  # noqa: D301 (click wants the character)
     from real_backend.client import ActionSpec, Client, Credentials, Needs
 
     if (kind is None) == (image is None):

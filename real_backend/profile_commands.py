@@ -12,7 +12,13 @@ from tyche_env.commands import list_profiles
 
 @click.group()
 def profile() -> None:
-    """List the functions' profiles, measure them here, or fit them to a real run."""
+    """List the functions' profiles, measure them here, or fit them to a real run.
+
+    \b
+    Examples:
+      tyche profile list paper
+      tyche profile estimate bert --checkpoint 440 --inference-ms 40 --out mine.csv
+    """  # noqa: D301 (click wants the character)
 
 
 profile.add_command(list_profiles)

@@ -46,7 +46,12 @@ def trace() -> None:
 
     Known forms: our Parquet, Azure Functions 2019 and 2021, Azure LLM inference 2023, Alibaba GenTD26, and what
     installed packages add.  Any other CSV or Parquet file with a row a request needs --column.
-    """
+
+    \b
+    Examples:
+      tyche trace inspect invocations.csv.gz
+      tyche trace synthesize made.parquet -n 1000 --minutes 2880
+    """  # noqa: D301 (click wants the character)
 
 
 @trace.command()
@@ -147,7 +152,13 @@ def sample(
     method: str,
     seed: int,
 ) -> None:
-    """Draw functions of SOURCE and write them as TARGET in our Parquet form."""
+    """Draw functions of SOURCE and write them as TARGET in our Parquet form.
+
+    \b
+    Examples:
+      tyche trace sample invocations.csv.gz fifty.parquet -n 50 --seed 1
+      tyche trace sample invocations.csv.gz bursts.parquet -n 20 --cov-class Bursty --rate-group frequent
+    """  # noqa: D301 (click wants the character)
     from traces.errors import TraceError
     from traces.sampling import sample as draw
 
@@ -178,7 +189,13 @@ def split(
     method: str,
     seed: int,
 ) -> None:
-    """Cut SOURCE into train, validation and test files in FOLDER that share no function; test gets the rest."""
+    """Cut SOURCE into train, validation and test files in FOLDER that share no function; test gets the rest.
+
+    \b
+    Examples:
+      tyche trace split azure.parquet splits --train 0.6 --validation 0.1
+      tyche trace split azure.parquet splits --by-time
+    """  # noqa: D301 (click wants the character)
     from pathlib import Path
 
     from traces.windows import Split, split_functions

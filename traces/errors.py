@@ -1,12 +1,26 @@
-"""The one error that bad trace input raises."""
+"""The one error that bad trace input raises, and what was probably meant."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from os import PathLike
 from typing import Self
 
 FileName = str | PathLike[str]
 """A file name as the readers take it."""
+
+_SHOWN = 12
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant, as a question; else the known names, the first twelve of many."""
+    names = list(known)
+    close = difflib.get_close_matches(wrong, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"there are {', '.join(names[:_SHOWN]) or 'none'}{more}"
 
 
 class TraceError(ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from traces.errors import FileName, TraceError
+from traces.errors import FileName, TraceError, did_you_mean
 from traces.parquet import opened
 from traces.requests import Names, Pieces
 from traces.tables import CsvFile, Kind, Progress, head
@@ -61,9 +60,7 @@ class ColumnMap(BaseModel):
     def _refuse_unknown_keys(cls, value: object) -> object:
         for key in value if isinstance(value, dict) else ():
             if key not in cls.model_fields:
-                close = difflib.get_close_matches(str(key), list(cls.model_fields), n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(cls.model_fields)}"
-                raise ValueError(f"unknown key {key!r}; {hint}")
+                raise ValueError(f"unknown key {key!r}; {did_you_mean(str(key), cls.model_fields)}")
         return value
 
     @model_validator(mode="after")
@@ -205,8 +202,8 @@ def _parquet_parts(path: FileName, columns: ColumnMap, progress: Progress | None
     with opened(path) as file:
         for name in kinds:
             if name not in file.schema_arrow.names:
-                there = ", ".join(file.schema_arrow.names)
-                raise TraceError.at(path, f"the column is missing, there are {there}", column=name)
+                problem = f"the column is missing; {did_you_mean(name, file.schema_arrow.names)}"
+                raise TraceError.at(path, problem, column=name)
         size, total, done = Path(path).stat().st_size, file.metadata.num_rows, 0
         if total == 0:
             raise TraceError.at(path, "the file has no rows")

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from traces.errors import FileName, TraceError
+from traces.errors import FileName, TraceError, did_you_mean
 
 Kind = Literal["text", "count", "number"]
 """What a column holds: any text, a whole number >= 0 (int32), or a finite number (float64)."""
@@ -68,7 +68,8 @@ class CsvFile:
         """Refuse a header that lacks one of these columns."""
         for name in columns:
             if name not in self.header:
-                raise TraceError.at(self.path, "the column is missing from the header", row=1, column=name)
+                problem = f"the column is missing from the header; {did_you_mean(name, self.header)}"
+                raise TraceError.at(self.path, problem, row=1, column=name)
 
     def read(self, kinds: Mapping[str, Kind], optional: frozenset[str] = frozenset()) -> Columns:
         """Read columns whole; arguments, arrays and errors as in :meth:`batches`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+
+from tyche_env.collision import explain_collision
 
 if TYPE_CHECKING:
     from tyche_env.env import PreloadEnv as PreloadEnv
@@ -30,6 +33,9 @@ def __getattr__(name: str) -> Any:
 
     return getattr(import_module(_HOMES[name]), name)
 
+
+if (_collision := explain_collision()) is not None:
+    warnings.warn(_collision, stacklevel=2)
 
 if "tyche/Preload-v0" not in gymnasium.registry:
     gymnasium.register(

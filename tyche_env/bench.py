@@ -231,7 +231,12 @@ def bench(as_json: bool, repeats: int) -> None:
 
     Every figure is CPU time of one process, the median of the repeats, and stands beside a named reference of the same
     run, since absolute figures change with the machine.
-    """
+
+    \b
+    Examples:
+      tyche bench --repeats 3
+      tyche bench --json
+    """  # noqa: D301 (click wants the character)
     results = []
     for result in measure(repeats):
         results.append(result)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from traces.errors import TraceError
+from tyche_env.collision import PACKAGE, explain_collision
 from tyche_env.errors import UserError
 
 _GROUP = "tyche_env.commands"
@@ -58,21 +61,40 @@ class _Subcommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = entry_points(group=_GROUP, name=cmd_name)
         if not found:
+            if ctx.resilient_parsing:  # a shell asks what a half-written line may become
+                return None
             close = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
             hint = f"did you mean {close[0]!r}?" if close else "see tyche --help"
             raise click.UsageError(f"there is no command {cmd_name!r}; {hint}", ctx)
-        command = next(iter(found)).load()
+        entry = next(iter(found))
+        if entry.module.partition(".")[0] == PACKAGE and (problem := explain_collision()) is not None:
+            raise UserError(problem)
+        command = entry.load()
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} of group {_GROUP} is no click command")
         if isinstance(command, click.Group):
             for inner in command.commands.values():  # whole first lines, as in the list of all commands
                 inner.short_help = inner.short_help or (inner.help or "").partition("\n")[0]
+                _end_with_examples(inner)
+        _end_with_examples(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(entry.name, _summary(entry)) for entry in sorted(entry_points(group=_GROUP), key=lambda e: e.name)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        entries = [entry for entry in entry_points(group=_GROUP) if entry.name.startswith(incomplete)]
+        items = [CompletionItem(entry.name, help=_summary(entry)) for entry in sorted(entries, key=lambda e: e.name)]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _end_with_examples(command: click.Command) -> None:
+    """Move the examples that end a command's docstring behind its options, to the end of its help."""
+    text, mark, examples = inspect.cleandoc(command.help or "").partition("\n\b\nExample")
+    if mark:
+        command.help, command.epilog = text.rstrip(), f"\b\nExample{examples}"
 
 
 def _summary(entry: EntryPoint) -> str:
@@ -94,7 +116,18 @@ def _summary(entry: EntryPoint) -> str:
 @click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="tyche-env", prog_name="tyche")
 def tyche() -> None:
-    """Opportunistic pre-loading for serverless ML inference: simulate, evaluate, train."""
+    """Opportunistic pre-loading for serverless ML inference: simulate, evaluate, train.
+
+    \b
+    Examples:
+      tyche evaluate --scenario small --policy none --policy tyche
+      tyche scenario list
+      tyche trace inspect requests.csv --column time=when --column function=model
+      tyche doctor
+    """  # noqa: D301 (click wants the character)
+
+
+_end_with_examples(tyche)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tyche_env.completion import catalogues, name_or_file, scenarios
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -31,13 +33,24 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def scenario() -> None:
-    """List the shipped scenarios, show one in full, or make one of your own."""
+    """List the shipped scenarios, show one in full, or make one of your own.
+
+    \b
+    Examples:
+      tyche scenario list
+      tyche scenario show small > mine.yaml
+    """  # noqa: D301 (click wants the character)
 
 
 @scenario.command("list")
 @_AS_JSON
 def list_scenarios(as_json: bool) -> None:
-    """List the shipped scenarios."""
+    """List the shipped scenarios.
+
+    \b
+    Example:
+      tyche scenario list
+    """  # noqa: D301 (click wants the character)
     from tyche_env.scenario import Scenario
 
     scenarios = [Scenario.load(name) for name in Scenario.names()]
@@ -66,10 +79,15 @@ def _overview(scenario: Scenario) -> dict[str, str | int]:
 
 
 @scenario.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=name_or_file(scenarios))
 @_AS_JSON
 def show_scenario(name: str, as_json: bool) -> None:
-    """Print the scenario NAME (or a YAML file) with every default filled in."""
+    """Print the scenario NAME (or a YAML file) with every default filled in.
+
+    \b
+    Example:
+      tyche scenario show small > mine.yaml
+    """  # noqa: D301 (click wants the character)
     from tyche_env.scenario import Scenario
     from tyche_env.sources import SourceError
 
@@ -123,10 +141,16 @@ def profile() -> None:
 
 
 @profile.command("list")
-@click.argument("catalogue", required=False)
+@click.argument("catalogue", required=False, shell_complete=name_or_file(catalogues))
 @_AS_JSON
 def list_profiles(catalogue: str | None, as_json: bool) -> None:
-    """List the profiles of CATALOGUE (a name or a CSV file), or of every shipped one; * marks assumed values."""
+    """List the profiles of CATALOGUE (a name or a CSV file), or of every shipped one; * marks assumed values.
+
+    \b
+    Examples:
+      tyche profile list paper
+      tyche profile list mine.csv --json
+    """  # noqa: D301 (click wants the character)
     from tyche_env.profiles import catalogue_names, load_catalogue
 
     names = (catalogue,) if catalogue else catalogue_names()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import click
 
+from tyche_env.collision import explain_collision
+
 _DISTRIBUTION = "tyche-env"
 _DEVELOPMENT = "dev"
 """The extra that only work on the project itself needs; it is not reported."""
@@ -44,12 +46,14 @@ def examine() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
+    collision = explain_collision()
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return [
         Finding("machine", "Python", True, f"{platform.python_version()} ({sys.executable})"),
         Finding("machine", "system", True, platform.platform()),
         Finding("machine", "cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
         Finding("machine", "memory", True, f"{memory_gb:.1f} GB"),
+        Finding("machine", "import agents", collision is None, collision or "that of tyche-env"),
     ]
 
 
@@ -136,7 +140,13 @@ def _nvml() -> list[Finding]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what is installed, found and missing."""
+    """Say what is installed, found and missing.
+
+    \b
+    Examples:
+      tyche doctor
+      tyche doctor --json
+    """  # noqa: D301 (click wants the character)
     findings = examine()
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

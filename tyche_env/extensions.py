@@ -111,7 +111,7 @@ def _point(kind: str, name: str, known: Iterable[str]) -> EntryPoint:
         return point
     every = (*known, *names(kind))
     close = difflib.get_close_matches(name, every, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(every) or 'none'}"
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(every) or 'none'}."
     raise ExtensionError(
         f"{kind} {name}: there is no such {kind}; {hint} Your own is an entry point or a file, FILE.py"
     )

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 
 _FOLDER = Path(__file__).with_name("catalogues")
@@ -115,8 +116,8 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
         with path.open(newline="", encoding="utf-8") as lines:
             header, *rows = list(csv.reader(lines, strict=True)) or [[]]
     except OSError as error:
-        shipped = ", ".join(catalogue_names())
-        raise ProfileError(f"{path}: cannot be read ({error.strerror}); shipped catalogues are {shipped}") from None
+        hint = did_you_mean(str(name_or_path), catalogue_names())
+        raise ProfileError(f"{path}: is no shipped catalogue and cannot be read ({error.strerror}); {hint}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: is no CSV file in UTF-8 ({error})") from None
     _check_header(path, header)
@@ -144,12 +145,12 @@ def write_catalogue(path: Path, profiles: Sequence[FunctionProfile]) -> None:
 
 def _check_header(path: Path, header: list[str]) -> None:
     columns = list(FunctionProfile.model_fields)
+    for column in header:
+        if column not in columns:
+            raise ProfileError(f"{path}: column {column} is unknown; {did_you_mean(column, columns)}")
     for column in columns:
         if header.count(column) != 1 and (column not in _OPTIONAL_COLUMNS or column in header):
             raise ProfileError(f"{path}: column {column} is {'there twice' if column in header else 'missing'}")
-    for column in header:
-        if column not in columns:
-            raise ProfileError(f"{path}: column {column} is unknown; the columns are {', '.join(columns)}")
 
 
 def _read_row(path: Path, number: int, header: list[str], row: list[str]) -> FunctionProfile:

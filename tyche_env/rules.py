@@ -1,7 +1,7 @@
 """Rules of your own for the decision core: a row kernel, a pre-warming policy, a routing rule.
 
 A rule is a plain function of ``(st, function)``, where ``st`` are the core's tables (``tyche_env.state``) and
-``function`` is a row of ``st.functions``.  It is compiled by itself when it is first used, in a second or two, and the
+``function`` is a row of ``st.functions``.  It is compiled by itself when it is first used, within a second, and the
 compiled core calls it by its address: neither the core nor other rules are compiled anew, and a rule runs wherever the
 core does.  It may read every table, and write its own memory only.
 

@@ -15,6 +15,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from traces.errors import did_you_mean
+
 Observation = dict[str, NDArray[np.float32]]
 
 
@@ -121,11 +123,11 @@ def column(table: str, name: str) -> int:
     """Index of a column by its name.
 
     Raises:
-        KeyError: there is no such table or column; the message lists those that are there.
+        KeyError: there is no such table or column; the message names the one that was meant, or all.
     """
     names = [c.name for c in TABLES[table]]
     if name not in names:
-        raise KeyError(f"{table} has no column {name!r}; it has {', '.join(names)}")
+        raise KeyError(f"{table} has no column {name!r}; {did_you_mean(name, names)}")
     return names.index(name)
 
 

@@ -201,6 +201,7 @@ async def test_needs_that_exceed_limits_name_every_setting() -> None:
         with pytest.raises(LimitError) as error:
             await ow.check(needs)
     text = str(error.value)
+    assert " allows too little: " in text
     assert "2048 needed, at most 512; set whisk.memory.max, or `tyche platform up --max-action-mb`" in text
     assert "limits.actions.invokes.perMinute" in text
     assert "invokes.concurrent" not in text

@@ -72,7 +72,10 @@ class TestHelp:
     ) -> None:
         assert cli.run(["--help"]) == 0
         listed = capsys.readouterr().out
-        for line in ("scenario +List the shipped scenarios, or show one in full.", "doctor +Say what is installed"):
+        for line in (
+            "scenario +List the shipped scenarios, show one in full, or",
+            "doctor +Say what is installed",
+        ):
             assert re.search(line, listed)
 
     @pytest.mark.parametrize("name", ["trace", "profile", "platform", "scenario", "policy", "reproduce"])
@@ -114,7 +117,7 @@ class TestRefusals:
             ),
             (["scenario", "show", "small", "--jsn"], "--jsn"),
             (["scenario", "show"], "NAME"),
-            (["profile", "list", "nothing"], "nothing: cannot be read"),
+            (["profile", "list", "nothing"], "nothing: is no shipped catalogue and cannot be read"),
         ],
     )
     def test_a_users_error_is_one_line_and_status_2(

@@ -103,16 +103,20 @@ def test_missing_unknown_and_doubled_columns_are_refused(tmp_path: Path) -> None
     path = tmp_path / "bad.csv"
     with pytest.raises(ProfileError, match="column sigma is missing"):
         load_catalogue(write(path, {key: value for key, value in ROW.items() if key != "sigma"}))
-    with pytest.raises(ProfileError, match="column colour is unknown"):
+    with pytest.raises(ProfileError, match="column colour is unknown; there are name, "):
         load_catalogue(write(path, ROW | {"colour": "red"}))
+    with pytest.raises(ProfileError, match="column modle_ms is unknown; did you mean 'model_ms'"):
+        load_catalogue(write(path, {key.replace("model", "modle"): value for key, value in ROW.items()}))
     path.write_text(",".join([*ROW, "name"]) + "\n", encoding="utf-8")
     with pytest.raises(ProfileError, match="column name is there twice"):
         load_catalogue(path)
 
 
 def test_files_that_are_missing_empty_or_of_another_kind_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="shipped catalogues are diffusion, measured, paper, real"):
+    with pytest.raises(UserError, match=r"is no shipped catalogue .*; did you mean 'paper'"):
         load_catalogue("papre")
+    with pytest.raises(UserError, match="there are diffusion, measured, paper, real"):
+        load_catalogue("mine.csv")
     path = tmp_path / "bad.csv"
     path.write_text("", encoding="utf-8")
     with pytest.raises(ProfileError, match="column name is missing"):
