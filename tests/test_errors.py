@@ -82,7 +82,7 @@ TYPICAL: list[tuple[list[str], str]] = [
     ),
     ([*EVALUATE, "--mode", "pape"], "Invalid value for '--mode': 'pape' is not one of 'paper', 'realistic'."),
     ([*EVALUATE, "--backend", "simulate"], "backend simulate: there is no such backend; did you mean simulated?"),
-    ([*EVALUATE, "--windows", "9999"], "--windows: scenario small has 57 test windows, asked for 9999"),
+    ([*EVALUATE, "--windows", "9999"], "--windows: scenario small has 40 test windows, asked for 9999"),
     (
         ["evaluate", "--scenario", "azure-8h"],
         "the environment variable TYCHE_TRACES must name the folder of azure2019_8h_invocations.csv.gz, "
@@ -104,7 +104,7 @@ TYPICAL: list[tuple[list[str], str]] = [
     ),
     (
         ["trace", "inspect", "requests.csv", "--column", "time=when"],
-        "requests.csv, row 2, column when: '2026-03-02 08:00:00' is not a number",
+        "requests.csv, row 2, column when: 2026-03-02 08:00:00 is a date: give time_unit iso",
     ),
     (
         ["scenario", "new", "mine.yaml", "--trace", "requests.csv", *MAPPED, "--cluster", "misspelt-cluster.yaml"],
@@ -133,7 +133,10 @@ OTHERS: list[tuple[list[str], str]] = [
     (["trace", "inspect", "empty.csv", *MAPPED], "empty.csv: the file is empty, expected a header"),
     ([*EVALUATE, "--trace", "."], "trace.file: no such file: ."),
     ([*EVALUATE, "--policy", "wrong_policy.py"], "policy wrong_policy: int has no method predict(observation, ...)"),
-    ([*EVALUATE, "--prewarm", "no_policy.py"], "prewarm no_policy.py: the file defines no object `prewarm`"),
+    (
+        [*EVALUATE, "--prewarm", "no_policy.py"],
+        "scenario small: prewarm.policy: prewarm no_policy.py: the file defines",
+    ),
     ([*EVALUATE, "--repetitions", "2"], "--repetitions: is for --backend both; --seeds repeats with other requests"),
     (["reproduce", "paper", "--experiment", "nods"], "--experiment: there is no 'nods'; there are single-node, "),
     (["profile", "memory", "nowhere.py"], "nowhere.py: is no file"),

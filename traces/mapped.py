@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from traces.tables import CsvFile, Kind, Progress, head
 from traces.trace import Trace
 
 PARQUET_MAGIC = b"PAR1"
+_DATE = re.compile(r'"?\d{4}-\d\d-\d\d')
 
 Unit = Literal["ns", "us", "ms", "s", "min", "h"]
 _US: dict[str, float] = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "min": 60e6, "h": 3600e6}
@@ -194,7 +196,20 @@ def _refuse(
 
 
 def _csv_parts(path: FileName, columns: ColumnMap, progress: Progress | None) -> Iterator[dict[str, NDArray[Any]]]:
-    yield from CsvFile(path, progress).batches(columns.kinds())
+    file = CsvFile(path, progress)
+    file.require(list(columns.kinds()))
+    if columns.time_unit != "iso":
+        _refuse_dates(path, file.header.index(columns.time), columns)
+    yield from file.batches(columns.kinds())
+
+
+def _refuse_dates(path: FileName, place: int, columns: ColumnMap) -> None:
+    """Say what to do about dates, which would only be "not a number" otherwise; the first row tells."""
+    rows = head(path).decode("utf-8-sig", errors="replace").splitlines()
+    cells = rows[1].split(",") if len(rows) > 1 else []
+    if place < len(cells) and _DATE.match(cells[place]):
+        problem = f"{cells[place]} is a date: give time_unit iso"
+        raise TraceError.at(path, problem, row=2, column=columns.time)
 
 
 def _parquet_parts(path: FileName, columns: ColumnMap, progress: Progress | None) -> Iterator[dict[str, NDArray[Any]]]:

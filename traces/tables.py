@@ -247,9 +247,9 @@ def _problem(cell: str, kind: Kind, may_be_empty: bool) -> str | None:
     try:
         value = float(cell)
     except ValueError:
-        return f"{cell!r} is not a number, expected {expected}"
+        return f"{cell!r} is not a number{'' if kind == 'number' else f', expected {expected}'}"
     if not math.isfinite(value):
-        return f"{cell!r} is not a finite number, expected {expected}"
+        return f"{cell!r} is not a finite number{'' if kind == 'number' else f', expected {expected}'}"
     if kind == "count":
         if value < 0:
             return f"{cell} is negative, expected {expected}"

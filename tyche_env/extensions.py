@@ -97,8 +97,9 @@ def import_file(path: Path, what: str) -> ModuleType:
 def describe(error: BaseException, path: Path) -> str:
     """An error of a user's file and the line of that file where it went wrong."""
     line, trace = None, error.__traceback__
+    file = str(path.absolute())  # as the import system names it
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
     if isinstance(error, SyntaxError):
