@@ -307,12 +307,12 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
         "row 2: not readable as CSV (field larger than field limit (131072))",
     ),
     (
-        lambda _: plan_windows([0], 10**9, {"test": Split(functions=(0, 1), time=(0, 1))}, 9, 10**8, 0),
+        lambda _: plan_windows([0], 10**9, {"test": Split(functions=(0, 1), time=(0, 1))}, 9, 10**8, 0, seed=0),
         TraceError,
         "split 'test': has 1 functions, not enough for a group of 9 nor half of one; widen its functions or lower",
     ),
     (
-        lambda _: plan_windows([0], 10**9, {"test": Split(functions=(0, 1), time=(0, 1))}, 1, 10**10, 0),
+        lambda _: plan_windows([0], 10**9, {"test": Split(functions=(0, 1), time=(0, 1))}, 1, 10**10, 0, seed=0),
         TraceError,
         "split 'test': has no room for a warm-up of 0 us and a window of 10000000000 us in 1000000000 us; widen its "
         "time or shorten the window",

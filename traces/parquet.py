@@ -47,13 +47,13 @@ class _About(BaseModel):
 @contextmanager
 def opened(path: FileName) -> Iterator[pq.ParquetFile]:
     """A Parquet file; damage that shows while it is read becomes a TraceError."""
+    if Path(path).is_dir():
+        raise TraceError.at(path, "is a folder, expected a file")
     try:
         with pq.ParquetFile(path) as file:
             yield file
     except FileNotFoundError as error:
         raise TraceError.at(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise TraceError.at(path, "is a folder, expected a file") from error
     # names that are no UTF-8 come out of Arrow as they are
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
