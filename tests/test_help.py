@@ -36,7 +36,7 @@ def examples(text: str) -> list[list[str]]:
     return [words[: ([*words, ">"]).index(">")] for words in found]
 
 
-@pytest.mark.parametrize("path", paths(), ids=lambda path: " ".join(("tyche", *path)))
+@pytest.mark.parametrize("path", list(paths()), ids=lambda path: " ".join(("tyche", *path)))
 def test_help_ends_with_examples_that_could_be_run(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*path, "--help"]) == 0
     own = []

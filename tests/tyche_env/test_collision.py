@@ -26,9 +26,8 @@ def another(folder: Path) -> Path:
 
 def python(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Run code where a folder comes first on the path."""
-    path = f"{folder}:{ROOT}"
-    words = [sys.executable, "-c", code]
-    return subprocess.run(words, capture_output=True, text=True, check=False, env={"PYTHONPATH": path})
+    words, path = [sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=path, cwd=folder)
 
 
 def test_our_own_package_is_no_collision() -> None:

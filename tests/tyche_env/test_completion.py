@@ -62,12 +62,13 @@ def test_bash_completes_with_it(tmp_path: Path) -> None:
     program = tmp_path / "tyche"
     program.write_text(f"#!{sys.executable}\nfrom tyche_env.cli import main\n\nmain()\n", encoding="utf-8")
     program.chmod(0o755)
+    python_path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     asked = "COMP_WORDS=(tyche scen); COMP_CWORD=1; _tyche_completion tyche; echo ${COMPREPLY[@]}"
     done = subprocess.run(
         ["bash", "--norc", "-c", f'eval "$(tyche completion bash)"\n{asked}'],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": python_path},
     )
     assert (done.returncode, done.stdout) == (0, "scenario\n"), done.stderr
