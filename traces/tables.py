@@ -34,7 +34,7 @@ Columns = dict[str, NDArray[Any]]
 
 _ARROW = {"text": pa.string(), "count": pa.int32(), "number": pa.float64()}
 _COUNT_LIMIT = 2**31 - 1
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 _LONGEST_LINE_BYTES = 1 << 24
 _GZIP = b"\x1f\x8b"
 
