@@ -404,9 +404,7 @@ def _scenario(name: str, trace_file: Path | None) -> Scenario:
     from tyche_env.scenario import Scenario
 
     scenario = Scenario.load(name)
-    if trace_file is None:
-        return scenario
-    return scenario.with_(**{"trace.family": "file", "trace.file": str(trace_file), "trace.synthesis": None})
+    return scenario if trace_file is None else scenario.on_file(trace_file)
 
 
 def _command_line() -> str:

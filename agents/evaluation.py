@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents.bound import bound
+from agents.learned.looks import is_agent, note_look
 from agents.policy import BOUND, POLICIES, ForecastPolicy, KernelPolicy, Policy, load
 from agents.rates import by_rate
 from agents.runs import RunFolder, plan_hash, sampled, write_requests
@@ -218,6 +219,10 @@ def evaluate(
     plan = plan.validated()
     if jobs is not None and jobs < 1:
         raise EvaluationError(f"--jobs: needs at least 1, got {jobs}")
+    if plan.split == "test" and not (out / "manifest.json").exists():
+        for source in plan.policies:
+            if is_agent(source):
+                note_look(Path(source), plan.scenario.name)
     folder = RunFolder.open(out, plan.identity(), plan.scenario.to_yaml(), command)
     before = folder.manifest
     cells = list(plan.cells())

@@ -300,7 +300,7 @@ def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[s
             share = np.cumsum(counts) / counts.sum()
             axis.plot(edges_ms, share, color=colour[policy], linewidth=widths[place], drawstyle="steps-post")
             ends.append((float(edges_ms[np.searchsorted(share, 0.5)]), policy))
-        _label_lines(axis, [policy for _, policy in sorted(ends)], colour)
+        label_lines(axis, [policy for _, policy in sorted(ends)], colour)
         axis.set_xscale("log")
         axis.set_xlim(left, right)
         axis.set_ylim(0, 1.02)
@@ -339,7 +339,7 @@ def _hits_by_rate(rows: Sequence[Entry], policies: Sequence[str], colour: Mappin
             per_hour = [60 * 10 ** ((place + 0.5) / RATE_BINS_PER_DECADE) for place in places]
             axis.plot(per_hour, share, color=colour[policy], linewidth=1.8, marker="o", markersize=3.5)
             ends.append((float(np.mean(share)), policy))
-        _label_lines(axis, [policy for _, policy in sorted(ends, reverse=True)], colour)
+        label_lines(axis, [policy for _, policy in sorted(ends, reverse=True)], colour)
         axis.set_xscale("log")
         axis.set_ylim(-0.02, 1.02)
         axis.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
@@ -384,7 +384,7 @@ def _memory(replays: Mapping[str, Replay]) -> Figure:
     )
 
 
-def _label_lines(axis: Axes, policies: Sequence[str], colour: Mapping[str, str]) -> None:
+def label_lines(axis: Axes, policies: Sequence[str], colour: Mapping[str, str]) -> None:
     """Names at the lower right, where a distribution function leaves room, in the order of the medians."""
     for place, policy in enumerate(reversed(policies)):
         axis.text(

@@ -56,6 +56,7 @@ def write_report(folder: RunFolder) -> Path:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((files("agents") / "templates" / "report.html").read_text(encoding="utf-8"))
     page = template.render(
+        style=(files("agents") / "templates" / "style.css").read_text(encoding="utf-8"),
         manifest=manifest,
         plan=manifest["plan"],
         title=yaml.safe_load(scenario_yaml)["title"],

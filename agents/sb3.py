@@ -8,7 +8,7 @@ rewarded with that function's own waiting.  :class:`HoldPriceVecEnv` is ``tyche/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from tyche_env.control.kernels import DEAD_ZONE
 from tyche_env.env import PreloadEnvError
 from tyche_env.features import WIDTH, features_of
 from tyche_env.hold_price import (
@@ -33,7 +34,7 @@ from tyche_env.vector import PreloadVectorEnv
 from tyche_env.wrappers import TIER_ACTIONS, Tier, scale_of
 
 Floats = NDArray[np.float32]
-Actions = Literal["priority", "tiers"]
+Actions = Literal["priority", "logit", "tiers"]
 
 _ROW = tuple(
     column("functions", name)
@@ -45,6 +46,7 @@ _ROW = tuple(
 _GPU_MB = column("functions", "gpu_mb")
 ROW_WIDTH = INPUTS + len(_ROW)
 """What a function's own part of its observation holds: the features, and scaled counts, sizes and times."""
+LARGEST_LOGIT = 10.0
 CONTEXT_WIDTH = len(CLUSTER_COLUMNS) + ROW_WIDTH
 """The cluster's part: its own scaled columns, and the mean of all functions' own parts."""
 
@@ -61,6 +63,63 @@ class Scaler:
         """The scaled values, the shape of ``values``."""
         scaled: Floats = np.minimum(np.where(self._linear, values, np.log1p(values / self._a)) / self._b, 1)
         return scaled
+
+
+_ROW_SCALER = Scaler([FUNCTION_COLUMNS[at] for at in _ROW])
+_CLUSTER_SCALER = Scaler(CLUSTER_COLUMNS)
+
+
+def function_rows_space() -> spaces.Space[Any]:
+    """The space of one row of :func:`function_rows`."""
+    limit = np.finfo(np.float32).max
+    return cast(spaces.Space[Any], spaces.Box(-limit, limit, (ROW_WIDTH + CONTEXT_WIDTH,), np.float32))
+
+
+def choice_space(form: Actions) -> spaces.Space[Any]:
+    """The space of one function's choice."""
+    if form == "tiers":
+        return cast(spaces.Space[Any], spaces.Discrete(len(Tier)))
+    reach = 1.0 if form == "priority" else LARGEST_LOGIT
+    return cast(spaces.Space[Any], spaces.Box(-reach, reach, (1,), np.float32))
+
+
+def function_rows(observation: Mapping[str, Floats]) -> Floats:
+    """What each function's agent sees, (..., max_functions, width); zeros for padding.
+
+    Args:
+        observation: of one cluster, or of a batch.
+    """
+    table = observation["functions"]
+    table = table.reshape(*table.shape[:-1], -1, WIDTH)
+    mask = observation["functions_mask"][..., None]
+    own = np.concatenate([features_of(table), _ROW_SCALER(table[..., _ROW])], axis=-1) * mask
+    pooled = own.sum(axis=-2) / np.maximum(1, mask.sum(axis=-2))
+    context = np.concatenate([_CLUSTER_SCALER(observation["cluster"]), pooled], axis=-1)
+    context = np.broadcast_to(context[..., None, :], (*own.shape[:-1], context.shape[-1]))
+    rows: Floats = np.concatenate([own, context * mask], axis=-1, dtype=np.float32)
+    return rows
+
+
+def tier_masks(observation: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    """Which tiers make sense, (functions, 4), over all clusters: padding can only be left, and GPUs need a GPU."""
+    real = observation["functions_mask"].reshape(-1) > 0
+    table = observation["functions"].reshape(len(real), WIDTH)
+    has_gpus = observation["gpus_mask"].max(axis=-1, initial=0) > 0
+    masks = np.repeat(real[:, None], len(Tier), axis=1)
+    masks[:, Tier.LEAVE] = True
+    masks[:, Tier.GPU] &= np.repeat(has_gpus, observation["functions_mask"].shape[-1]) & (table[:, _GPU_MB] > 0)
+    return masks
+
+
+def cluster_action(form: Actions, chosen: NDArray[Any]) -> Floats:
+    """Actions of ``tyche/Preload-v0``, (..., 2), for one choice a function, (...), in one of the forms."""
+    if form == "tiers":
+        tiers: Floats = TIER_ACTIONS[chosen]
+        return tiers
+    value = chosen.astype(np.float32)
+    if form == "logit":
+        value = (DEAD_ZONE + (1 - DEAD_ZONE) / (1 + np.exp(-value))).astype(np.float32)
+    return np.repeat(value[..., None], 2, axis=-1)
 
 
 class _BatchedVecEnv(VecEnv):
@@ -145,8 +204,10 @@ class FunctionVecEnv(_BatchedVecEnv):
     """One environment a function, of all clusters: row ``cluster * max_functions + function``.
 
     Observation: the function's features and scaled columns, then the cluster's scaled columns and the mean of all its
-    functions' parts.  Action: ``priority``: Box(-1, 1, (1,)), used for memory and GPU alike; ``tiers``: the four tiers
-    of :class:`~tyche_env.wrappers.Tier`.  Reward: minus the seconds that the function's own requests waited.
+    functions' parts (:func:`function_rows`).  Action: ``priority``: Box(-1, 1, (1,)), used for memory and GPU alike;
+    ``logit``: Box(-10, 10, (1,)), hold with the logistic function of it as priority, as the row network does;
+    ``tiers``: the four tiers of :class:`~tyche_env.wrappers.Tier`.  Reward: minus the seconds that the function's own
+    requests waited, and the price of its loads if the scenario charges any.
     All functions of a cluster end together.  Rows of padding observe zeros, earn nothing, and their mask allows LEAVE
     alone.
 
@@ -160,40 +221,43 @@ class FunctionVecEnv(_BatchedVecEnv):
         self, clusters: int, scenario: Any = "train-25", *, actions: Actions = "priority", **arguments: Any
     ) -> None:
         batch = PreloadVectorEnv(clusters, scenario, **arguments)
-        space: spaces.Space[Any] = spaces.Discrete(len(Tier))
-        if actions == "priority":
-            space = spaces.Box(-1.0, 1.0, (1,), np.float32)
-        limit = np.finfo(np.float32).max
-        observed = spaces.Box(-limit, limit, (ROW_WIDTH + CONTEXT_WIDTH,), np.float32)
-        super().__init__(batch, batch.max_functions, observed, space)
-        self.actions = actions
-        self._row_scaler = Scaler([FUNCTION_COLUMNS[at] for at in _ROW])
-        self._cluster_scaler = Scaler(CLUSTER_COLUMNS)
+        super().__init__(batch, batch.max_functions, function_rows_space(), choice_space(actions))
+        self.actions: Actions = actions
 
     def reset(self) -> Floats:
         """Begin an episode in every cluster."""
-        self._batch_observation, _ = self.batch.reset(seed=self._first_seed())
-        return self._rows(self._batch_observation).reshape(self.num_envs, -1)
+        self.observation, _ = self.batch.reset(seed=self._first_seed())
+        return function_rows(self.observation).reshape(self.num_envs, -1)
+
+    def begin(self, window: int, seed: int) -> Floats:
+        """Begin an episode of one window in every cluster, so that several agents can meet the same requests."""
+        self.observation, _ = self.batch.reset(seed=seed, options={"window": window})
+        return function_rows(self.observation).reshape(self.num_envs, -1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all clusters stand, for :meth:`load_state_dict`."""
+        return self.batch.state_dict()
+
+    def load_state_dict(self, content: Mapping[str, Any]) -> None:
+        """Go on exactly where another environment with the same arguments stood."""
+        self.observation = self.batch.load_state_dict(content)
 
     def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; the last rows of an ended episode are in ``terminal_observation``."""
         shape = (self.batch.num_envs, self.batch.max_functions)
-        if self.actions == "tiers":
-            action = TIER_ACTIONS[np.asarray(self._actions).reshape(shape)]
-        else:
-            action = np.repeat(np.asarray(self._actions, np.float32).reshape(*shape, 1), 2, axis=-1)
+        action = cluster_action(self.actions, np.asarray(self._actions).reshape(shape))
         observation, _, _, ended, infos = self.batch.step(action)
-        self._batch_observation = observation
+        self.observation = observation
         out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for cluster in np.flatnonzero(ended).tolist():
-            last = self._rows(infos["final_obs"][cluster])
+            last = function_rows(infos["final_obs"][cluster])
             for function in range(shape[1]):
                 out[cluster * shape[1] + function] = {
                     "terminal_observation": last[function],
                     "TimeLimit.truncated": True,
                 }
         rewards = infos["function_rewards"].reshape(-1).astype(np.float32)
-        return self._rows(observation).reshape(self.num_envs, -1), rewards, np.repeat(ended, shape[1]), out
+        return function_rows(observation).reshape(self.num_envs, -1), rewards, np.repeat(ended, shape[1]), out
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tiers make sense, (num_envs, 4): padding can only be left, and GPUs need a GPU.
@@ -203,25 +267,7 @@ class FunctionVecEnv(_BatchedVecEnv):
         """
         if self.actions != "tiers":
             raise PreloadEnvError("actions: only tiers have masks; pass actions='tiers'")
-        real = self._batch_observation["functions_mask"].reshape(-1) > 0
-        table = self._batch_observation["functions"].reshape(self.num_envs, WIDTH)
-        has_gpus = np.repeat(self._batch_observation["gpus_mask"].max(axis=-1) > 0, self.batch.max_functions)
-        masks = np.repeat(real[:, None], len(Tier), axis=1)
-        masks[:, Tier.LEAVE] = True
-        masks[:, Tier.GPU] &= has_gpus & (table[:, _GPU_MB] > 0)
-        return masks
-
-    def _rows(self, observation: dict[str, Floats]) -> Floats:
-        """(..., max_functions, width) of the tables of one cluster or of all."""
-        table = observation["functions"]
-        table = table.reshape(*table.shape[:-1], -1, WIDTH)
-        mask = observation["functions_mask"][..., None]
-        own = np.concatenate([features_of(table), self._row_scaler(table[..., _ROW])], axis=-1) * mask
-        pooled = own.sum(axis=-2) / np.maximum(1, mask.sum(axis=-2))
-        context = np.concatenate([self._cluster_scaler(observation["cluster"]), pooled], axis=-1)
-        context = np.broadcast_to(context[..., None, :], (*own.shape[:-1], context.shape[-1]))
-        rows: Floats = np.concatenate([own, context * mask], axis=-1, dtype=np.float32)
-        return rows
+        return tier_masks(self.observation)
 
 
 class HoldPriceVecEnv(_BatchedVecEnv):
@@ -258,6 +304,21 @@ class HoldPriceVecEnv(_BatchedVecEnv):
         self._log_price = self._draws.uniform(*self._bounds, size=self.num_envs)
         self._table = observation["functions"].reshape(self.num_envs, WIDTH)
         return hold_price_observation(self._table, self._log_price)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all clusters and prices stand, for :meth:`load_state_dict`."""
+        return {
+            "batch": self.batch.state_dict(),
+            "draws": self._draws.bit_generator.state,
+            "log_price": self._log_price.copy(),
+        }
+
+    def load_state_dict(self, content: Mapping[str, Any]) -> None:
+        """Go on exactly where another environment with the same arguments stood."""
+        self._table = self.batch.load_state_dict(content["batch"])["functions"].reshape(self.num_envs, WIDTH)
+        self._draws = np.random.default_rng()
+        self._draws.bit_generator.state = content["draws"]
+        self._log_price = np.array(content["log_price"])
 
     def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; rows of an ended episode get a new price."""

@@ -12,7 +12,9 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -99,6 +101,23 @@ Count = Annotated[int, Field(ge=1)]
 
 class ScenarioError(UserError):
     """A scenario that is wrong or cannot be run; the message names the file or field and what would be right."""
+
+
+class SealedError(RuntimeError):
+    """Test windows were asked for where nothing may look at them: a defect of the program that asked."""
+
+
+_sealed: ContextVar[bool] = ContextVar("sealed", default=False)
+
+
+@contextmanager
+def sealed_test_windows() -> Iterator[None]:
+    """Inside, every scenario refuses to show its test windows: training runs here."""
+    token = _sealed.set(True)
+    try:
+        yield
+    finally:
+        _sealed.reset(token)
 
 
 class NodeGroup(Part):
@@ -336,6 +355,10 @@ class Scenario(Part):
             content = _merged(content, {last: value})
         return _validated(content, f"scenario {self.name}")
 
+    def on_file(self, path: str | Path) -> Scenario:
+        """The scenario on the requests of a Parquet file (``traces.write_parquet``) instead of its own trace."""
+        return self.with_(**{"trace.family": "file", "trace.file": str(path), "trace.synthesis": None})
+
     def to_yaml(self) -> str:
         """The whole scenario, defaults included; reading it back gives an equal one."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -369,7 +392,10 @@ class Scenario(Part):
         Raises:
             ScenarioError: a split has no room for a window, or the trace is broken.
             SourceError: the trace's files are missing.
+            SealedError: test windows, inside :func:`sealed_test_windows`.
         """
+        if split == "test" and _sealed.get():
+            raise SealedError(f"scenario {self.name}: training never reads test windows")
         try:
             return windows_of(self.trace)[split]
         except TraceError as error:
@@ -427,7 +453,10 @@ class Scenario(Part):
 
         Raises:
             ScenarioError: no such kernel, or a world that no engine can run.
+            SealedError: a test window, inside :func:`sealed_test_windows`.
         """
+        if chosen.split == "test" and _sealed.get():
+            raise SealedError(f"scenario {self.name}: training never reads test windows")
         if mode not in (None, self.mode):
             return self.with_(mode=mode).world_of(chosen, seed, kernel, event_mode, prewarm)
         profiles = self._profiles_of(chosen)

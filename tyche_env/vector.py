@@ -21,8 +21,10 @@ from tyche_env.control.kernels import meaning
 from tyche_env.control.ledger import LEAVE, refresh_candidate
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe
+from tyche_env.reward import charges_rent
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.snapshot import snapshot, take_up
 from tyche_env.spaces import Layout
 from tyche_env.world import Kernel, World
 
@@ -64,13 +66,22 @@ def take_rewards(handles: NDArray[np.int64], out: NDArray[np.float64]) -> float:
 class _Lane:
     """One cluster of the batch: its engine and where it stands."""
 
-    __slots__ = ("blank", "engine", "now_us", "seed", "window", "world")
+    __slots__ = ("_load_s", "blank", "engine", "loads", "now_us", "seed", "window", "world")
 
     def __init__(self, world: World, window: int, seed: int, layout: Layout) -> None:
         self.world, self.window, self.seed = world, window, seed
         self.blank = layout.blank(world.function_count, world.node_count, world.gpu_count)
         self.engine = CompiledEngine(world, features=True)
         self.now_us = 0
+        self._load_s = (world.functions.library_us + world.functions.model_us) * 1e-6
+        self.loads = np.zeros(world.function_count, np.int64)
+
+    def loads_s(self) -> NDArray[np.float64]:
+        """Nominal seconds of the loads begun since the last call, (F,)."""
+        loads = self.engine.state.functions["load_count"].copy()
+        begun = (loads - self.loads) * self._load_s
+        self.loads = loads
+        return begun
 
 
 class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
@@ -79,7 +90,8 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
     ``infos`` holds arrays with one row a cluster: ``window``, ``world_seed``, ``time_s``, ``warm_up``,
     ``function_rewards`` (n, max_functions), the one thing there that is of the step that ended an episode and not of
     the next episode; and, where an episode ended, ``final_obs`` with the mask ``_final_obs``.
-    Rents are not charged here.
+    Rents of memory are not charged here; loads are, with their nominal time when they begin (``PreloadEnv`` charges
+    the time that they took when they end), to the function that is loaded.
 
     Args:
         num_envs: number of clusters.
@@ -113,10 +125,12 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             decision_interval_s=decision_interval_s,
             max_functions=max_functions,
         )
-        if self._one.charges_rent:
+        rents = self._one.scenario.reward
+        if charges_rent(rents.model_copy(update={"load_per_s": 0.0})):
             raise PreloadEnvError(
-                "reward: the batched environment knows neither rents nor further terms; use PreloadEnv"
+                "reward: the batched environment knows neither rents of memory nor further terms; use PreloadEnv"
             )
+        self._load_price = rents.load_per_s
         self.num_envs = num_envs
         self.scenario, self.split = self._one.scenario, split
         self.max_functions = self._one.max_functions
@@ -177,6 +191,10 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
                 engine.drain()
                 truncated[at] = True
             rewards[at] = take_rewards(engine.handles, function_rewards[at])
+            if self._load_price:
+                charge = self._load_price * lane.loads_s()
+                function_rewards[at, : len(charge)] -= charge
+                rewards[at] -= charge.sum()
         for ended in np.flatnonzero(truncated).tolist():
             finals[ended] = flat[ended].copy()
             self._lanes[ended] = self._begin(ended, None, None)
@@ -188,6 +206,37 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             )
             infos["_final_obs"] = truncated.copy()
         return self._one.layout.split(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all clusters and their draws stand: plain numbers and arrays, for :meth:`load_state_dict`."""
+        return {
+            "draws": [draw.bit_generator.state for draw in self._draws],
+            "lanes": [
+                {"window": lane.window, "seed": lane.seed, "now_us": lane.now_us, "tables": snapshot(lane.engine)}
+                for lane in self._lanes
+            ],
+        }
+
+    def load_state_dict(self, content: Mapping[str, Any]) -> Batch:
+        """Go on exactly where another environment with the same arguments stood; returns the observation there.
+
+        Raises:
+            PreloadEnvError: the state is of another number of clusters.
+        """
+        if len(content["lanes"]) != self.num_envs:
+            raise PreloadEnvError(f"state: holds {len(content['lanes'])} clusters, this environment {self.num_envs}")
+        self._draws = [np.random.default_rng() for _ in self._count()]
+        for draw, state in zip(self._draws, content["draws"], strict=True):
+            draw.bit_generator.state = state
+        self._lanes = []
+        flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
+        for at, given in enumerate(content["lanes"]):
+            lane = self._begin(at, given["window"], given["seed"])
+            lane.engine, lane.now_us = take_up(lane.world, given["tables"]), given["now_us"]
+            lane.loads = lane.engine.state.functions["load_count"].copy()
+            self._lanes.append(lane)
+            self._observe(at, flat[at])
+        return self._one.layout.split(flat)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget the engines."""

@@ -38,10 +38,10 @@ class Chosen:
     table: tuple[tuple[str, int, float, float], ...]
 
 
-def choose(candidates: Sequence[Candidate], choice: Choice) -> Chosen:
-    """The candidate and bonus with the least score over the validation windows."""
+def choose(candidates: Sequence[Candidate], choice: Choice, scenarios: Sequence[Scenario]) -> Chosen:
+    """The candidate and bonus with the least score over the validation windows of some scenarios."""
     tried = [
-        (score(each.network, percent, choice.scenarios), each, percent)
+        (score(each.network, percent, scenarios), each, percent)
         for each in (with_floor(candidate, floor) for candidate in candidates for floor in choice.floors)
         for percent in choice.displace_percent
     ]
@@ -57,14 +57,14 @@ def with_floor(candidate: Candidate, floor: float) -> Candidate:
     return Candidate(candidate.name, network)
 
 
-def score(network: NDArray[np.float32], displace_percent: int, scenarios: tuple[str, ...]) -> float:
+def score(network: NDArray[np.float32], displace_percent: int, scenarios: Sequence[Scenario]) -> float:
     """Cost relative to Tyche's over the validation windows of some scenarios, mean of both means.
 
     The cost of a request is its wait for library, model and container, and where a scenario charges loads, their share.
     """
     shares = []
-    for name in scenarios:
-        worlds, tyche = _validation(name)
+    for scenario in scenarios:
+        worlds, tyche = _validation(scenario)
         costs = [
             cost(
                 simulate(
@@ -73,7 +73,7 @@ def score(network: NDArray[np.float32], displace_percent: int, scenarios: tuple[
                     ),
                     record="none",
                 ),
-                load_per_s(name),
+                scenario.reward.load_per_s,
             )
             for world in worlds
         ]
@@ -97,15 +97,8 @@ def cost(result: Result, load_price: float = 0.0) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=8)
-def load_per_s(scenario: str) -> float:
-    """What a scenario charges for a second of loading, in seconds of waiting."""
-    return Scenario.load(scenario).reward.load_per_s
-
-
-@lru_cache(maxsize=8)
-def _validation(name: str) -> tuple[tuple[World, ...], NDArray[np.float64]]:
+def _validation(scenario: Scenario) -> tuple[tuple[World, ...], NDArray[np.float64]]:
     """The validation worlds of a scenario, and Tyche's mean costs over them."""
-    scenario = Scenario.load(name)
     count = len(scenario.windows("validation"))
     worlds = tuple(scenario.world("validation", window, 0, Kernel.TYCHE) for window in range(count))
     price = scenario.reward.load_per_s

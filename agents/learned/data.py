@@ -6,6 +6,7 @@ use.  Only functions and times of the training split are ever read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,11 @@ def rows_of(scenario: Scenario, *, seeds: tuple[int, ...], share: float, split: 
             world = scenario.world_of(stretch, seed, Kernel.LRU, event_mode=False)
             parts.append(_rows_of_world(world, draw, share))
             start_us += length_us
+    return joined(parts)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """All rows, one after the other."""
     return Rows(np.concatenate([part.features for part in parts]), np.concatenate([part.wait_s for part in parts]))
 
 

@@ -8,8 +8,7 @@ validation windows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,22 +17,13 @@ from torch import nn
 
 from agents.learned.bundle import Bundle
 from agents.learned.choose import Candidate, choose
-from agents.learned.data import HORIZONS_S, Rows, rows_of
-from agents.learned.manifest import manifest
+from agents.learned.course import Log, Progress
+from agents.learned.data import HORIZONS_S, Rows, joined, rows_of
+from agents.learned.manifest import manifest, of_choice
 from agents.learned.recipe import HazardRecipe
 from tyche_env.network import FEATURES, HIDDEN, INPUTS
-from tyche_env.scenario import Scenario
 
 HELD = FEATURES.index("held")
-
-Progress = Callable[[float], None]
-
-
-class Log(Protocol):
-    """What training reports to; TensorBoard's writer is one."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """A number at a step."""
 
 
 def make_network(outputs: int) -> nn.Sequential:
@@ -108,8 +98,24 @@ def export(
         output: (HIDDEN,) weights of the output.
         output_bias: its bias.
     """
-    first, first_bias = _of(layers[0])
-    second, second_bias = _of(layers[1])
+    return flatten(_of(layers[0]), _of(layers[1]), mean, deviation, output, output_bias)
+
+
+Layer = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Weights (inputs, outputs) and biases."""
+
+
+def flatten(
+    hidden_1: Layer,
+    hidden_2: Layer,
+    mean: NDArray[np.float32],
+    deviation: NDArray[np.float32],
+    output: NDArray[np.floating[Any]],
+    output_bias: float,
+) -> NDArray[np.float32]:
+    """The same as :func:`export` for layers that are arrays."""
+    first, first_bias = hidden_1
+    second, second_bias = hidden_2
     folded = first / deviation[:, None].astype(np.float64)
     bias = first_bias - mean.astype(np.float64) @ folded
     parts = (folded.reshape(-1), bias, second.reshape(-1), second_bias, output, [output_bias], [0.0])
@@ -119,9 +125,9 @@ def export(
 def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
     """Train by a recipe, choose horizon and bonus on the validation windows, and bundle the result."""
     started = time.process_time()
-    scenario = Scenario.load(recipe.scenario)
+    scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
     expansions = tuple(range(recipe.expansions * seed, recipe.expansions * (seed + 1)))
-    rows = rows_of(scenario, seeds=expansions, share=recipe.share)
+    rows = joined([rows_of(scenario, seeds=expansions, share=recipe.share) for scenario in scenarios])
     network, mean, deviation = fit(rows, recipe, seed, log, progress)
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     output, output_bias = _of(linear[2])
@@ -130,17 +136,17 @@ def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progre
         at = HORIZONS_S.index(horizon_s)
         weights = export(linear[:2], mean, deviation, output[:, at], float(output_bias[at]))
         candidates.append(Candidate(f"horizon {horizon_s:g} s", weights))
-    chosen = choose(candidates, recipe.choice)
+    chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios])
     return Bundle(
         network=chosen.candidate.network,
         mean=mean,
         deviation=deviation,
         settings={"displace_percent": chosen.displace_percent},
         recipe=recipe,
-        manifest=manifest(scenario, seed, len(rows), started, chosen),
+        manifest=manifest(scenarios, seed, len(rows), started) | of_choice(chosen),
     )
 
 
-def _of(layer: nn.Linear) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _of(layer: nn.Linear) -> Layer:
     """Weights (inputs, outputs) and biases of a layer."""
     return layer.weight.detach().numpy().T.astype(np.float64), layer.bias.detach().numpy().astype(np.float64)

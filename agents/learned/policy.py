@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.learned.bundle import Bundle, load_bundle
-from agents.policy import Action, KernelPolicy, Observation
+from agents.learned.bundle import Bundle, BundleError, PolicyBundle, load_bundle
+from agents.policy import Action, KernelPolicy, Observation, Predictor
 from tyche_env.control.kernels import DEAD_ZONE
 from tyche_env.features import features_of
 from tyche_env.network import priorities
@@ -48,8 +50,59 @@ class LearnedPolicy(KernelPolicy):
         return np.repeat(value.reshape(*leading, -1, 1), 2, axis=-1), 0
 
 
-def policy_of(bundle: Bundle, name: str) -> LearnedPolicy:
-    """The policy that a bundle is."""
+@dataclass(frozen=True, slots=True, eq=False)
+class InterpretedPolicy:
+    """A trained policy of stable-baselines3: asked once an interval, by torch.
+
+    Attributes:
+        name: as it appears in tables.
+        agent: answers.
+        digest: hash of recipe and weights, for plans.
+    """
+
+    name: str
+    agent: Predictor
+    digest: str
+
+    @property
+    def kernel(self) -> None:
+        """It has none."""
+        return None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """It changes none of the controller's settings."""
+        return {}
+
+    @property
+    def privileged(self) -> bool:
+        """It sees observations only."""
+        return False
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """The agent's answer."""
+        return self.agent.predict(observation, state, episode_start, deterministic)
+
+
+Trained = LearnedPolicy | InterpretedPolicy
+
+
+def policy_of(bundle: Bundle | PolicyBundle, name: str) -> Trained:
+    """The policy that a bundle is.
+
+    Raises:
+        BundleError: the tensors do not fit the recipe.
+    """
+    if isinstance(bundle, PolicyBundle):
+        from agents.learned.algorithms import restore
+
+        try:
+            agent = restore(bundle.recipe, bundle.tensors)
+        except (RuntimeError, KeyError) as error:
+            raise BundleError(f"bundle {name}: {' '.join(str(error).split())}") from None
+        return InterpretedPolicy(name, agent, bundle.hash())
     return LearnedPolicy(
         name=name,
         kernel=Kernel.NETWORK,
@@ -61,7 +114,7 @@ def policy_of(bundle: Bundle, name: str) -> LearnedPolicy:
     )
 
 
-def load_learned(folder: Path, name: str | None = None) -> LearnedPolicy:
+def load_learned(folder: Path, name: str | None = None) -> Trained:
     """The policy of a bundle's folder.
 
     Raises:

@@ -10,88 +10,86 @@ network, which then needs neither price nor torch.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
+from agents.learned.algorithms import Standardised, moments_of_play
 from agents.learned.bundle import Bundle
 from agents.learned.choose import Candidate, choose
+from agents.learned.course import Course, Log, Progress, learn
 from agents.learned.data import rows_of
-from agents.learned.hazard import HELD, Log, Progress, export, make_network, moments
-from agents.learned.manifest import manifest
+from agents.learned.hazard import HELD, export, make_network, moments
+from agents.learned.manifest import manifest, of_choice
 from agents.learned.recipe import PricedRecipe
 from agents.sb3 import HoldPriceVecEnv
-from tyche_env.hold_price import PRICES, WIDTH_OBSERVED
-from tyche_env.network import HIDDEN, INPUTS
-from tyche_env.scenario import Scenario
+from tyche_env.hold_price import PRICES
+from tyche_env.network import HIDDEN
 
 _BISECTIONS = 14
 _DISTILL_ROWS, _DISTILL_EPOCHS, _DISTILL_BATCH = 200_000, 6, 2048
 _LOWEST, _HIGHEST = np.log(PRICES[0] / 10), 0.0
 
 
-class Standardised(BaseFeaturesExtractor):
-    """Observations minus their mean, over their deviation; both are fixed before training."""
-
-    mean: torch.Tensor
-    deviation: torch.Tensor
-
-    def __init__(self, observation_space: Any, mean: list[float], deviation: list[float]) -> None:
-        super().__init__(observation_space, WIDTH_OBSERVED)
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("deviation", torch.tensor(deviation))
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """The scaled observations."""
-        scaled: torch.Tensor = (observations - self.mean) / self.deviation
-        return scaled
-
-
-def train_priced(recipe: PricedRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
+def train_priced(
+    recipe: PricedRecipe,
+    seed: int,
+    log: Log | None = None,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Bundle:
     """Train by a recipe; the validation windows choose the checkpoint and the bonus."""
     torch.set_num_threads(1)
     started = time.process_time()
-    scenario = Scenario.load(recipe.scenario)
-    model = make_ppo(recipe, seed)
+    scenario = recipe.scenario_of(recipe.scenario)
+    env = make_env(recipe)
+    model = make_ppo(recipe, env, seed)
     rows = rows_of(scenario, seeds=(seed,), share=0.25).features
     draw = np.random.default_rng(seed)
     rows = rows[draw.permutation(len(rows))[:_DISTILL_ROWS]]
     rows[:, HELD] = draw.integers(0, 2, len(rows))
-    candidates: list[Candidate] = []
-    for stage in range(recipe.checkpoints):
-        callback = _Report(log, progress, recipe.steps)
-        model.learn(-(-recipe.steps // recipe.checkpoints), callback=callback, reset_num_timesteps=stage == 0)
-        network, mean, deviation = distill(rows, critical_price(model, rows), seed)
+    mean, deviation = moments(rows)
+
+    def at_stage() -> dict[str, Any]:
+        network = distill(rows, critical_price(model, rows), seed)
         linear = [layer for layer in network if isinstance(layer, nn.Linear)]
         output = linear[2].weight.detach().numpy()[0]
         weights = export(linear[:2], mean, deviation, output, float(linear[2].bias.detach()[0]))
-        candidates.append(Candidate(f"{model.num_timesteps} rows", weights))
-    chosen = choose(candidates, recipe.choice)
+        return {"rows": model.num_timesteps, "network": weights}
+
+    stages = learn(
+        model, env, Course(recipe.steps, recipe.checkpoints, at_stage, checkpoint, log=log, progress=progress)
+    )
+    candidates = [Candidate(f"{stage['rows']} rows", stage["network"]) for stage in stages]
+    chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios])
     return Bundle(
         network=chosen.candidate.network,
         mean=mean,
         deviation=deviation,
         settings={"displace_percent": chosen.displace_percent},
         recipe=recipe,
-        manifest=manifest(scenario, seed, model.num_timesteps, started, chosen),
+        manifest=manifest([scenario], seed, model.num_timesteps, started) | of_choice(chosen),
     )
 
 
-def make_ppo(recipe: PricedRecipe, seed: int) -> PPO:
-    """PPO of stable-baselines3 over a batch of clusters, its observations standardised."""
-    env = HoldPriceVecEnv(
+def make_env(recipe: PricedRecipe) -> HoldPriceVecEnv:
+    """The environment of a recipe."""
+    return HoldPriceVecEnv(
         recipe.clusters,
-        recipe.scenario,
+        recipe.scenario_of(recipe.scenario),
         load_cost=recipe.load_cost,
         decision_interval_s=recipe.decision_interval_s,
     )
-    mean, deviation = _moments(env, seed)
+
+
+def make_ppo(recipe: PricedRecipe, env: HoldPriceVecEnv, seed: int) -> PPO:
+    """PPO of stable-baselines3 over a batch of clusters, its observations standardised."""
+    mean, deviation = moments_of_play(env, seed)
     return PPO(
         "MlpPolicy",
         env,
@@ -129,9 +127,7 @@ def critical_price(model: PPO, features: NDArray[np.float32]) -> NDArray[np.floa
     return price
 
 
-def distill(
-    features: NDArray[np.float32], price: NDArray[np.float32], seed: int
-) -> tuple[nn.Sequential, NDArray[np.float32], NDArray[np.float32]]:
+def distill(features: NDArray[np.float32], price: NDArray[np.float32], seed: int) -> nn.Sequential:
     """A row network whose priority is the given price, for features minus their mean over their deviation."""
     mean, deviation = moments(features)
     x, y = torch.from_numpy((features - mean) / deviation), torch.from_numpy(price).clamp(0, 1)
@@ -154,39 +150,4 @@ def distill(
         loss.backward()
         optimiser.step()
         schedule.step()
-    return network, mean, deviation
-
-
-class _Report(BaseCallback):
-    """Passes the mean reward of each rollout on, and how far training is."""
-
-    def __init__(self, log: Log | None, progress: Progress | None, steps: int) -> None:
-        super().__init__()
-        self._log, self._progress, self._steps = log, progress, steps
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        if self._log:
-            reward = float(self.locals["rollout_buffer"].rewards.mean())
-            self._log.add_scalar("priced/reward", reward, self.num_timesteps)
-        if self._progress:
-            self._progress(min(1.0, self.num_timesteps / self._steps))
-
-
-def _moments(env: HoldPriceVecEnv, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and deviation of each column of the observation over one episode of random actions, every tenth step."""
-    draw = np.random.default_rng(seed)
-    env.seed(seed)
-    seen: list[Any] = [env.reset()]
-    ended = False
-    step = 0
-    while not ended:
-        rows, _, dones, _ = env.step(draw.integers(0, 2, env.num_envs))
-        ended, step = bool(dones.any()), step + 1
-        if step % 10 == 0:
-            seen.append(rows)
-    rows = np.concatenate(seen)
-    rows = rows[rows[:, :INPUTS].any(axis=1)]
-    return rows.mean(axis=0), rows.std(axis=0) + np.float32(1e-3)
+    return network

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from tyche_env.errors import UserError
+from tyche_env.network import HIDDEN
 from tyche_env.part import Part
+from tyche_env.scenario import Scenario
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -38,18 +40,33 @@ class Choice(Part):
     floors: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0,)
 
 
-class HazardRecipe(Part):
+class _Trained(Part):
+    """What all recipes have.
+
+    Attributes:
+        trace: Parquet file that replaces the traces of all scenarios that the recipe names.
+    """
+
+    trace: str | None = None
+
+    def scenario_of(self, name: str) -> Scenario:
+        """A scenario that the recipe names, on the recipe's trace."""
+        scenario = Scenario.load(name)
+        return scenario if self.trace is None else scenario.on_file(self.trace)
+
+
+class HazardRecipe(_Trained):
     """Supervised: the chance of a request within several horizons.
 
     Attributes:
-        scenario: whose training functions and times.
+        scenarios: whose training functions and times; each gives as many rows as it has.
         expansions: how many times the counts are expanded into arrivals, each with other seconds.
         share: share of the rows that is used.
         horizons_s: horizons among which the validation windows choose.
     """
 
     kind: Literal["hazard"]
-    scenario: str
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
     expansions: Count = 4
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     epochs: Count = 4
@@ -59,7 +76,7 @@ class HazardRecipe(Part):
     choice: Choice
 
 
-class PricedRecipe(Part):
+class PricedRecipe(_Trained):
     """PPO on priced memory: one function an agent, shared weights (``tyche/HoldPrice-v0``).
 
     Attributes:
@@ -89,7 +106,7 @@ class PricedRecipe(Part):
     choice: Choice
 
 
-class SearchRecipe(Part):
+class SearchRecipe(_Trained):
     """Policy search in the clusters themselves, from a supervised network (evolution strategies).
 
     Attributes:
@@ -116,7 +133,62 @@ class SearchRecipe(Part):
     check_every: Count = 10
 
 
-Recipe = HazardRecipe | PricedRecipe | SearchRecipe
+AlgorithmName = Literal["ppo", "maskable-ppo", "recurrent-ppo", "dqn", "qr-dqn", "sac"]
+"""Algorithms of stable-baselines3 and sb3-contrib."""
+
+
+class AlgorithmRecipe(_Trained):
+    """An algorithm of stable-baselines3, one function an agent, shared weights (``agents.sb3.FunctionVecEnv``).
+
+    Attributes:
+        algorithm: which one.
+        scenario: whose training windows are played; its validation windows choose the checkpoint.
+        clusters: clusters stepped together; each has as many rows as functions.
+        steps: rows in all.
+        decision_interval_s: seconds between decisions, in training and in use.
+        actions: form of the action; ``priority`` or ``logit`` for algorithms that set numbers, ``tiers`` for those that
+            choose.
+        actor: what the policy sees: the function's own ``row``, or the cluster's ``context`` as well; critics and
+            action values always see both.
+        width: of the two hidden layers, and of a recurrent one.
+        quantiles: of qr-dqn.
+        checkpoints: how many states of training the validation windows choose among.
+        options: arguments of the algorithm.
+        start: supervised recipe whose network the actor begins as (imitation).
+        choice: what is tried on validation windows with the actor as a row network; without it the checkpoint with the
+            best reward is taken, and the agent is asked once an interval.
+    """
+
+    kind: Literal["algorithm"]
+    algorithm: AlgorithmName
+    scenario: str
+    clusters: Count = 1
+    steps: Count = 20_000
+    decision_interval_s: Rate = 10
+    actions: Literal["priority", "logit", "tiers"] = "tiers"
+    actor: Literal["row", "context"] = "context"
+    width: Count = 64
+    quantiles: Count = 32
+    checkpoints: Count = 4
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    start: str | None = None
+    choice: Choice | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> AlgorithmRecipe:
+        if self.algorithm in ("dqn", "qr-dqn", "maskable-ppo") and self.actions != "tiers":
+            raise ValueError(f"actions: {self.algorithm} chooses among tiers")
+        if self.algorithm == "sac" and self.actions == "tiers":
+            raise ValueError("actions: sac sets priorities or logits")
+        if self.actor == "row" and self.algorithm not in ("ppo", "maskable-ppo"):
+            raise ValueError(f"actor: {self.algorithm} has no actor of its own that could see less; use context")
+        exported = self.algorithm == "ppo" and self.actor == "row" and self.actions == "logit" and self.width == HIDDEN
+        if (self.start is not None or self.choice is not None) and not exported:
+            raise ValueError(f"start and choice: need ppo, actor row, actions logit and width {HIDDEN}: a row network")
+        return self
+
+
+Recipe = HazardRecipe | PricedRecipe | SearchRecipe | AlgorithmRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 

@@ -1,22 +1,28 @@
-"""Training by a recipe with several seeds, and measuring what came out: folders in, folders out."""
+"""Training by a recipe with several seeds: folders out, taken up where they were left."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agents.learned.bundle import CARD, Bundle, load_bundle, save_bundle
-from agents.learned.measure import Standing, as_markdown, log_measurement, measure, write_json
-from agents.learned.policy import LearnedPolicy, policy_of
-from agents.learned.recipe import HazardRecipe, Recipe, SearchRecipe, recipe_hash
+from agents.learned.bundle import CARD, WEIGHTS, Bundle, PolicyBundle, load_bundle, save_bundle
+from agents.learned.recipe import AlgorithmRecipe, HazardRecipe, Recipe, SearchRecipe, recipe_hash
+from agents.progress import bar
 from tyche_env.errors import UserError
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import sealed_test_windows
+
+CHECKPOINT = "checkpoint.pt"
 
 
 def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
     """Train the seeds that are missing; returns the folders of all bundles.
+
+    A seed that was interrupted goes on from its checkpoint.  ``OUT/best`` becomes a copy of the seed that did best on
+    the validation windows.  Test windows cannot be read in here.
 
     Raises:
         UserError: a folder holds a bundle of another recipe.
@@ -32,56 +38,25 @@ def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
                 raise UserError(f"--out: {folder} holds an agent of another recipe; name another folder")
             continue
         log: Any = SummaryWriter(str(out / "curves" / f"seed-{seed}"))
-        with click.progressbar(length=100, label=f"{recipe.kind}, seed {seed}") as bar:
-            bundle = _train(recipe, seed, log, lambda share, bar=bar: bar.update(round(100 * share) - bar.pos))
+        checkpoint = folder / f"{recipe_hash(recipe)}-{CHECKPOINT}"
+        with bar() as show, sealed_test_windows():
+            name = f"{recipe.kind}, seed {seed}"
+            bundle = _train(recipe, seed, log, lambda share, name=name: show(name, share), checkpoint)  # type: ignore[misc]
         log.close()
         save_bundle(bundle, folder)
-        manifest = bundle.manifest
-        click.echo(
-            f"  {manifest['chosen']}, {dict(bundle.settings)}; {manifest['validation_cost_of_tyche']:.3f} of Tyche's "
-            f"cost on validation windows; {manifest['cpu_s']:.0f} CPU seconds; {folder}"
-        )
+        checkpoint.unlink(missing_ok=True)
+        click.echo(f"{folder}: {_described(bundle)}")
+    best = min(folders, key=lambda folder: _score(load_bundle(folder)))
+    (out / "best").mkdir(exist_ok=True)
+    for file in (WEIGHTS, CARD):
+        shutil.copyfile(best / file, out / "best" / file)
+    click.echo(f"{out / 'best'}: {best.name}, the best on validation windows")
     return folders
 
 
-def compare(
-    folders: tuple[Path, ...], scenarios: tuple[str, ...], expansions: int, out: Path, against: str | None = None
-) -> list[Standing]:
-    """Measure, log that the test windows were looked at, and write the tables.
-
-    Raises:
-        UserError: a folder holds no agent, or ``against`` is none of them.
-    """
-    agents: dict[str, list[LearnedPolicy]] = {}
-    recipes: dict[str, str] = {}
-    for folder in folders:
-        found = [folder] if (folder / CARD).is_file() else sorted(path.parent for path in folder.glob(f"seed-*/{CARD}"))
-        if not found:
-            raise UserError(f"{folder}: holds no agent; python -m agents.train makes one")
-        bundles = [load_bundle(each) for each in found]
-        agents[folder.name] = [policy_of(bundle, folder.name) for bundle in bundles]
-        recipes[folder.name] = recipe_hash(bundles[0].recipe)
-    if against is not None and against not in agents:
-        raise UserError(f"--against: {against} is none of {', '.join(agents)}")
-    standings: list[Standing] = []
-    looks = 0
-    for name in scenarios:
-        with click.progressbar(length=100, label=name) as bar:
-            standings += measure(
-                Scenario.load(name),
-                agents,
-                expansions=expansions,
-                against=against,
-                progress=lambda share, bar=bar: bar.update(round(100 * share) - bar.pos),  # type: ignore[misc]
-            )
-        looks = log_measurement(out, name, agents, recipes)
-    note = f"The test windows have been evaluated {looks} times by the log in this folder.\n"
-    (out / "table.md").write_text(as_markdown(standings) + "\n" + note, encoding="utf-8")
-    write_json(standings, out / "table.json")
-    return standings
-
-
-def _train(recipe: Recipe, seed: int, log: Any, progress: Any) -> Bundle:
+def _train(
+    recipe: Recipe, seed: int, log: Any, progress: Callable[[float], None], checkpoint: Path
+) -> Bundle | PolicyBundle:
     if isinstance(recipe, HazardRecipe):
         from agents.learned.hazard import train_hazard
 
@@ -89,7 +64,29 @@ def _train(recipe: Recipe, seed: int, log: Any, progress: Any) -> Bundle:
     if isinstance(recipe, SearchRecipe):
         from agents.learned.search import train_search
 
-        return train_search(recipe, seed, log, progress)
+        return train_search(recipe, seed, log, progress, checkpoint)
+    if isinstance(recipe, AlgorithmRecipe):
+        from agents.learned.algorithms import train_algorithm
+
+        return train_algorithm(recipe, seed, log, progress, checkpoint)
     from agents.learned.priced import train_priced
 
-    return train_priced(recipe, seed, log, progress)
+    return train_priced(recipe, seed, log, progress, checkpoint)
+
+
+def _score(bundle: Bundle | PolicyBundle) -> float:
+    """What is least for the best seed on validation windows."""
+    manifest = bundle.manifest
+    cost = manifest.get("validation_cost_of_tyche")
+    return float(-manifest["validation_reward"] if cost is None else cost)
+
+
+def _described(bundle: Bundle | PolicyBundle) -> str:
+    manifest = bundle.manifest
+    if isinstance(bundle, PolicyBundle):
+        reward = manifest["validation_reward"]
+        return f"{manifest['chosen']}, validation reward {reward:.1f}, {manifest['cpu_s']:.0f} CPU s"
+    return (
+        f"{manifest['chosen']}, {dict(bundle.settings)}, {manifest['validation_cost_of_tyche']:.3f} of Tyche's cost on "
+        f"validation windows, {manifest['cpu_s']:.0f} CPU s"
+    )

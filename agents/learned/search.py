@@ -8,17 +8,20 @@ windows, so every consequence of a decision counts, without a model of it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.learned.bundle import Bundle
-from agents.learned.choose import Candidate, Chosen, cost, load_per_s, score
-from agents.learned.hazard import HELD, Log, Progress, train_hazard
-from agents.learned.manifest import manifest
+from agents.learned.choose import Candidate, Chosen, cost, score
+from agents.learned.course import Log, Progress
+from agents.learned.hazard import HELD, train_hazard
+from agents.learned.manifest import manifest, of_choice
 from agents.learned.recipe import HazardRecipe, RecipeError, SearchRecipe, load_recipe
 from tyche_env.network import HIDDEN, SIZE
 from tyche_env.scenario import Scenario
@@ -46,8 +49,58 @@ class _Game:
     tyche: tuple[float, float]
 
 
-def train_search(recipe: SearchRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
+@dataclass(slots=True)
+class _Standing:
+    """Where a search stands after a generation.
+
+    Attributes:
+        here, first, second: (PARAMETERS,) the point, and the moving means of gradient and squared gradient.
+        checked: generation, point and score on validation windows of all that were looked at.
+    """
+
+    generation: int = 0
+    here: Vector = field(default_factory=lambda: np.zeros(PARAMETERS))
+    first: Vector = field(default_factory=lambda: np.zeros(PARAMETERS))
+    second: Vector = field(default_factory=lambda: np.zeros(PARAMETERS))
+    checked: list[tuple[int, Vector, float]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path | None, draw: np.random.Generator) -> _Standing:
+        """What a checkpoint says, or the beginning; the generator goes on where it was."""
+        if path is None or not path.is_file():
+            return cls()
+        content = json.loads(path.read_text(encoding="utf-8"))
+        draw.bit_generator.state = content["draw"]
+        here, first, second = (np.array(content[name]) for name in ("here", "first", "second"))
+        checked = [(generation, np.array(where), value) for generation, where, value in content["checked"]]
+        return cls(content["generation"], here, first, second, checked)
+
+    def write(self, path: Path, draw: np.random.Generator) -> None:
+        """Write a checkpoint, whole or not at all; JSON keeps every bit of a float."""
+        content = {
+            "generation": self.generation,
+            "here": self.here.tolist(),
+            "first": self.first.tolist(),
+            "second": self.second.tolist(),
+            "checked": [[generation, where.tolist(), value] for generation, where, value in self.checked],
+            "draw": draw.bit_generator.state,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.partial")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(path)
+
+
+def train_search(
+    recipe: SearchRecipe,
+    seed: int,
+    log: Log | None = None,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Bundle:
     """Search from the supervised network of the same seed; the validation windows choose the generation.
+
+    With a checkpoint a search that was killed goes on after its last finished generation, to the same result.
 
     Raises:
         RecipeError: ``start`` is no supervised recipe.
@@ -56,32 +109,42 @@ def train_search(recipe: SearchRecipe, seed: int, log: Log | None = None, progre
     if not isinstance(start_recipe, HazardRecipe):
         raise RecipeError(f"start: {recipe.start} is of kind {start_recipe.kind}, a search starts from kind hazard")
     started = time.process_time()
-    start = train_hazard(start_recipe, seed)
-    games = [game for name in recipe.scenarios for game in _games(name, recipe.expansions)]
+    start = train_hazard(start_recipe.model_copy(update={"trace": recipe.trace}), seed)
+    scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
+    games = [game for scenario in scenarios for game in _games(scenario, recipe.expansions)]
     draw = np.random.default_rng(seed)
-    here, first, second = np.zeros(PARAMETERS), np.zeros(PARAMETERS), np.zeros(PARAMETERS)
-    tried = [_checked(start, here, 0, recipe)]
-    for generation in range(1, recipe.generations + 1):
-        played = [games[at] for at in draw.choice(len(games), min(recipe.windows, len(games)), replace=False)]
+    at = _Standing.read(checkpoint, draw)
+    if not at.checked:
+        at.checked.append((0, at.here, score(*bend(start, at.here), scenarios)))
+    for generation in range(at.generation + 1, recipe.generations + 1):
+        played = [games[k] for k in draw.choice(len(games), min(recipe.windows, len(games)), replace=False)]
         noise = draw.normal(size=(recipe.pairs, PARAMETERS))
         costs = np.array(
-            [[_mean_cost(start, here + sign * recipe.deviation * e, played) for sign in (1, -1)] for e in noise]
+            [[_mean_cost(start, at.here + sign * recipe.deviation * e, played) for sign in (1, -1)] for e in noise]
         )
         difference = costs[:, 0] - costs[:, 1]
         gradient = (difference[:, None] / (difference.std() + 1e-9) * noise).mean(axis=0)
         # Adam, without its constants for other problems
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * gradient**2
-        slope = first / (1 - 0.9**generation) / (np.sqrt(second / (1 - 0.99**generation)) + 1e-3)
-        here = here - recipe.step * slope
+        at.first = 0.9 * at.first + 0.1 * gradient
+        at.second = 0.99 * at.second + 0.01 * gradient**2
+        slope = at.first / (1 - 0.9**generation) / (np.sqrt(at.second / (1 - 0.99**generation)) + 1e-3)
+        at.here = at.here - recipe.step * slope
+        at.generation = generation
         if generation % recipe.check_every == 0:
-            tried.append(_checked(start, here, generation, recipe))
+            at.checked.append((generation, at.here, score(*bend(start, at.here), scenarios)))
             if log:
-                log.add_scalar("search/validation", tried[-1][0], generation)
+                log.add_scalar("search/validation", at.checked[-1][2], generation)
         if log:
             log.add_scalar("search/training", float(costs.mean()), generation)
+        if checkpoint is not None:
+            at.write(checkpoint, draw)
         if progress:
             progress(generation / recipe.generations)
+    tried = [
+        (value, Candidate(f"generation {generation}", network), percent)
+        for generation, where, value in at.checked
+        for network, percent in [bend(start, where)]
+    ]
     best, candidate, percent = min(tried, key=lambda entry: entry[0])
     table = tuple((each.name, bonus, float(each.network[-1]), value) for value, each, bonus in tried)
     chosen = Chosen(candidate, percent, best, table)
@@ -91,7 +154,7 @@ def train_search(recipe: SearchRecipe, seed: int, log: Log | None = None, progre
         network=candidate.network,
         settings={"displace_percent": percent},
         recipe=recipe,
-        manifest=manifest(Scenario.load(recipe.scenarios[0]), seed, rows, started, chosen),
+        manifest=manifest(scenarios, seed, rows, started) | of_choice(chosen),
     )
 
 
@@ -105,11 +168,6 @@ def bend(start: Bundle, parameters: Vector) -> tuple[NDArray[np.float32], int]:
     return moved.astype(np.float32), percent
 
 
-def _checked(start: Bundle, parameters: Vector, generation: int, recipe: SearchRecipe) -> tuple[float, Candidate, int]:
-    network, percent = bend(start, parameters)
-    return score(network, percent, recipe.scenarios), Candidate(f"generation {generation}", network), percent
-
-
 def _mean_cost(start: Bundle, parameters: Vector, games: Sequence[_Game]) -> float:
     """Cost relative to Tyche's, mean over games and both means."""
     network, percent = bend(start, parameters)
@@ -121,8 +179,8 @@ def _mean_cost(start: Bundle, parameters: Vector, games: Sequence[_Game]) -> flo
     return float(np.mean(costs))
 
 
-def _games(name: str, expansions: int) -> list[_Game]:
-    scenario, price = Scenario.load(name), load_per_s(name)
+def _games(scenario: Scenario, expansions: int) -> list[_Game]:
+    price = scenario.reward.load_per_s
     worlds = [
         scenario.world("train", window, seed, Kernel.TYCHE)
         for window in range(len(scenario.windows("train")))

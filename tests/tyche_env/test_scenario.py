@@ -72,11 +72,18 @@ class TestShipped:
             "paper-single-node",
             "real-azure",
             "real-small",
+            "scale-1000",
             "small",
             "train-10",
+            "train-10-azure-8h",
+            "train-10-gentd26",
             "train-25",
+            "train-25-azure-8h",
+            "train-25-gentd26",
             "train-5",
             "train-50",
+            "train-50-azure-8h",
+            "train-50-gentd26",
         )
 
     @pytest.mark.parametrize("name", Scenario.names())

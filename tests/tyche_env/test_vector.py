@@ -86,3 +86,44 @@ def test_gymnasium_makes_it_by_its_id() -> None:
 def test_a_wrong_call_is_refused_by_name(call: object, message: str) -> None:
     with pytest.raises(PreloadEnvError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_a_batch_goes_on_exactly_where_another_stood() -> None:
+    shape = (2, 40, 2)
+    draw = np.random.default_rng(3)
+    actions = [draw.uniform(-1, 1, shape).astype(np.float32) for _ in range(24)]
+    batch = PreloadVectorEnv(2, "small", decision_interval_s=300)
+    batch.reset(seed=7)
+    for action in actions[:5]:
+        batch.step(action)
+    other = PreloadVectorEnv(2, "small", decision_interval_s=300)
+    stood = other.load_state_dict(batch.state_dict())
+    for action in actions[5:]:  # over the ends of episodes, so that generators are asked as well
+        observations, rewards, _, truncated, infos = batch.step(action)
+        others = other.step(action)
+        assert np.array_equal(rewards, others[1])
+        assert np.array_equal(truncated, others[3])
+        assert np.array_equal(infos["world_seed"], others[4]["world_seed"])
+        for name, values in observations.items():
+            assert np.array_equal(values, others[0][name])
+    assert set(stood) == set(observations)
+    with pytest.raises(PreloadEnvError, match="holds 2 clusters, this environment 3"):
+        PreloadVectorEnv(3, "small").load_state_dict(batch.state_dict())
+
+
+def test_a_load_is_charged_to_the_function_that_is_loaded() -> None:
+    def rewards(load_per_s: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        scenario = Scenario.load("small").with_(reward={"load_per_s": load_per_s})
+        batch = PreloadVectorEnv(1, scenario, decision_interval_s=60)
+        batch.reset(seed=1, options={"window": 0})
+        ones = np.ones((1, batch.max_functions, 2), np.float32)
+        steps = [batch.step(ones) for _ in range(30)]
+        for _, total, _, _, infos in steps:
+            assert total[0] == pytest.approx(infos["function_rewards"].sum())
+        return np.array([infos["function_rewards"][0] for *_, infos in steps])
+
+    free, dear = rewards(0.0), rewards(0.3)
+    assert (dear <= free + 1e-9).all()
+    assert dear.sum() < free.sum()
+    with pytest.raises(PreloadEnvError, match="no rent of memory"):
+        PreloadVectorEnv(1, Scenario.load("small").with_(reward={"gpu_rent_per_gb_s": 0.1}))

@@ -16,7 +16,7 @@ from tyche_env.network import INPUTS, SIZE
 def recipe() -> HazardRecipe:
     content = {
         "kind": "hazard",
-        "scenario": "small",
+        "scenarios": ["small"],
         "expansions": 1,
         "share": 0.2,
         "epochs": 1,

@@ -46,6 +46,21 @@ def test_it_repeats_and_keeps_the_best_of_validation(search: SearchRecipe) -> No
     assert first.manifest["validation_cost_of_tyche"] == pytest.approx(min(scores), abs=1e-4)
 
 
+def test_a_killed_search_ends_with_the_same_network(search: SearchRecipe, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.json"
+
+    def kill(share: float) -> None:
+        if share < 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_search(search, 0, progress=kill, checkpoint=checkpoint)
+    played: list[float] = []
+    resumed = train_search(search, 0, progress=played.append, checkpoint=checkpoint)
+    assert played == [1.0]
+    np.testing.assert_array_equal(resumed.network, train_search(search, seed=0).network)
+
+
 def test_it_starts_from_supervised_recipes_only(tmp_path: Path) -> None:
     recipe = SearchRecipe(kind="search", start="priced-ppo", scenarios=("small",))
     with pytest.raises(RecipeError, match="a search starts from kind hazard"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from agents.learned.choose import choose, score
+from agents.learned import runs
+from agents.learned.choose import score
 from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
 from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard
 from agents.learned.recipe import HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
+from agents.learned.runs import train_seeds
 from tyche_env.network import INPUTS, logits
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import Scenario, SealedError, sealed_test_windows
+from tyche_env.vector import PreloadVectorEnv
 
 
 @pytest.fixture(scope="module")
 def rows(recipe: HazardRecipe) -> Rows:
-    return rows_of(Scenario.load(recipe.scenario), seeds=(0,), share=0.2)
+    return rows_of(Scenario.load(recipe.scenarios[0]), seeds=(0,), share=0.2)
 
 
 def test_rows_say_when_the_next_request_comes(rows: Rows) -> None:
@@ -34,27 +38,36 @@ def test_rows_say_when_the_next_request_comes(rows: Rows) -> None:
 
 
 def test_rows_repeat_with_the_seed(rows: Rows, recipe: HazardRecipe) -> None:
-    again = rows_of(Scenario.load(recipe.scenario), seeds=(0,), share=0.2)
+    again = rows_of(Scenario.load(recipe.scenarios[0]), seeds=(0,), share=0.2)
     np.testing.assert_array_equal(again.features, rows.features)
-    other = rows_of(Scenario.load(recipe.scenario), seeds=(1,), share=0.2)
+    other = rows_of(Scenario.load(recipe.scenarios[0]), seeds=(1,), share=0.2)
     assert len(other) != len(rows)
 
 
-def test_training_never_reads_the_test_split(recipe: HazardRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_windows_are_sealed_while_an_agent_trains(recipe: HazardRecipe, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="training never reads the test split"):
         rows_of(Scenario.load("small"), seeds=(0,), share=0.1, split="test")
-    forbidden = {function for window in Scenario.load("small").windows("test") for function in window.functions}
-    asked: set[int] = set()
-    original = Scenario.world_of
+    scenario = Scenario.load("small")
+    window = scenario.windows("test")[0]
+    with sealed_test_windows():
+        for read in (
+            lambda: scenario.windows("test"),
+            lambda: scenario.world("test"),
+            lambda: scenario.world_of(window),
+            lambda: PreloadVectorEnv(1, "small", split="test"),
+        ):
+            with pytest.raises(SealedError, match="training never reads test windows"):
+                read()
+        scenario.world("validation")
+    scenario.world("test")
 
-    def watched(self: Scenario, chosen: object, *arguments: object, **options: object) -> object:
-        asked.update(chosen.functions)  # type: ignore[attr-defined]
-        return original(self, chosen, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Scenario, "world_of", watched)
-    train_hazard(recipe, seed=5)
-    assert asked
-    assert not asked & forbidden
+def test_every_training_runs_with_test_windows_sealed(
+    recipe: HazardRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_train", lambda *arguments: Scenario.load("small").windows("test"))
+    with pytest.raises(SealedError):
+        train_seeds(recipe, range(1), tmp_path)
 
 
 def test_training_repeats_bit_for_bit(rows: Rows, recipe: HazardRecipe) -> None:
@@ -87,10 +100,9 @@ def test_a_trained_agent_beats_tyche_on_validation_windows(recipe: HazardRecipe)
     bundle = train_hazard(recipe.model_copy(update={"share": 0.5, "epochs": 3}), seed=0)
     assert bundle.manifest["validation_cost_of_tyche"] < 1.0
     percent = bundle.settings["displace_percent"]
-    assert score(bundle.network, percent, ("small",)) == pytest.approx(
+    assert score(bundle.network, percent, [Scenario.load("small")]) == pytest.approx(
         bundle.manifest["validation_cost_of_tyche"], abs=1e-4
     )
-    assert callable(choose)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -101,6 +113,6 @@ def test_shipped_recipes_can_be_read(name: str) -> None:
 
 def test_a_mistake_in_a_recipe_is_named() -> None:
     with pytest.raises(RecipeError, match="epoch"):
-        as_recipe({"kind": "hazard", "scenario": "small", "epoch": 3, "choice": {}})
+        as_recipe({"kind": "hazard", "scenarios": ["small"], "epoch": 3, "choice": {}})
     with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe("nothing")

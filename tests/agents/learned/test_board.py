@@ -1,0 +1,74 @@
+"""The leaderboard: boards keep weights that may be passed on, the page is written from them, a replay finds lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.learned.board import BEGIN, END, add_board, verify, write_page
+from agents.learned.bundle import Bundle, save_bundle
+from agents.learned.results import RESULTS, measure_agents
+from tyche_env.cli import run
+from tyche_env.errors import UserError
+from tyche_env.scenario import Scenario
+
+
+@pytest.fixture
+def boards(bundle: Bundle, tmp_path: Path) -> Path:
+    """One board of two agents, one of them trained on data whose licence keeps its weights back."""
+    for name, data in (("free", "Some data, CC-BY 4.0"), ("kept", "Other data, for research and study")):
+        save_bundle(replace(bundle, manifest={"seed": 0, "data": data}), tmp_path / name / "seed-0")
+    measure_agents([tmp_path / "free", tmp_path / "kept"], [Scenario.load("small")], tmp_path / "results", expansions=1)
+    assert add_board(tmp_path / "results", tmp_path / "boards" / "small") == ["kept"]
+    return tmp_path / "boards"
+
+
+def test_a_board_keeps_weights_that_may_be_passed_on(boards: Path) -> None:
+    kept = {path.relative_to(boards / "small").as_posix() for path in (boards / "small").rglob("*.safetensors")}
+    assert kept == {"agents/free/seed-0/weights.safetensors"}
+
+
+def test_the_page_is_written_between_its_marks(boards: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"Before.\n{BEGIN}\nold\n{END}\nAfter.\n")
+    write_page(boards, page)
+    text = page.read_text()
+    assert text.startswith("Before.\n")
+    assert text.endswith("After.\n")
+    assert "old" not in text
+    assert "### small, per function" in text
+    page.write_text("no marks")
+    with pytest.raises(UserError, match="tables go between them"):
+        write_page(boards, page)
+
+
+def test_a_replay_agrees_to_the_last_bit_and_finds_what_was_changed(
+    boards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = verify(boards / "small", windows=2)
+    assert found.wrong == ()
+    assert found.equal == found.replayed > 0
+    assert found.left_out == 2
+    path = boards / "small" / RESULTS
+    content = json.loads(path.read_text())
+    content["rows"][0]["request_ms"] *= 0.9
+    path.write_text(json.dumps(content))
+    assert run(["leaderboard", "verify", "--folder", str(boards), "--windows", "1"]) == 2
+    printed = capsys.readouterr()
+    assert "request_ms is" in printed.err
+    assert "1 differences" in printed.out
+
+
+def test_weights_and_scenarios_must_be_those_that_were_measured(boards: Path, bundle: Bundle) -> None:
+    other = replace(bundle, network=bundle.network + 1, manifest={"data": "Some data, CC-BY 4.0"})
+    save_bundle(other, boards / "small" / "agents" / "free" / "seed-0")
+    assert "not those that were measured" in verify(boards / "small", windows=1).wrong[0]
+    path = boards / "small" / RESULTS
+    content = json.loads(path.read_text())
+    content["scenarios"]["small"]["hash"] = "0"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="measure the agents again"):
+        verify(boards / "small")

@@ -1,0 +1,113 @@
+"""Measuring agents: who stands beside whom, how looks at test windows are counted, and what the report shows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.evaluation import Plan, evaluate
+from agents.learned.bundle import Bundle, load_bundle, save_bundle
+from agents.learned.looks import TEST_LOG, looks
+from agents.learned.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure
+from agents.learned.policy import policy_of
+from agents.learned.report import write_report
+from agents.learned.results import RESULTS, measure_agents, members_of, read_results
+from agents.learned.standings import as_markdown, standings
+from tyche_env.errors import UserError
+from tyche_env.scenario import Scenario
+
+
+@pytest.fixture(scope="module")
+def few() -> Scenario:
+    """The shipped small scenario, three test windows of it."""
+    return Scenario.load("small").with_(**{"trace.group_size": 20, "trace.window_min": 75})
+
+
+@pytest.fixture
+def agent(saved: Path, tmp_path: Path) -> Path:
+    """An agent of two training seeds."""
+    for seed in (0, 1):
+        shutil.copytree(saved, tmp_path / "agent" / f"seed-{seed}")
+    return tmp_path / "agent"
+
+
+def test_heuristics_ceiling_and_agents_stand_side_by_side(few: Scenario, bundle: Bundle) -> None:
+    mine = policy_of(bundle, "mine")
+    rows = measure(few, {"mine": [mine, mine]}, expansions=1)
+    assert {row["policy"] for row in rows} == {*HEURISTICS, CEILING, "mine"}
+    assert all(0 <= row["hit_rate"] <= 1 and {*METRICS, *BESIDES} < set(row) for row in rows)
+    found = {each.policy: each for each in standings(rows) if each.metric == "request_ms"}
+    assert (found["mine"].seeds, found["mine"].seed_deviation) == (2, 0.0)
+    assert found["mine"].windows == len(few.windows("test"))
+    assert found[FLOOR].versus != FLOOR
+    assert found[FLOOR].iqm == 1.0
+    assert found["lru"].besides["load_s"] == 0.0
+    text = as_markdown(standings(rows))
+    assert "| mine |" in text
+    assert text.count("per function") == 1
+    against = {each.policy: each.versus for each in standings(rows, against="mine")}
+    assert {name for name in against if against[name] == "mine"} == {*HEURISTICS, CEILING}
+
+
+def test_every_look_at_the_test_windows_is_counted_beside_the_weights(
+    few: Scenario, agent: Path, tmp_path: Path
+) -> None:
+    for times in (1, 2):
+        content = measure_agents([agent], [few], tmp_path / f"table-{times}", expansions=1)
+        assert content["agents"]["agent"]["looks"] == times
+        assert f"agent {times} times" in (tmp_path / f"table-{times}" / "table.md").read_text()
+    entries = [json.loads(line) for line in (agent / "seed-1" / TEST_LOG).read_text().splitlines()]
+    assert [entry["scenario"] for entry in entries] == ["small", "small"]
+    assert entries[0]["digest"] == load_bundle(agent / "seed-1").hash()
+    assert len(entries[0]["recipe"]) == 16
+    # another command that runs the agent on test windows counts as well; validation windows do not
+    for split in ("validation", "test"):
+        evaluate(Plan(few, (str(agent / "seed-1"),), windows=1, split=split, record="none"), tmp_path / split, jobs=1)
+    assert (looks(agent / "seed-0"), looks(agent / "seed-1")) == (2, 3)
+
+
+def test_seeds_are_counted_not_spelt(saved: Path, tmp_path: Path) -> None:
+    for seed in range(11):
+        shutil.copytree(saved, tmp_path / f"seed-{seed}")
+    shutil.copytree(saved, tmp_path / "best")
+    assert [path.name for path in members_of(tmp_path)] == [f"seed-{seed}" for seed in range(11)]
+    with pytest.raises(UserError, match="holds no agent"):
+        members_of(tmp_path / "empty")
+
+
+def test_what_was_measured_can_be_read_again(few: Scenario, agent: Path, tmp_path: Path) -> None:
+    content = measure_agents([agent], [few], tmp_path / "table", expansions=1)
+    assert read_results(tmp_path / "table") == json.loads(json.dumps(content))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_results(tmp_path)
+    (tmp_path / "table" / RESULTS).write_text("{")
+    with pytest.raises(UserError, match="line 1: is no JSON"):
+        read_results(tmp_path / "table")
+    with pytest.raises(UserError, match="none of agent"):
+        measure_agents([agent], [few], tmp_path / "table", against="other")
+
+
+def test_the_report_shows_tables_profiles_and_curves(few: Scenario, agent: Path, tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    log: Any = SummaryWriter(str(agent / "curves" / "seed-0"))
+    for step in (1, 2, 3):
+        log.add_scalar("hazard/loss", 1 / step, step)
+    log.close()
+    content = measure_agents([agent], [few], tmp_path / "table", expansions=1)
+    page = write_report(content, [agent], tmp_path / "table").read_text(encoding="utf-8")
+    for expected in ("Performance profiles", "Training curves", "agent, hazard/loss", "minute-oracle", "agent 1 times"):
+        assert expected in page
+    assert "http" not in page.replace("http://www.w3.org", "")  # opens offline
+    assert {path.name for path in (tmp_path / "table" / "figures").iterdir()} >= {"curves.svg", "profiles.pdf"}
+
+
+def test_a_broken_bundle_is_not_measured(few: Scenario, bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "agent" / "seed-0")
+    (tmp_path / "agent" / "seed-0" / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="bundle"):
+        measure_agents([tmp_path / "agent"], [few], tmp_path / "table")
