@@ -17,6 +17,7 @@ from tyche_env.network import FEATURES, INPUTS, SIZE
 
 def test_a_bundle_comes_back_as_it_was(bundle: Bundle, saved: Path) -> None:
     found = load_bundle(saved)
+    assert isinstance(found, Bundle)
     np.testing.assert_array_equal(found.network, bundle.network)
     assert found.recipe == bundle.recipe
     assert found.settings == {"displace_percent": 65}
@@ -30,6 +31,8 @@ def test_a_bundle_comes_back_as_it_was(bundle: Bundle, saved: Path) -> None:
     [
         ({"format": 2}, "format must be 1"),
         ({"features": ["age"]}, "train it again"),
+        ({"form": "picture"}, "form must be row-network or policy"),
+        ({"form": "policy"}, "needs a recipe of kind algorithm, got hazard"),
         ({"settings": {"seed": 3}}, "settings may hold whole numbers for displace_percent"),
         ({"recipe": {"kind": "magic"}}, "recipe"),
     ],
