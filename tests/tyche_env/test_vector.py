@@ -125,5 +125,5 @@ def test_a_load_is_charged_to_the_function_that_is_loaded() -> None:
     free, dear = rewards(0.0), rewards(0.3)
     assert (dear <= free + 1e-9).all()
     assert dear.sum() < free.sum()
-    with pytest.raises(PreloadEnvError, match="no rent of memory"):
+    with pytest.raises(PreloadEnvError, match="neither rents of memory"):
         PreloadVectorEnv(1, Scenario.load("small").with_(reward={"gpu_rent_per_gb_s": 0.1}))
