@@ -36,7 +36,7 @@ bench: $(VENV)/.run  ## measure the engines
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
 	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)
 
-train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (needs TYCHE_TRACES; SEEDS=3)
+train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (TYCHE_TRACES names the traces; SEEDS=3)
 	$(BIN)/python -m agents.train hazard --seeds $(SEEDS) --out runs/hazard
 	$(BIN)/python -m agents.train priced-ppo --seeds $(SEEDS) --out runs/priced-ppo
 	$(BIN)/python -m agents.evaluate runs/hazard runs/priced-ppo --out runs/trained
