@@ -1,7 +1,7 @@
 """How policies and agents stand: means, shares of the gap, paired differences, from the rows of a measurement.
 
-Samples are windows, paired across policies; training seeds of an agent are averaged first.  Intervals are those of
-``agents.statistics``.
+Samples are windows, paired across policies; training seeds of an agent are averaged first.  Intervals shown are those
+of ``agents.statistics.paired``; a difference counts as clear of 0 where the BCa interval says so too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import trim_mean
 
 from agents.learned.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS
-from agents.statistics import paired
+from agents.statistics import paired, paired_bca
 
 Windows = dict[tuple[str, int], float]
 Row = Mapping[str, Any]
@@ -33,7 +33,8 @@ class Standing:
         versus: what it is compared with: the best heuristic on this metric other than itself, or a chosen agent.
         relative: mean difference from that, relative to it.
         difference: the same in ms, with its interval.
-        clear_of_zero: whether that interval lies on one side of 0.
+        bca: ends of the BCa interval of that difference; None where there is none.
+        clear_of_zero: whether both intervals lie on one side of 0.
         improvement: share of windows x training seeds that are better than with that.
         besides: means of ``measure.BESIDES``.
         windows: number of windows.
@@ -51,6 +52,7 @@ class Standing:
     versus: str
     relative: float | None
     difference: dict[str, Any] | None
+    bca: tuple[float | None, float | None]
     clear_of_zero: bool
     improvement: float
     besides: dict[str, float]
@@ -163,7 +165,7 @@ def _standing(
     if against_agent is not None and name != against_agent:
         best = against_agent
     reference = _average(found[best])
-    against = paired(average, reference)
+    against, bca = paired(average, reference), paired_bca(average, reference)
     gap = paired(average, found[FLOOR][0], found[CEILING][0])
     means = [float(np.mean(list(member.values()))) for member in members]
     own = [row for row in rows if row["policy"] == name]
@@ -179,12 +181,17 @@ def _standing(
         versus=best,
         relative=against["relative"],
         difference=against["difference"],
-        clear_of_zero=against["clear_of_zero"],
+        bca=bca,
+        clear_of_zero=against["clear_of_zero"] and _one_sided(*bca),
         improvement=float(np.mean([member[key] < reference[key] for member in members for key in member])),
         besides={column: float(np.mean([row[column] for row in own])) for column in BESIDES},
         windows=len(average),
         groups=len({group for group, _ in average}),
     )
+
+
+def _one_sided(low: float | None, high: float | None) -> bool:
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def _average(members: Sequence[Windows]) -> Windows:

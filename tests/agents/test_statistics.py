@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.statistics import AGGREGATED, aggregate, compare, estimate, paired, share
+from agents.statistics import AGGREGATED, aggregate, compare, estimate, paired, paired_bca, share
 from tyche_env.metrics import METRIC_KEYS
 
 RANDOM = np.random.default_rng(7)
@@ -101,6 +101,19 @@ def test_a_paired_difference_is_sharp_where_levels_vary_widely() -> None:
     assert -5 <= entry["difference"]["low"] <= entry["difference"]["high"] <= -4.8
     assert entry["clear_of_zero"]
     assert entry["relative"] == pytest.approx(-4.9 / level.mean())
+
+
+def test_the_bca_interval_is_that_of_the_same_paired_difference_and_leans_to_its_tail() -> None:
+    draw = np.random.default_rng(3)
+    gained = draw.exponential(size=18)
+    reference = {("a", window): 10.0 for window in range(18)}
+    policy = {("a", window): 10.0 - each for window, each in enumerate(gained)}
+    low, high = paired_bca(policy, reference)
+    assert low is not None
+    assert high is not None
+    assert low < -gained.mean() < high < 0
+    assert -gained.mean() - low > high + gained.mean()
+    assert paired_bca({("a", 0): 1.0}, reference) == (None, None)
 
 
 def test_only_windows_that_both_have_are_compared() -> None:

@@ -17,6 +17,8 @@ from tyche_env.rules import FOREVER, HOLD, LEAVE, NEVER, PrewarmPolicy, RoutingR
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import Result, new_engine, simulate
 from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.snapshot import snapshot, take_up
+from tyche_env.state import CLUSTER_DTYPE
 from tyche_env.world import Kernel, Prewarm, Routing, World, WorldError
 
 
@@ -166,6 +168,20 @@ def test_a_copy_of_a_running_engine_goes_on_alike(world: World) -> None:
     engine.advance_until(world.score_from_us)
     assert isinstance(engine, CompiledEngine)
     other = copy.deepcopy(engine)
+    for each in (engine, other):
+        each.drain()
+    assert np.array_equal(engine.log, other.log)
+
+
+def test_a_snapshot_is_taken_up_whatever_addresses_it_holds(world: World) -> None:
+    own = under(world, kernel=RowKernel(tyche_again))
+    engine = new_engine(own)
+    engine.advance_until(world.score_from_us)
+    assert isinstance(engine, CompiledEngine)
+    tables = snapshot(engine)
+    # as another process would find it, where the rule lies elsewhere
+    tables["cluster"].view(CLUSTER_DTYPE).reshape(-1)["kernel_rule"] = 1
+    other = take_up(own, tables)
     for each in (engine, other):
         each.drain()
     assert np.array_equal(engine.log, other.log)
