@@ -57,7 +57,7 @@ def measure(
             out,
             expansions=expansions,
             against=against,
-            command=shlex.join(sys.argv),
+            command=_command_line(),
             bar=show,
         )
     click.echo((out / "table.md").read_text(encoding="utf-8"))
@@ -118,3 +118,8 @@ def verify(folder: Path, names: tuple[str, ...], windows: int | None) -> None:
     click.echo(summary(verdicts))
     if any(each.wrong for each in verdicts):
         raise UserError("the leaderboard does not hold: see the differences above")
+
+
+def _command_line() -> str:
+    program = ["python", "-m", "agents.evaluate"] if Path(sys.argv[0]).name == "evaluate.py" else ["tyche"]
+    return shlex.join([*program, *sys.argv[1:]])

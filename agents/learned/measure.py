@@ -17,7 +17,7 @@ from tyche_env.scenario import Scenario
 from tyche_env.simulate import Result, simulate
 from tyche_env.world import Kernel
 
-HEURISTICS = ("lru", "tyche", "tyche-ewma", "tyche-histogram", "censored", "empirical")
+HEURISTICS = ("lru", "greedy-dual", "tyche", "tyche-ewma", "tyche-histogram", "censored", "empirical")
 CEILING = "minute-oracle"
 FLOOR = "tyche"
 METRICS = ("request_ms", "function_ms")

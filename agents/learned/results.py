@@ -133,7 +133,11 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def looks_note(content: Mapping[str, Any]) -> str:
     """How often the agents' test windows have been evaluated, in words."""
-    parts = [f"{name} {agent['looks']} times (recipe {agent['recipe']})" for name, agent in content["agents"].items()]
+    parts = []
+    for name, agent in content["agents"].items():
+        # an agent that comes with the package keeps no log
+        counted = f"{agent['looks']} times" if agent["looks"] else "not counted, it comes with the package"
+        parts.append(f"{name} {counted} (recipe {agent['recipe']})")
     return f"Test windows evaluated so far: {', '.join(parts)}."
 
 

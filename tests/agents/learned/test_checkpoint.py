@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from agents.learned.algorithms import make_env, make_model
 from agents.learned.checkpoint import load_checkpoint, save_checkpoint
@@ -93,6 +98,51 @@ def test_a_killed_training_ends_with_the_same_parameters(name: str, scenario_fil
     if hasattr(whole, "replay_buffer"):
         np.testing.assert_array_equal(whole.replay_buffer.observations, resumed.replay_buffer.observations)
         np.testing.assert_array_equal(whole.replay_buffer.rewards, resumed.replay_buffer.rewards)
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+import torch
+from agents.learned.algorithms import make_env, make_model
+from agents.learned.course import Course, learn
+from agents.learned.recipe import load_recipe
+torch.set_num_threads(1)
+recipe = load_recipe(sys.argv[1])
+env = make_env(recipe, "train")
+model = make_model(recipe, env, seed=3)
+learn(model, env, Course(recipe.steps, 2, dict, Path(sys.argv[2]), every_s=0.0))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_at_any_moment_is_taken_up_by_another(scenario_file: str, tmp_path: Path) -> None:
+    content = {"kind": "algorithm", "algorithm": "ppo", "scenario": scenario_file, "decision_interval_s": 60}
+    steps = 12_000
+    recipe = as_recipe(content | CASES["ppo"] | {"steps": steps})
+    assert isinstance(recipe, AlgorithmRecipe)
+    path, checkpoint = tmp_path / "recipe.yaml", tmp_path / "checkpoint.pt"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+
+    process = subprocess.Popen([sys.executable, "-c", TRAIN, str(path), str(checkpoint)], cwd=Path(__file__).parents[3])
+    while not checkpoint.is_file():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+    def trained(file: Path | None) -> Any:
+        torch.set_num_threads(1)
+        env = make_env(recipe, "train")
+        model = make_model(recipe, env, seed=3)
+        started: list[float] = []
+        learn(model, env, Course(steps, 2, dict, file, every_s=0.0, progress=started.append))
+        return model, started[0]
+
+    (whole, at), (resumed, later) = trained(None), trained(checkpoint)
+    assert 0.0 == at < later < 1.0
+    for key, value in whole.policy.state_dict().items():
+        assert torch.equal(value, resumed.policy.state_dict()[key]), key
 
 
 def test_a_checkpoint_is_read_without_a_pickle(scenario_file: str, tmp_path: Path) -> None:
