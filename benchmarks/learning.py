@@ -35,6 +35,7 @@ class Costless(VecEnv):
     """As many rows, as wide, with episodes as long as another VecEnv's: random numbers drawn once."""
 
     def __init__(self, like: FunctionVecEnv, episode: int) -> None:
+        self.render_mode = None
         super().__init__(like.num_envs, like.observation_space, like.action_space)
         draw = np.random.default_rng(0)
         width = self.observation_space.shape[0]  # type: ignore[index]

@@ -145,7 +145,8 @@ class AlgorithmRecipe(_Trained):
         scenario: whose training windows are played; its validation windows choose the checkpoint.
         clusters: clusters stepped together; each has as many rows as functions.
         steps: rows in all.
-        decision_interval_s: seconds between decisions, in training and in use.
+        decision_interval_s: seconds between decisions in training and when its checkpoints are compared; evaluations
+            ask at the scenario's interval.
         actions: form of the action; ``priority`` or ``logit`` for algorithms that set numbers, ``tiers`` for those that
             choose.
         actor: what the policy sees: the function's own ``row``, or the cluster's ``context`` as well; critics and
