@@ -46,7 +46,8 @@ class Costless(VecEnv):
     def reset(self) -> Rows:
         """The first rows."""
         self._step = 0
-        return self._rows[0]
+        first: Rows = self._rows[0]
+        return first
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Whatever the actions are."""
