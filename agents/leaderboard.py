@@ -18,13 +18,19 @@ _folder = click.option(
 
 @click.group()
 def leaderboard() -> None:
-    """Measure trained agents on unseen windows; write and replay the leaderboard."""
+    """Measure trained agents on unseen windows; write and replay the leaderboard.
+
+    \b
+    Examples:
+      tyche leaderboard measure runs/hazard --out runs/trained
+      tyche leaderboard verify --windows 1
+    """  # noqa: D301 (click wants the character)
 
 
 @leaderboard.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--scenario", "names", multiple=True, default=("train-10", "train-25", "train-50"), show_default=True)
-@click.option("--trace", type=click.Path(path_type=Path), help="Parquet file instead of the scenarios' traces.")
+@click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
 @click.option("--expansions", type=click.IntRange(min=1), default=2, show_default=True, help="Of each window's counts.")
 @click.option("--against", metavar="AGENT", help="Compare with this agent instead of the best heuristic.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The result folder.")
@@ -74,7 +80,12 @@ def measure(
 @click.argument("name")
 @_folder
 def add(results: Path, name: str, folder: Path) -> None:
-    """Keep the result folder RESULTS with its weights as the board NAME."""
+    """Keep the result folder RESULTS with its weights as the board NAME.
+
+    \b
+    Example:
+      tyche leaderboard add runs/trained azure
+    """  # noqa: D301 (click wants the character)
     from agents.learned.board import add_board
 
     bare = add_board(results, folder / name)
@@ -87,7 +98,12 @@ def add(results: Path, name: str, folder: Path) -> None:
 @_folder
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, show_default=True, help="Markdown page.")
 def write(folder: Path, page: Path) -> None:
-    """Write the tables of all boards into the page."""
+    """Write the tables of all boards into the page.
+
+    \b
+    Example:
+      tyche leaderboard write
+    """  # noqa: D301 (click wants the character)
     from agents.learned.board import write_page
 
     write_page(folder, page)
@@ -99,7 +115,13 @@ def write(folder: Path, page: Path) -> None:
 @click.option("--board", "names", multiple=True, metavar="NAME", help="May be repeated.  [default: all]")
 @click.option("--windows", type=click.IntRange(min=1), help="Of each scenario, from the first.  [default: all]")
 def verify(folder: Path, names: tuple[str, ...], windows: int | None) -> None:
-    """Run every entry again and compare; exit status 2 if a number differs."""
+    """Run every entry again and compare; exit status 2 if a number differs.
+
+    \b
+    Examples:
+      tyche leaderboard verify
+      tyche leaderboard verify --board azure --windows 1
+    """  # noqa: D301 (click wants the character)
     from agents.learned.board import boards_in, summary
     from agents.learned.board import verify as replay
     from agents.progress import bar

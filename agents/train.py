@@ -17,7 +17,7 @@ from tyche_env.errors import UserError
 @click.command()
 @click.argument("recipe")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Training seeds, from 0.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Parquet file instead of the scenarios' traces.")
+@click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where bundles and curves go.  [default: runs/RECIPE]")
 def train(recipe: str, seeds: int, trace: Path | None, out: Path | None) -> None:
     """Train by RECIPE: a shipped name or a YAML file (docs/learning.md).

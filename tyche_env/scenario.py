@@ -356,7 +356,7 @@ class Scenario(Part):
         return _validated(content, f"scenario {self.name}")
 
     def on_file(self, path: str | Path) -> Scenario:
-        """The scenario on the requests of a Parquet file (``traces.write_parquet``) instead of its own trace."""
+        """The scenario on the requests of a trace file of any known form instead of its own trace."""
         return self.with_(**{"trace.family": "file", "trace.file": str(path), "trace.synthesis": None})
 
     def to_yaml(self) -> str:

@@ -44,7 +44,7 @@ class _Trained(Part):
     """What all recipes have.
 
     Attributes:
-        trace: Parquet file that replaces the traces of all scenarios that the recipe names.
+        trace: file, of any known form, that replaces the traces of all scenarios that the recipe names.
     """
 
     trace: str | None = None
