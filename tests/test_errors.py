@@ -17,7 +17,7 @@ import traces
 from agents.comparison import compare_runs
 from agents.learned.bundle import CARD, SHIPPED, BundleError, load_bundle
 from agents.learned.recipe import RecipeError, load_recipe
-from agents.learned.runs import compare
+from agents.learned.results import measure_agents
 from agents.policy import PolicyError, load
 from agents.runs import RunError, RunFolder
 from real_backend.functions.own import memory_mb
@@ -263,7 +263,7 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     (lambda folder: load_recipe(in_a_file(folder, "kind: [")), RecipeError, "mine.py: is no YAML ("),
     (damaged_weights, BundleError, "bundle "),
     (
-        lambda folder: compare((SHIPPED / "learned",), (), 1, folder, against="lerned"),
+        lambda folder: measure_agents([SHIPPED / "learned"], [], folder, against="lerned"),
         ValueError,
         "--against: lerned is none of learned",
     ),

@@ -31,6 +31,14 @@ def test_a_board_keeps_weights_that_may_be_passed_on(boards: Path) -> None:
     assert kept == {"agents/free/seed-0/weights.safetensors"}
 
 
+def test_weights_that_changed_since_they_were_measured_are_not_kept(
+    boards: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    save_bundle(replace(bundle, network=bundle.network + 1), tmp_path / "free" / "seed-0")
+    with pytest.raises(UserError, match="holds other weights than .* was measured with"):
+        add_board(tmp_path / "results", boards / "small")
+
+
 def test_the_page_is_written_between_its_marks(boards: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"Before.\n{BEGIN}\nold\n{END}\nAfter.\n")
