@@ -63,8 +63,15 @@ def add_board(results: Path, board: Path) -> list[str]:
 
     Returns:
         Names of the agents without weights.
+
+    Raises:
+        UserError: a bundle is not the one that was measured.
     """
     content = read_results(results)
+    for agent in content["agents"].values():
+        for member in agent["members"]:
+            if load_bundle(Path(member["folder"])).hash() != member["digest"]:
+                raise UserError(f"{member['folder']}: holds other weights than {results / RESULTS} was measured with")
     board.mkdir(parents=True, exist_ok=True)
     bare = []
     for name, agent in content["agents"].items():
@@ -75,8 +82,6 @@ def add_board(results: Path, board: Path) -> list[str]:
             bare.append(name)
         for seed, member in enumerate(agent["members"]):
             source, target = Path(member["folder"]), home / f"seed-{seed}"
-            if load_bundle(source).hash() != member["digest"]:
-                raise UserError(f"{source}: holds other weights than {results / RESULTS} was measured with")
             member["folder"] = f"agents/{name}/seed-{seed}" if free else None
             if free:
                 target.mkdir(parents=True)

@@ -35,7 +35,7 @@ def test_weights_that_changed_since_they_were_measured_are_not_kept(
     boards: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     save_bundle(replace(bundle, network=bundle.network + 1), tmp_path / "free" / "seed-0")
-    with pytest.raises(UserError, match="holds other weights than .* was measured with"):
+    with pytest.raises(UserError, match=r"holds other weights than .* was measured with"):
         add_board(tmp_path / "results", boards / "small")
 
 
