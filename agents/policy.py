@@ -7,7 +7,6 @@ event, whereas ``predict`` is called once a decision interval.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.errors import did_you_mean
 from tyche_env import extensions
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
@@ -352,10 +352,8 @@ def load(source: str | Path) -> Policy:
         return _forecaster(text, extensions.find("predictor", text))
     if text in extensions.names("policy"):
         return wrap(_made(text, extensions.find("policy", text)), text)
-    known = names()
-    close = difflib.get_close_matches(text, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
-    raise PolicyError(f"policy {text}: there is no such policy; {hint} Your own is given as a file, my_policy.py")
+    hint = did_you_mean(text, names())
+    raise PolicyError(f"policy {text}: there is no such policy; {hint} (your own is a file, my_policy.py)")
 
 
 def names() -> tuple[str, ...]:

@@ -6,7 +6,6 @@ events and carries out its commands.  ``tyche_env.conformance`` is the test suit
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
@@ -14,6 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 from tyche_env.state import ClusterState
 from tyche_env.world import Prewarm, World
@@ -126,8 +126,6 @@ def make_backend(name: str) -> Backend:
         return SimulatedBackend()
     found = {point.name: point for point in entry_points(group="tyche_env.backends")}
     if name not in found:
-        known = sorted({"simulated", *found})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        hint = did_you_mean(name, sorted({"simulated", *found}))
         raise BackendError(f"backend {name}: there is no such backend; {hint}")
     return cast(Backend, found[name].load()())

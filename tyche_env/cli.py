@@ -8,7 +8,6 @@ from the docstring in its source.  Exit status: 0, 2 after a user's error, 130 a
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import os
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from traces.errors import TraceError
+from traces.errors import TraceError, did_you_mean
 from tyche_env.collision import PACKAGE, explain_collision
 from tyche_env.errors import UserError
 
@@ -63,8 +62,7 @@ class _Subcommands(click.Group):
         if not found:
             if ctx.resilient_parsing:  # a shell asks what a half-written line may become
                 return None
-            close = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "see tyche --help"
+            hint = did_you_mean(cmd_name, self.list_commands(ctx))
             raise click.UsageError(f"there is no command {cmd_name!r}; {hint}", ctx)
         entry = next(iter(found))
         if entry.module.partition(".")[0] == PACKAGE and (problem := explain_collision()) is not None:

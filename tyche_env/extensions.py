@@ -6,7 +6,6 @@ asked for where a built-in is: ``--policy NAME``, ``prewarm: {policy: FILE.py}``
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 
 GROUPS = {
@@ -110,11 +110,9 @@ def describe(error: BaseException, path: Path) -> str:
 def _point(kind: str, name: str, known: Iterable[str]) -> EntryPoint:
     for point in entry_points(group=GROUPS[kind], name=name):
         return point
-    every = (*known, *names(kind))
-    close = difflib.get_close_matches(name, every, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(every) or 'none'}."
+    hint = did_you_mean(name, (*known, *names(kind)))
     raise ExtensionError(
-        f"{kind} {name}: there is no such {kind}; {hint} Your own is an entry point or a file, FILE.py"
+        f"{kind} {name}: there is no such {kind}; {hint} (your own is an entry point or a file, FILE.py)"
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from traces.errors import did_you_mean
 
 
 class Part(BaseModel):
@@ -20,7 +21,5 @@ class Part(BaseModel):
             known = list(cls.model_fields)
             for key in value:
                 if key not in known:
-                    close = difflib.get_close_matches(str(key), known, n=1)
-                    hint = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(known)}"
-                    raise ValueError(f"unknown key {str(key)!r}; {hint}")
+                    raise ValueError(f"unknown key {str(key)!r}; {did_you_mean(str(key), known)}")
         return value

@@ -8,7 +8,6 @@ settings and the prices.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -24,6 +23,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from traces import TraceError, Window
+from traces.errors import did_you_mean
 from tyche_env import extensions
 from tyche_env.errors import UserError
 from tyche_env.fourier import with_forecast
@@ -317,8 +317,7 @@ class Scenario(Part):
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            close = difflib.get_close_matches(str(name_or_path), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"shipped scenarios are {', '.join(known)}"
+            hint = did_you_mean(str(name_or_path), known)
             raise ScenarioError(f"scenario {name_or_path}: cannot be read ({error.strerror}); {hint}") from None
         except UnicodeDecodeError:
             raise ScenarioError(f"{path}: is no text in UTF-8") from None
@@ -507,9 +506,7 @@ class Scenario(Part):
         for profile in profiles:
             if profile.name == name:
                 return profile
-        known = [profile.name for profile in profiles]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+        hint = did_you_mean(name, [profile.name for profile in profiles])
         raise ScenarioError(
             f"functions.assign: {self.functions.catalogue} has no profile for the trace's function {name!r}; {hint}"
         )

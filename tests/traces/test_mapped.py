@@ -62,7 +62,7 @@ def test_a_bad_file_is_refused_with_its_place(write: Writer, old: str, new: str,
 
 def test_a_mapping_that_makes_no_sense_is_refused() -> None:
     for content, message in (
-        ({"tiem": "t"}, "unknown key 'tiem'; did you mean 'time'"),
+        ({"tiem": "t"}, "unknown key 'tiem'; did you mean time"),
         ({"time": "t", "time_is": "end"}, "time_is end needs a duration"),
         ({"time": "t", "function": "t"}, "time and duration need a column each"),
     ):

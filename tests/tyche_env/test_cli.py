@@ -110,7 +110,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["scenaro"], "there is no command 'scenaro'; did you mean 'scenario'?"),
+            (["scenaro"], "there is no command 'scenaro'; did you mean scenario?"),
             (
                 ["scenario", "show", "smal"],
                 "scenario smal: cannot be read (No such file or directory); did you mean small",

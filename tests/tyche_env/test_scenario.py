@@ -124,9 +124,9 @@ class TestReading:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"prewarm": {"polcy": "openwhisk"}}, "prewarm: unknown key 'polcy'; did you mean 'policy'?"),
-            ({"rooting": "ring"}, "unknown key 'rooting'; did you mean 'routing'?"),
-            ({"reward": {"zzz": 1}}, "reward: unknown key 'zzz'; the keys are container_rent_per_gb_s"),
+            ({"prewarm": {"polcy": "openwhisk"}}, "prewarm: unknown key 'polcy'; did you mean policy?"),
+            ({"rooting": "ring"}, "unknown key 'rooting'; did you mean routing?"),
+            ({"reward": {"zzz": 1}}, "reward: unknown key 'zzz'; there are container_rent_per_gb_s"),
             ({"mode": "real"}, "mode: Input should be 'paper' or 'realistic'"),
             ({"cluster": {"nodes": []}}, "cluster.nodes"),
             ({"cluster": {"nodes": [{"memory_mb": -1}]}}, "cluster.nodes.0.memory_mb"),
@@ -230,7 +230,7 @@ class TestSettings:
         groups = [{"memory_mb": 8000, "cores": 2}, {"memory_mb": 8000}]
         with pytest.raises(ScenarioError, match=r"the cores of every node; cluster\.nodes\.1\.cores is missing"):
             small.with_(**{"cluster.nodes": groups, "contention": True})
-        with pytest.raises(ScenarioError, match="unknown key 'core'; did you mean 'cores'"):
+        with pytest.raises(ScenarioError, match="unknown key 'core'; did you mean cores"):
             small.with_(**{"cluster.nodes": [{"memory_mb": 8000, "core": 2}]})
 
     def test_defaults_give_the_papers_timers(self, small: Scenario) -> None:
