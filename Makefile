@@ -7,11 +7,12 @@ VENV ?= .venv
 RUN ?= --scenario small --policy none --policy lru --policy tyche --policy oracle --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
 SCENARIOS ?= small azure-8h azure-day
 SEEDS ?= 3
+NOTEBOOKS ?= off
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench decision-modes train real clean
+.PHONY: help run test test-slow lint docs bench decision-modes train real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,10 @@ lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev  ## build the documentation site into build/docs (NOTEBOOKS=force runs the notebooks, too)
+	$(BIN)/python -m sphinx -W --keep-going -n -q -D nb_execution_mode=$(NOTEBOOKS) -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 bench: $(VENV)/.run  ## measure the engines
 	$(BIN)/tyche bench

@@ -170,18 +170,6 @@ def test_the_readme_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"requests waited \d+ s for their inference to start\n", capsys.readouterr().out)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("words", [w for w in shell_lines(README) if w[:2] == ["tyche", "evaluate"]], ids=shlex.join)
-def test_the_readme_s_evaluations_run(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    if "small" not in words:
-        monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
-    monkeypatch.chdir(ROOT)
-    assert run([*words[1:], "--jobs", "1", "--quiet", "--out", str(tmp_path / "run")]) == 0
-    assert (tmp_path / "run" / "report.html").is_file()
-
-
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
