@@ -33,7 +33,6 @@ html_title = f"tyche-env {release}"
 html_copy_source = False
 html_show_sphinx = False
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 """``make docs NOTEBOOKS=force`` runs the notebooks, so that the site shows what they print."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from gymnasium.spaces import Box
 
 from tyche_env.env import PreloadEnv
 from tyche_env.profiles import catalogue_names, load_catalogue
@@ -58,6 +59,7 @@ def entries() -> str:
     rows = {"functions": "F", "nodes": "N", "gpus": "max(1, G)", "cluster": "1"}
     shown = []
     for name, box in space.items():
+        assert isinstance(box, Box)
         letter = rows[name.removesuffix("_mask")]
         shape = f"({letter},)" if name.endswith("_mask") else f"({letter} x {len(TABLES[name])},)"
         lowest, highest = float(box.low.min()), float(box.high.max())
