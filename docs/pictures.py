@@ -125,11 +125,11 @@ STORIES = (
     Story(
         "pre-load",
         "Pre-loading (Tyche): A is loaded into the idle container of B, and off-loaded after a long silence",
-        arrivals=((0, 0), (60, 0), *_every(20, 8, 330, 1)),
-        before=(*_every(60, 0, 600, 0), *_every(20, 8, 600, 1)),
-        warm_up_s=600,
-        length_s=330,
-        settings=Settings(kernel=Kernel.TYCHE, keep_alive_us=25 * S),
+        arrivals=((5, 0), (115, 0), *_every(40, 10, 310, 1)),
+        before=_every(40, 10, 400, 1),
+        warm_up_s=400,
+        length_s=310,
+        settings=Settings(kernel=Kernel.TYCHE, keep_alive_us=45 * S, busy_counts=True),
     ),
 )
 
@@ -149,8 +149,9 @@ def draw(axis: Axes, story: Story) -> None:
         axis.barh(line, to_s - from_s, left=from_s, height=0.8, color="#eef1f5", edgecolor=SOFT, linewidth=0.8)
     for line, function, kind, from_s, to_s in seen.stays:
         hatch = "////" if kind == LOADING else None
+        shelf = line + (0.14, -0.14)[function]
         axis.barh(
-            line, to_s - from_s, left=from_s, height=0.56, color=COLOURS[function], hatch=hatch, edgecolor="white"
+            shelf, to_s - from_s, left=from_s, height=0.26, color=COLOURS[function], hatch=hatch, edgecolor="white"
         )
     for line, stages in runs(seen, log):
         for stage, from_s, to_s in stages:
