@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from agents.figures import GRID, INK, SOFT, STAGE_COLOURS
 from agents.replay import LOADING, Replay, replay
-from tyche_env import Scenario, simulate
+from tyche_env import Scenario
+from tyche_env.simulate import simulate
 from tyche_env.world import (
     AfterRun,
     FunctionTable,
