@@ -104,7 +104,9 @@ def gaps(gaps_min: tuple[float, float]) -> str:
 
 def markdown(cells: Sequence[Cell]) -> str:
     """One row a cell: mean delays in ms."""
-    headings = ("memory for", "mean gap", "requests", "none", "lru", "Tyche", "lru", "Tyche", "censored")
+    paper, realistic = ("none", "lru", "Tyche"), ("lru", "Tyche", "censored")
+    headings = ("memory for", "mean gap", "requests", *(f"{name}, paper" for name in paper))
+    headings += tuple(f"{name}, realistic" for name in realistic)
     lines = [headings, ("---",) * len(headings)]
     for cell in cells:
         shown = [("paper", name) for name in ("none", "lru", "tyche")]

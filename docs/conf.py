@@ -25,8 +25,10 @@ highlight_language = "bash"
 nitpicky = True
 # Types of other projects: their references would have to be fetched.
 nitpick_ignore_regex = [(r"py:.*", r"(?!(tyche_env|agents|traces|real_backend)\.).*")]
-# A page that a branch has not brought yet may be named in a table of contents.
-suppress_warnings = ["toc.empty_glob"]
+# What is not meant to be imported.
+nitpick_ignore_regex += [("py:class", r".*\._\w+"), ("py:class", r"tyche_env\.(part\.Part|state\.ClusterState)")]
+# Tables that a command writes have headings of their own level.
+suppress_warnings = ["myst.header"]
 
 html_theme = "furo"
 html_title = f"tyche-env {release}"

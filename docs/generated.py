@@ -217,6 +217,7 @@ PARTS: dict[str, Callable[[], str]] = {
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive ``generated``."""
     from docutils import nodes
+    from pygments.lexers import TextLexer
     from sphinx.util.docutils import SphinxDirective
 
     class Generated(SphinxDirective):
@@ -236,4 +237,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
             return self.parse_text_to_nodes(PARTS[name]())
 
     app.add_directive("generated", Generated)
+    app.add_lexer("csv", TextLexer)
     return {"parallel_read_safe": True}

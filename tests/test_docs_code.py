@@ -76,7 +76,8 @@ WITH_TRACES = [page for page in CHECKED_HERE if any(block.needs == (TRACES,) for
 
 def follow(page: Path, folder: Path, provided: tuple[str, ...]) -> None:
     """Do what a page says, from top to bottom in an empty folder, as far as it needs no more than is provided."""
-    (folder / "docs").symlink_to(ROOT / "docs")
+    for name in ("docs", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
     names: dict[str, object] = {"__name__": page.stem}
     for block in blocks_of(page):
         if not set(block.needs) <= set(provided):

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tyche_env.env import PreloadEnv as PreloadEnv
     from tyche_env.scenario import Scenario as Scenario
     from tyche_env.simulate import Result as Result
-    from tyche_env.simulate import simulate as simulate
 
 __version__ = "0.1.0"
 
@@ -21,7 +20,6 @@ _HOMES = {
     "PreloadEnv": "tyche_env.env",
     "Scenario": "tyche_env.scenario",
     "Result": "tyche_env.simulate",
-    "simulate": "tyche_env.simulate",
 }
 
 
