@@ -231,7 +231,7 @@ def draw_requests(axis: Axes, means: Mapping[str, Mapping[str, float]]) -> None:
 def _style() -> Iterator[None]:
     import matplotlib as mpl
 
-    plain = {
+    plain: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "tyche",
         "font.family": "sans-serif",

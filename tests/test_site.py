@@ -56,7 +56,8 @@ def test_the_reference_has_every_column_with_place_unit_range_and_meaning(name: 
 def test_the_reference_has_every_entry_of_an_observation(generated: ModuleType) -> None:
     env = PreloadEnv("small")
     shown = {line[0].strip("`"): line for line in rows(generated.PARTS["entries"](), "entry")[1:]}
-    assert set(shown) == set(env.observation_space.spaces)
+    space: Any = env.observation_space
+    assert set(shown) == set(space.spaces)
     assert all(line[2] == "float32" for line in shown.values())
     assert "float32" in generated.PARTS["action"]()
 
@@ -166,6 +167,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    notebook = nbformat.read(path, as_version=4)
+    read: Any = nbformat.read
+    notebook = read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert [cell for cell in notebook.cells if cell.cell_type == "code"][-1].outputs
