@@ -109,8 +109,16 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """``rows``, ``aggregates``, ``comparisons``."""
-        return self._json("summary.json")
+        """``rows``, ``aggregates``, ``comparisons``.
+
+        Raises:
+            RunError: there is none yet, or no run has been finished.
+        """
+        summary = self._json("summary.json")
+        if not summary["rows"]:
+            path = self.path / "summary.json"
+            raise RunError(f"{path}: no run has been finished; `tyche evaluate ... --out {self.path}` goes on with it")
+        return summary
 
     @property
     def requests(self) -> Path:

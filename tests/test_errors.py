@@ -92,7 +92,8 @@ TYPICAL: list[tuple[list[str], str]] = [
     (
         ["trace", "inspect", "requests.csv"],
         "requests.csv, row 1: requests.csv has none of the known forms (parquet, azure2019, gentd26, azure2021, "
-        "azure-llm2023); say which column is what: --column time=NAME --column function=NAME",
+        "azure-llm2023); say which column is what: --column time=NAME --column function=NAME, of tyche trace and "
+        "tyche scenario new",
     ),
     (
         ["trace", "inspect", "requests.csv", "--column", "tiem=when"],
@@ -131,6 +132,14 @@ OTHERS: list[tuple[list[str], str]] = [
     (["scenario", "show", "broken.yaml"], "broken.yaml: is no YAML (while parsing a flow sequence"),
     (["trace", "inspect", "requests.csv", "--column", "when"], "--column when: expected WHAT=NAME, such as time="),
     (["trace", "inspect", "empty.csv", *MAPPED], "empty.csv: the file is empty, expected a header"),
+    (
+        ["trace", "convert", "requests.csv", "no/such/a.parquet", *MAPPED],
+        "no/such/a.parquet: cannot be written (No such file or directory)",
+    ),
+    (
+        ["trace", "inspect", "requests.csv", "--plot", "a.xyz", *MAPPED],
+        "a.xyz: pictures are written as .png, .svg or .pdf",
+    ),
     ([*EVALUATE, "--trace", "."], "trace.file: no such file: ."),
     ([*EVALUATE, "--policy", "wrong_policy.py"], "policy wrong_policy: int has no method predict(observation, ...)"),
     (
@@ -202,9 +211,7 @@ def in_a_file(folder: Path, text: str, name: str = "mine.py") -> Path:
 
 
 def run_folder(folder: Path, name: str, scenario: str = "small") -> RunFolder:
-    made = RunFolder.open(folder / name, {"scenario": scenario, "split": "test"}, "", "a test")
-    made.write_json("summary.json", {"rows": []})
-    return made
+    return RunFolder.open(folder / name, {"scenario": scenario, "split": "test"}, "", "a test")
 
 
 def torn_rows(folder: Path) -> None:
@@ -241,6 +248,12 @@ def without_rows(folder: Path) -> Path:
     return path
 
 
+def nothing_finished(folder: Path) -> None:
+    made = run_folder(folder, "run")
+    made.write_json("summary.json", {"rows": []})
+    _ = made.summary
+
+
 IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     (
         lambda folder: load(in_a_file(folder, "class Policy:\n    def __init__(self, size): ...\n")),
@@ -254,6 +267,7 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     ),
     (lambda folder: load_cluster(in_a_file(folder, "nodes: []")), ScenarioError, "nodes: Tuple should have at least 1"),
     (torn_rows, RunError, "rows.jsonl, line 2: is no JSON (Expecting property name enclosed in double quotes)"),
+    (nothing_finished, RunError, "summary.json: no run has been finished; `tyche evaluate ... --out "),
     (torn_manifest, RunError, "manifest.json, line 2: is no JSON (Expecting property name enclosed in double quotes)"),
     (
         lambda folder: compare_runs(run_folder(folder, "one"), run_folder(folder, "other", "azure-day")),

@@ -122,4 +122,5 @@ def format_of(path: FileName, head: bytes) -> Format:
         if form.recognises(head):
             return form
     problem = f"{Path(path).name} has none of the known forms ({', '.join(known)})"
-    raise TraceError.at(path, f"{problem}; say which column is what: --column time=NAME --column function=NAME", row=1)
+    advice = "--column time=NAME --column function=NAME, of tyche trace and tyche scenario new"
+    raise TraceError.at(path, f"{problem}; say which column is what: {advice}", row=1)

@@ -7,6 +7,7 @@ The schema's metadata has one key, ``trace``, with JSON: names, owners, triggers
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,11 @@ def opened(path: FileName) -> Iterator[pq.ParquetFile]:
 
 
 def write_parquet(trace: Trace, path: FileName) -> None:
-    """Write a trace; :func:`read_parquet` gives back the same one."""
+    """Write a trace; :func:`read_parquet` gives back the same one.
+
+    Raises:
+        TraceError: The file cannot be written.
+    """
     functions = pa.DictionaryArray.from_arrays(pa.array(trace.arrival_function), pa.array(trace.names, pa.string()))
     columns = {"function": functions, "arrival_us": pa.array(trace.arrival_us)}
     if len(trace.duration_us):
@@ -77,7 +82,13 @@ def write_parquet(trace: Trace, path: FileName) -> None:
         "seed": trace.metadata.seed,
         "content_hash": trace.metadata.content_hash,
     }
-    pq.write_table(pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)}), path, compression="zstd")
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)})
+    try:
+        pq.write_table(table, path, compression="zstd")
+    except OSError as error:
+        raise TraceError.at(
+            path, f"cannot be written ({os.strerror(error.errno) if error.errno else error})"
+        ) from error
 
 
 def read_parquet(path: FileName) -> Trace:

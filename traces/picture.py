@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from traces.counts import Counts
 from traces.describe import statistics
-from traces.errors import FileName
+from traces.errors import FileName, TraceError
 from traces.shape import per_minute
 from traces.trace import Trace
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BARS = " ▁▂▃▄▅▆▇█"
+_FORMATS = (".png", ".svg", ".pdf")
 _COLOURS = ("#3b7ddd", "#d98a2b")
 
 
@@ -37,8 +39,11 @@ def draw(sources: Mapping[str, Counts | Trace], path: FileName) -> None:
         path: of the picture.
 
     Raises:
+        TraceError: the file's name ends otherwise.
         ModuleNotFoundError: matplotlib is not installed.
     """
+    if Path(path).suffix not in _FORMATS:
+        raise TraceError.at(path, "pictures are written as .png, .svg or .pdf")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")
