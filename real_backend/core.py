@@ -15,7 +15,7 @@ from tyche_env.control import controller
 from tyche_env.control.compiled import outer
 from tyche_env.control.controller import handle
 from tyche_env.control.handles import handles_of, open_state
-from tyche_env.control.ledger import timer_is_due
+from tyche_env.control.ledger import next_timer_key, take_timer
 from tyche_env.control.packing import offload
 from tyche_env.control.queue import (
     ARRIVAL,
@@ -23,9 +23,9 @@ from tyche_env.control.queue import (
     ENTITY_MASK,
     FINISH,
     KIND_MASK,
+    NO_KEY,
     OFFLOADED,
     TIME_SHIFT,
-    pop,
 )
 from tyche_env.simulator.engine import take_priorities
 from tyche_env.state import new_state
@@ -70,18 +70,14 @@ def next_timer(handles: NDArray[np.int64], now_us: int) -> tuple[int, int]:
         (kind, entity) for :func:`on_event`, or (NONE_DUE, time in us at which to look again; -1 for never).
     """
     st = open_state(handles)
-    s = st.cluster[0]
-    while s.timer_count > 0:
-        key = st.timers[0]
+    while True:
+        key = next_timer_key(st)
+        if key == NO_KEY:
+            return NONE_DUE, -1
         if (key >> TIME_SHIFT) > now_us:
             return NONE_DUE, key >> TIME_SHIFT
-        pop(st.timers, s.timer_count)
-        s.timer_count -= 1
-        kind = (key >> ENTITY_BITS) & KIND_MASK
-        entity = key & ENTITY_MASK
-        if timer_is_due(st, kind, entity, key):
-            return kind, entity
-    return NONE_DUE, -1
+        if take_timer(st, key):
+            return (key >> ENTITY_BITS) & KIND_MASK, key & ENTITY_MASK
 
 
 @outer

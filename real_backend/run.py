@@ -46,7 +46,6 @@ from tyche_env.control.queue import (
     NO_KEY,
     OFFLOADED,
     PRIORITIES,
-    TIME_SHIFT,
 )
 from tyche_env.simulator.engine import COUNTERS, INTEGRALS, take_priorities
 from tyche_env.state import ClusterState, new_state
@@ -250,10 +249,13 @@ class Run:
     def _make_room(self) -> None:
         """Double the pools of the core that are nearly full."""
         s, state = self._cluster, self._state
-        full = int(s["timer_count"]) + _MARGIN > len(state.timers)
+        full = any(
+            int(s[count]) + _MARGIN > len(heap)
+            for count, heap in (("timer_count", state.timers), ("soon_count", state.soon))
+        )
         if not full and not (s["waiting_free"] == 0 and s["waiting_fresh"] >= len(state.waiting)):
             return
-        tables = {name: getattr(state, name) for name in ("timers", "waiting", "free_waiting")}
+        tables = {name: getattr(state, name) for name in ("timers", "soon", "waiting", "free_waiting")}
         self._state = state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
         self._handles = handles_of(self._state)
 
@@ -262,9 +264,8 @@ class Run:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        timers = int(self._cluster["timer_count"])
-        if timers:
-            due_us = int(self._state.timers[0]) >> TIME_SHIFT
+        _, due_us = next_timer(self._handles, -1)
+        if due_us >= 0:
             loop = asyncio.get_running_loop()
             self._alarm = loop.call_later(max(0.0, (due_us - self.now_us()) / 1e6), self._ring)
 

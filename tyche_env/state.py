@@ -53,7 +53,7 @@ CLUSTER_DTYPE = np.dtype(
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
             # work lists and buffers
             *("lost_count", "freed_count", "command_count", "log_count", "pending_count", "decision_count"),
-            *("timer_count", "completion_count", "overflow", "ready_count", "instant_count"),
+            *("timer_count", "soon_count", "completion_count", "overflow", "ready_count", "instant_count"),
             # a user's rules: addresses of handles and compiled code, and what a kernel answers besides its decision
             *("handles", "kernel_rule", "arrival_rule", "keep_rule", "route_rule"),
             *("answer_priority", "answer_again_us"),
@@ -65,7 +65,8 @@ FUNCTION_DTYPE = np.dtype(
     [
         # written at every request
         *[(name, np.int64) for name in ("last_arrival_us", "first_arrival_us", "gap_us", "arrivals", "priority")],
-        *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "hold_mb", "peak_mb", "saved_us")],
+        *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "timer_soon")],
+        *[(name, np.int64) for name in ("hold_mb", "peak_mb", "saved_us")],
         *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
         *[(name, np.int32) for name in ("residents", "in_flight", "queued", "owned_idle", "wide", "tenant")],
@@ -180,7 +181,8 @@ class ClusterState(NamedTuple):
         lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
             function that is to be placed anywhere.
         commands: what the backend has to do.
-        timers, completions: binary heaps of event keys; the first belongs to the core, the second to the simulator.
+        timers, soon, completions: binary heaps of event keys; the first two belong to the core (``soon`` holds the keys
+            of functions that have a later one in ``timers`` already), the third to the simulator.
         arrival_us, arrival_function, arrival_duration_us: the requests.
         own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
         forecast: (F, M) predicted probabilities by minute (kernel TABLE, pre-warming ICEBREAKER).
@@ -224,6 +226,7 @@ class ClusterState(NamedTuple):
     freed: NDArray[np.int32]
     commands: Records
     timers: NDArray[np.int64]
+    soon: NDArray[np.int64]
     completions: NDArray[np.int64]
     arrival_us: NDArray[np.int64]
     arrival_function: NDArray[np.int32]
@@ -275,6 +278,7 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "freed": (np.dtype(np.int32), 1),
     "commands": (COMMAND_DTYPE, 1),
     "timers": (np.dtype(np.int64), 1),
+    "soon": (np.dtype(np.int64), 1),
     "completions": (np.dtype(np.int64), 1),
     "arrival_us": (np.dtype(np.int64), 1),
     "arrival_function": (np.dtype(np.int32), 1),
@@ -363,7 +367,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rows["saved_us"] = rows["library_us"] + rows["model_us"]
     for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head", "wide", "last_end_us"):
         rows[name] = -1
-    for name in ("timer_key", "timer_queued", "prewarm_key", "prewarm_queued"):
+    for name in ("timer_key", "timer_queued", "timer_soon", "prewarm_key", "prewarm_queued"):
         rows[name] = NO_KEY
     rows["group"] = 1
     order = world.node_order()
@@ -438,6 +442,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         freed=np.zeros(residents + containers + 1, np.int32),
         commands=np.zeros(6 * (residents + containers) + 64, COMMAND_DTYPE),
         timers=np.zeros(8 * (functions + containers) + 1024, np.int64),
+        soon=np.zeros(2 * functions + 1024, np.int64),
         completions=np.zeros(8 * (residents + containers) + 1024, np.int64),
         arrival_us=np.ascontiguousarray(world.arrival_us, np.int64),
         arrival_function=np.ascontiguousarray(world.arrival_function, np.int32),

@@ -9,7 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner
-from tyche_env.control.queue import EXPIRY, LAST_US, NO_KEY, PREWARM, TIMER, key_of, push
+from tyche_env.control.queue import (
+    ENTITY_BITS,
+    ENTITY_MASK,
+    EXPIRY,
+    KIND_MASK,
+    LAST_US,
+    NO_KEY,
+    PREWARM,
+    TIMER,
+    key_of,
+    pop,
+    push,
+    sift,
+)
 from tyche_env.prewarm.faascache import FAASCACHE, least_worth, worth
 from tyche_env.state import ClusterState
 from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
@@ -57,12 +70,24 @@ def set_expiry(st: ClusterState, container: int, time_us: int) -> None:
 
 @inner
 def set_timer(st: ClusterState, function: int, time_us: int) -> None:
-    """Ask the policy about this function again then."""
+    """Ask the policy about this function again then.
+
+    A function with a key in ``timers`` that wants an earlier one gets it in ``soon``.  That heap stays small, and the
+    late key need not be queued anew when the early one has been used: policies look soon after a request, then late.
+    """
+    s = st.cluster[0]
     row = st.functions[function]
-    row.timer_key = timer_key(time_us, TIMER, function)
-    if row.timer_key < row.timer_queued:
-        row.timer_queued = row.timer_key
-        push_timer(st, row.timer_key)
+    key = timer_key(time_us, TIMER, function)
+    row.timer_key = key
+    if key >= row.timer_queued or key >= row.timer_soon:
+        return
+    if row.timer_queued == NO_KEY:
+        row.timer_queued = key
+        push_timer(st, key)
+    else:
+        row.timer_soon = key
+        push(st.soon, s.soon_count, key)
+        s.soon_count += 1
 
 
 @inner
@@ -76,34 +101,60 @@ def set_prewarm(st: ClusterState, function: int, time_us: int) -> None:
 
 
 @inner
-def timer_is_due(st: ClusterState, kind: int, entity: int, key: int) -> bool:
-    """Whether a key of the core's own, popped from the heap, is the one its entity waits for.
+def next_timer_key(st: ClusterState) -> int:
+    """The least of the core's own keys, or none."""
+    s = st.cluster[0]
+    late = st.timers[0] if s.timer_count > 0 else NO_KEY
+    soon = st.soon[0] if s.soon_count > 0 else NO_KEY
+    return min(late, soon)
+
+
+@inner
+def take_timer(st: ClusterState, key: int) -> bool:
+    """Take the least of the core's own keys off its heap; returns whether it is the one its entity waits for.
 
     A key that was put off meanwhile is queued again at its present time; one that was cancelled is forgotten.
     """
+    s = st.cluster[0]
+    kind = (key >> ENTITY_BITS) & KIND_MASK
+    entity = key & ENTITY_MASK
+    if s.soon_count > 0 and st.soon[0] == key:
+        pop(st.soon, s.soon_count)
+        s.soon_count -= 1
+        f = st.functions[entity]
+        if key != f.timer_soon:
+            return False
+        f.timer_soon = NO_KEY
+        if f.timer_key < f.timer_queued and f.timer_key != key:
+            f.timer_queued = f.timer_key
+            push_timer(st, f.timer_key)
+        return f.timer_key == key
+    wanted = NO_KEY
+    queued = NO_KEY
     if kind == EXPIRY:
         c = st.containers[entity]
-        if key != c.expiry_queued:
-            return False
         wanted = c.expiry_key
-        c.expiry_queued = NO_KEY if wanted == key else wanted
+        queued = c.expiry_queued
+        if queued == key:
+            c.expiry_queued = NO_KEY if wanted == key else wanted
     elif kind == TIMER:
         f = st.functions[entity]
-        if key != f.timer_queued:
-            return False
         wanted = f.timer_key
-        f.timer_queued = NO_KEY if wanted == key else wanted
+        queued = f.timer_queued
+        if queued == key:
+            f.timer_queued = NO_KEY if wanted == key else wanted
     else:
         f = st.functions[entity]
-        if key != f.prewarm_queued:
-            return False
         wanted = f.prewarm_key
-        f.prewarm_queued = NO_KEY if wanted == key else wanted
-    if wanted == key:
-        return True
-    if wanted != NO_KEY:
-        push_timer(st, wanted)
-    return False
+        queued = f.prewarm_queued
+        if queued == key:
+            f.prewarm_queued = NO_KEY if wanted == key else wanted
+    if queued == key and wanted != key and wanted != NO_KEY:
+        sift(st.timers, s.timer_count, wanted)
+        return False
+    pop(st.timers, s.timer_count)
+    s.timer_count -= 1
+    return queued == key and wanted == key
 
 
 # -- densities ---------------------------------------------------------------------------------------------------------

@@ -44,18 +44,25 @@ def push(heap: NDArray[np.int64], count: int, key: int) -> None:
 
 
 @inner
-def pop(heap: NDArray[np.int64], count: int) -> None:
-    """Remove the least key of a binary heap of ``count`` keys; the caller counts."""
-    last = count - 1
-    key = heap[last]
+def sift(heap: NDArray[np.int64], count: int, key: int) -> None:
+    """Put a key in place of the least one of a binary heap of ``count`` keys.
+
+    The hole at the top sinks to the bottom first, without looking at the key: which of two children is less is a coin
+    toss, so it is computed and not branched on, and a key that replaces the least one mostly belongs far down anyway.
+    ``heap[count]`` has to be there; it is overwritten.
+    """
+    heap[count] = NO_KEY
     hole = 0
     child = 1
-    while child < last:
-        if child + 1 < last and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
-            break
+    while child < count:
+        child += np.int64(heap[child + 1] < heap[child])
         heap[hole] = heap[child]
         hole = child
         child = 2 * hole + 1
-    heap[hole] = key
+    push(heap, hole, key)
+
+
+@inner
+def pop(heap: NDArray[np.int64], count: int) -> None:
+    """Remove the least key of a binary heap of ``count`` keys; the caller counts."""
+    sift(heap, count - 1, heap[count - 1])

@@ -26,8 +26,9 @@ from tyche_env.control.ledger import (
     HOLD,
     LOADING,
     OFFLOAD,
+    next_timer_key,
     refresh_candidate,
-    timer_is_due,
+    take_timer,
 )
 from tyche_env.control.queue import (
     CREATED,
@@ -173,6 +174,7 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
             break
         if (
             s.timer_count + _TIMER_MARGIN > len(st.timers)
+            or s.soon_count + _TIMER_MARGIN > len(st.soon)
             or s.completion_count + reserve > len(st.completions)
             or (s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting))
         ):
@@ -184,7 +186,7 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
         at_once = contended and s.instant_count > 0 and st.instants[0] < completion_key
         if at_once:
             completion_key = st.instants[0]
-        timer_key = st.timers[0] if s.timer_count > 0 else NO_KEY
+        timer_key = next_timer_key(st)
         key = min(arrival_key, completion_key, timer_key)
         if new_priorities:
             key = key_of(s.now_us, PRIORITIES, 0)
@@ -217,11 +219,8 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
                 r.due_key = NO_KEY
             elif kind == STAGES_END and not stages_are_due(st, entity, key):
                 continue
-        else:
-            pop(st.timers, s.timer_count)
-            s.timer_count -= 1
-            if not timer_is_due(st, kind, entity, key):
-                continue
+        elif not take_timer(st, key):
+            continue
         s.now_us = key >> TIME_SHIFT
         s.events += 1
         if not contended or (kind != STAGES_END and kind <= PRIORITIES):
@@ -367,7 +366,7 @@ class CompiledEngine:
 
     def _grow(self) -> None:
         """Double whatever is nearly full: heaps of events, the pool of waiting requests."""
-        names = ("timers", "completions", "waiting", "free_waiting")
+        names = ("timers", "soon", "completions", "waiting", "free_waiting")
         tables = {name: getattr(self.state, name) for name in names}
         self.state = self.state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
         self.handles = handles_of(self.state)
