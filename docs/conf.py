@@ -38,6 +38,9 @@ html_show_sphinx = False
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 """``make docs NOTEBOOKS=force`` runs the notebooks, so that the site shows what they print."""
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 
 autodoc_class_signature = "separated"
 autodoc_default_options = {"members": True, "show-inheritance": True}
