@@ -33,6 +33,8 @@ suppress_warnings = ["myst.header"]
 html_theme = "furo"
 html_title = f"tyche-env {release}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 
 myst_heading_anchors = 4

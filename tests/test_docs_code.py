@@ -33,6 +33,10 @@ RUN_ELSEWHERE = {"docs/bring-your-own.md": ROOT / "tests" / "test_bring_your_own
 COMMANDS = ("tyche", "make", "python", "pip", "export")
 
 
+SHORT = {"run", "test", "test-slow", "lint", "docs", "clean"}
+"""Targets that need nothing more, and which ``.ci/run`` or a test of their own runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A piece of code on a page: its language, and what the line above says that it needs."""
@@ -136,6 +140,15 @@ def test_no_command_hides_in_a_block_that_is_no_shell_block(page: Path) -> None:
         if not block.commands:
             hidden = re.findall(r"^(?:(?:tyche|make|pip) |python -m ).*$", block.text, re.MULTILINE)
             assert not hidden, f"{of_page(page)}: put this into a block ```bash: {hidden[0]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_what_takes_long_says_so(page: Path) -> None:
+    for block in blocks_of(page):
+        for program, *arguments in block.commands:
+            if program == "make" and not block.needs:
+                long = {each for each in arguments if "=" not in each} - SHORT
+                assert not long, f"{of_page(page)}: say above it what make {', '.join(long)} needs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
