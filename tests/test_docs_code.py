@@ -20,9 +20,10 @@ from tyche_env.cli import run
 
 TRACES, CONTAINERS = "the trace files", "real containers"
 NEEDS = {
-    TRACES: r"TYCHE_TRACES|azure|gentd26|train-|costly-|paper-|tyche (reproduce|train)|make (train|decision-modes)",
+    TRACES: r"TYCHE_TRACES|azure|gentd26|train-|costly-|paper-"
+    r"|tyche (reproduce|train|leaderboard)|make (train|decision-modes|results)",
     CONTAINERS: r"backend|make real|tyche platform|tyche profile (measure|memory|calibrate)",
-    r"(\d+|a few|several) (minutes|hours)": r"make |tyche (reproduce|train)|--backend",
+    r"(\d+|a few|several) (minutes|hours)": r"make |tyche (reproduce|train|leaderboard)|--backend",
     "the agent trained above": r"runs/\S+",
 }
 """What a block may need, and what has to be in it then."""
