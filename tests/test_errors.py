@@ -37,6 +37,12 @@ ROOT = Path(__file__).parents[1]
 TRACE = "when,model\n2026-03-02 08:00:00,search\n2026-03-02 09:00:00,speech\n"
 MAPPED = ["--column", "time=when", "--column", "time_unit=iso"]
 EVALUATE = ["evaluate", "--scenario", "small"]
+NEW = ["scenario", "new", "mine.yaml", "--trace", "requests.csv", *MAPPED]
+
+PROFILE = (
+    "name,container_init_ms,library_ms,model_ms,transfer_ms,inference_ms,gpu_inference_ms,hold_mb,peak_mb,gpu_mb,"
+    "container_mb,sigma,source,assumed,read_share\n"
+)
 
 FILES = {
     "requests.csv": TRACE,
@@ -47,6 +53,7 @@ FILES = {
     "misspelt.yaml": "name: mine\nclustr: {}\n",
     "broken.yaml": "name: [mine\n",
     "profiles.csv": "name,modle_ms\nsearch,10\n",
+    "some.csv": f"{PROFILE}search,1,1,1,0,1,0,9,9,0,9,0,me,,0\nspeach,1,1,1,0,1,0,9,9,0,9,0,me,,0\n",
     "no_policy.py": "PATIENCE = 3\n",
     "broken_policy.py": "import numpy\n\npolicy = numpy.zeros(3)[7]\n",
     "wrong_policy.py": "policy = 3\n",
@@ -139,6 +146,18 @@ OTHERS: list[tuple[list[str], str]] = [
     (
         ["trace", "inspect", "requests.csv", "--plot", "a.xyz", *MAPPED],
         "a.xyz: pictures are written as .png, .svg or .pdf",
+    ),
+    (
+        ["trace", "split", "requests.csv", "splits", *MAPPED, "--column", "function=model"],
+        "validation would get none of the 2 functions; give it a larger share",
+    ),
+    (
+        [*NEW, "--column", "function=model", "--cluster", "cluster.yaml", "--profiles", "some.csv"],
+        "some.csv: has profiles for 1 of 2 functions of the trace, but none for speech; did you mean speach?",
+    ),
+    (
+        ["profile", "estimate", "m", "--checkpoint", "4", "--inference-ms", "4", "--out", "no/such.csv"],
+        "no/such.csv: cannot be written, there is no folder no",
     ),
     ([*EVALUATE, "--trace", "."], "trace.file: no such file: ."),
     ([*EVALUATE, "--policy", "wrong_policy.py"], "policy wrong_policy: int has no method predict(observation, ...)"),

@@ -208,8 +208,12 @@ def split(
     bounds = (0.0, train, train + validation, 1.0)
     spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
     splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
+    parts = split_functions(range(len(loaded.names)), splits, seed)
+    for name, functions in parts.items():
+        if not functions:
+            raise _Refused(f"{name} would get none of the {len(loaded.names)} functions; give it a larger share")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, functions in split_functions(range(len(loaded.names)), splits, seed).items():
+    for name, functions in parts.items():
         start_us, end_us = (round(fraction * loaded.end_us) for fraction in splits[name].time)
         part = loaded.select(sorted(functions)).between(start_us, end_us)
         _write(part, str(Path(folder) / f"{name}.parquet"))
@@ -298,7 +302,7 @@ def _quantiles(name: str, values: Any, at: tuple[float, ...]) -> dict[str, float
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {count}" for key, count in value.items())
-    if value is None:
+    if value is None or value != value:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import traces
+from traces.errors import did_you_mean
 from tyche_env.profiles import load_catalogue
 from tyche_env.scenario import Cluster, Scenario, ScenarioError
 
@@ -21,9 +22,9 @@ def own_scenario(
 ) -> Scenario:
     """Make a scenario.
 
-    Functions get the profile of their own name if the catalogue has one for each; else profiles go round.  With 20
-    functions or more the splits share none; with fewer they share all, and the first half of the time is for training,
-    the last two fifths for testing.
+    Functions get the profile of their own name if the catalogue has one for each; if it has none, profiles go round.
+    With 20 functions or more the splits share none; with fewer they share all, and the first half of the time is for
+    training, the last two fifths for testing.
 
     Args:
         name: of the scenario.
@@ -33,7 +34,8 @@ def own_scenario(
         columns: which column is what in the trace file (``traces.ColumnMap``), if it has no known form.
 
     Raises:
-        ScenarioError: the trace is too short, or the scenario cannot be run; the message says why.
+        ScenarioError: the trace is too short, the catalogue has profiles for some of the functions only, or the
+            scenario cannot be run; the message says why.
         TraceError: the trace is broken.
         ProfileError: the catalogue is.
     """
@@ -42,13 +44,19 @@ def own_scenario(
     minutes, functions = trace.end_us / 60e6, len(trace.names)
     if minutes < _SHORTEST_MIN:
         raise ScenarioError(f"{trace_file}: lasts {minutes:.1f} minutes, a scenario needs {_SHORTEST_MIN:g}")
-    known = {profile.name for profile in load_catalogue(catalogue)}
+    known = [profile.name for profile in load_catalogue(catalogue)]
+    missing = [function for function in trace.names if function not in known]
+    if 0 < len(missing) < functions:
+        raise ScenarioError(
+            f"{catalogue}: has profiles for {functions - len(missing)} of {functions} functions of the trace, but none "
+            f"for {missing[0]}; {did_you_mean(missing[0], known)}"
+        )
     apart = functions >= _FEWEST_TO_SPLIT
     content: dict[str, Any] = {
         "name": name,
         "title": f"{functions} functions of {trace_file}",
         "cluster": cluster.model_dump(),
-        "functions": {"catalogue": catalogue, "assign": "name" if set(trace.names) <= known else "cycle"},
+        "functions": {"catalogue": catalogue, "assign": "cycle" if missing else "name"},
         "trace": {
             "family": "file",
             "file": trace_file,

@@ -129,7 +129,13 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
 
 
 def write_catalogue(path: Path, profiles: Sequence[FunctionProfile]) -> None:
-    """Write profiles in the form of a catalogue, whole or not at all."""
+    """Write profiles in the form of a catalogue, whole or not at all.
+
+    Raises:
+        ProfileError: there is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise ProfileError(f"{path}: cannot be written, there is no folder {path.parent}")
     columns = list(FunctionProfile.model_fields)
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=path.name, delete=False, newline="", encoding="utf-8"
