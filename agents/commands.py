@@ -96,7 +96,8 @@ def _policies() -> Iterable[str]:
     "--backend",
     default="simulated",
     show_default=True,
-    help="Or openwhisk: real containers; both: one beside the other.",
+    help="Or openwhisk: real containers; openwhisk-native: OpenWhisk's own routing and keep-alive; both: simulated and "
+    "openwhisk, one beside the other.",
 )
 @click.option("--repetitions", type=click.IntRange(min=1), help="Of the real runs of --backend both.  [default: 1]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SCENARIO-TIME]")

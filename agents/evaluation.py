@@ -139,15 +139,21 @@ class Plan:
                 f"--prewarm: icebreaker reads the table of forecasts that policy {forecasters[0]} fills; use another"
             )
         if plan.backend != "simulated":
-            plan._require_backend()
+            plan._require_backend(names)
         return plan
 
-    def _require_backend(self) -> None:
+    def _require_backend(self, names: list[str]) -> None:
         """Ask the backend before anything is written; making one starts nothing."""
         from tyche_env.backend import make_backend
 
         backend = make_backend(self.backend)
         try:
+            other = next((name for name in names if name != "none"), None)
+            if other is not None and not backend.capabilities.preloads:
+                raise EvaluationError(
+                    f"--policy: backend {self.backend} holds nothing ahead of requests, so only none works there, "
+                    f"got {other}"
+                )
             for prewarm in self.prewarm:
                 backend.capabilities.require(self.scenario.world(self.split, prewarm=prewarm))
         finally:

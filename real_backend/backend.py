@@ -27,7 +27,8 @@ from real_backend.functions.protocol import load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import Health, machine
 from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
-from real_backend.run import Payload, Run, counters_of, integrals_of
+from real_backend.replay import Payload, Replay, counters_of, integrals_of
+from real_backend.run import Run
 from real_backend.slots import Deployment, memory_mib
 from tyche_env.backend import BackendError, Capabilities, Events
 from tyche_env.control.handles import handles_of
@@ -134,7 +135,7 @@ class _Site:
         self.platform: EmbeddedPlatform | None = None
         self.client: Client | None = None
         self.deployment: Deployment | None = None
-        self.run: Run | None = None
+        self.run: Replay | None = None
 
     def close(self) -> None:
         """Stop the run, remove its containers and actions, stop the platform; each only if it is there.
@@ -298,10 +299,27 @@ class OpenWhiskBackend:
         self._site.close()
         self._state = None
 
+    # -- what native mode does otherwise -------------------------------------------------------------------------------
+
+    def _new_run(
+        self,
+        world: World,
+        client: Client,
+        deployment: Deployment,
+        names: tuple[str, ...],
+        nodes: tuple[str, ...],
+        where: str,
+    ) -> Replay:
+        return Run(world, client, deployment, names, nodes, self._payload, where)
+
+    def _keep_alive_s(self, world: World) -> float | None:
+        """Keep-alive of the own platform's containers; None: the core removes them."""
+        return None
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     @property
-    def _run(self) -> Run:
+    def _run(self) -> Replay:
         if self._site.run is None:
             raise BackendError("backend openwhisk: call reset first")
         return self._site.run
@@ -404,7 +422,7 @@ class OpenWhiskBackend:
                 timeout_min_ms=1,
             ),
             pause_after_s=self._settings.pause_after_s,
-            keep_alive_s=None,
+            keep_alive_s=self._keep_alive_s(world),
             start_timeout_s=self._settings.start_timeout_s,
             worker_arguments=("--functions", str(declarations)),
             environment=container_environment(),
@@ -433,5 +451,5 @@ class OpenWhiskBackend:
         where = f"OpenWhisk at {credentials.host}"
         if self._embedded:
             where = f"{(await client.engine())['name']} containers, {machine()}"
-        site.run = Run(world, client, site.deployment, names, nodes, self._payload, where)
+        site.run = self._new_run(world, client, site.deployment, names, nodes, where)
         await site.run.prepare()

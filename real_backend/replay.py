@@ -1,34 +1,235 @@
-"""Open-loop replay: each request is sent at its absolute time, whatever became of the ones before it.
+"""What every run on real containers has: a clock, an open-loop injector, tasks, and a record of each request.
 
-Time is never compressed.  A latency counts from the moment at which the request was due, so that lateness of the
-injector is part of what it measures; how late it was is recorded besides.
+Each request is sent at its absolute time, whatever became of the ones before it.  Time is never compressed.  A latency
+counts from the moment at which the request was due, so that lateness of the injector is part of what it measures; how
+late it was is recorded besides.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from real_backend.client import Client
+from real_backend.health import Health, Invocation
+from real_backend.slots import Status
+from tyche_env.backend import BackendError, Events
+from tyche_env.simulator.engine import COUNTERS, INTEGRALS
+from tyche_env.state import ClusterState, new_state
+from tyche_env.world import StartType, World
 
-async def inject(
-    arrival_us: NDArray[np.int64],
-    now_us: Callable[[], int],
-    send: Callable[[int], None],
-    lateness_us: NDArray[np.int64],
-) -> None:
-    """Send every request when it is due.
+Payload = Callable[[str, int], Mapping[str, Any]]
+"""What a request asks of its function: (name of the profile, row of the request) -> JSON object."""
+
+START_TYPES = {
+    "gpu": StartType.GPU,
+    "memory": StartType.MEMORY,
+    "loading": StartType.LOADING,
+    "warm": StartType.WARM,
+}
+"""What the action server says that an inference met."""
+
+_CONSTANT = (
+    *("arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "own_first", "forecast", "tables"),
+    *("node_order", "candidate_function"),
+)
+
+
+class Replay:
+    """One run of a world, from its first instant on; make it inside the loop.
+
+    Who derives from it says what is deployed (``prepare``), what happens at time 0 (``_begin``), and what becomes of a
+    request that is due (``_arrive``) and of decisions (``set_priorities``).
 
     Args:
-        arrival_us: (R,) ascending times.
-        now_us: the clock.
-        send: called with the request's row; does not wait.
-        lateness_us: (R,) filled in: how much after its time each request was sent.
+        world: what happens.
+        client: of the platform.
+        payload: what requests ask.
+        where: what runs it, for its records.
     """
-    for request, due_us in enumerate(arrival_us.tolist()):
-        while (wait_us := due_us - now_us()) > 0:
-            await asyncio.sleep(wait_us / 1e6)
-        lateness_us[request] = now_us() - due_us
-        send(request)
+
+    def __init__(self, world: World, client: Client, payload: Payload, where: str) -> None:
+        self.world = world
+        self.late_us = np.zeros(len(world.arrival_us), np.int64)
+        self._client = client
+        self._payload = payload
+        self._where = where
+        self._state = new_state(world, record=True, features=True)
+        self._begun_ns: int | None = None
+        self._waited_s = np.zeros(world.function_count)
+        self._ended: list[int] = []
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._counts: Counter[str] = Counter()
+        self._decision_us: list[float] = []
+        self._invocations: list[Invocation] = []
+        self._load_average = os.getloadavg()[0]
+
+    # -- what the backend asks of it -----------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Deploy what requests need, before time begins."""
+        raise NotImplementedError
+
+    def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """New decisions of the policy."""
+        raise NotImplementedError
+
+    def now_us(self) -> int:
+        """The run's clock: 0 until it begins."""
+        return 0 if self._begun_ns is None else (time.monotonic_ns() - self._begun_ns) // 1000
+
+    def start(self) -> None:
+        """Let time run, if it does not yet."""
+        if self._begun_ns is not None:
+            return
+        self._begun_ns = time.monotonic_ns()
+        self._begin()
+        self._spawn(self._inject())
+
+    async def wait_until(self, t_us: int) -> None:
+        """Let time pass until ``t_us``, and until every request due by then was sent.
+
+        Raises:
+            BackendError: something of the run broke down.
+        """
+        self.start()
+        due = int(np.searchsorted(self._state.arrival_us, t_us, side="right"))
+        while (wait_us := t_us + 1 - self.now_us()) > 0 or int(self._cluster["next_arrival"]) < due:
+            await self._wait(max(1_000, wait_us) / 1e6)
+
+    async def drain(self) -> None:
+        """Wait until every request has ended.
+
+        Raises:
+            BackendError: something of the run broke down.
+        """
+        self.start()
+        while int(self._cluster["finished"]) < len(self._state.arrival_us):
+            await self._wait(1.0)
+
+    def snapshot(self) -> ClusterState:
+        """A copy of the tables, at the present time."""
+        self._cluster["now_us"] = max(int(self._cluster["now_us"]), self.now_us())
+        copies = {name: getattr(self._state, name).copy() for name in ClusterState._fields if name not in _CONSTANT}
+        return self._state._replace(**copies)
+
+    def take_events(self) -> Events:
+        """What ended since the last time."""
+        waited_s, self._waited_s = self._waited_s, np.zeros_like(self._waited_s)
+        rows, self._ended = self._ended, []
+        return Events(now_us=int(self._cluster["now_us"]), waited_s=waited_s, requests=self._state.log[rows].copy())
+
+    def health(self) -> Health:
+        """What it met so far."""
+        return Health(
+            statuses={status.name: self._counts[status.name] for status in Status if self._counts[status.name]},
+            retries=dict(self._client.retries),
+            lost_containers=self._counts["lost containers"],
+            lost_residents=self._counts["lost residents"],
+            failed_loads=self._counts["failed loads"],
+            late_us=self.late_us[: int(self._cluster["next_arrival"])].copy(),
+            decision_us=np.array(self._decision_us),
+            invocations=tuple(self._invocations),
+            load_average=(self._load_average, os.getloadavg()[0]),
+            where=self._where,
+        )
+
+    async def close(self) -> None:
+        """Stop everything that is under way; containers and actions are the deployment's matter."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+
+    # -- for those who derive from it ----------------------------------------------------------------------------------
+
+    @property
+    def _cluster(self) -> Any:
+        return self._state.cluster[0]
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _arrive(self, request: int) -> None:
+        raise NotImplementedError
+
+    def _new_record(self, request: int) -> int:
+        """A row of the log for a request; returns its number."""
+        at = int(self._cluster["log_count"])
+        self._cluster["log_count"] = at + 1
+        row = self._state.log[at]
+        row["request"], row["function"] = request, self._state.arrival_function[request]
+        row["arrival_us"] = self._state.arrival_us[request]
+        return at
+
+    def _end_record(self, at: int, status: Status) -> None:
+        """A request has ended whose stages are written down: what they leave of its time is ``scheduling_us``.
+
+        That is calls, waiting for the container, clearing it: all that is no work for the function itself.
+        """
+        row = self._state.log[at]
+        known = sum(int(row[f"{name}_us"]) for name in ("warming", "library", "model", "transfer", "inference"))
+        waited_us = int(row["arrival_us"]) + int(row["queue_us"])
+        row["status"] = status
+        row["scheduling_us"] = max(0, self.now_us() - waited_us - known)
+        row["end_us"] = waited_us + int(row["scheduling_us"]) + known
+        self._counts[status.name] += 1
+        self._waited_s[row["function"]] += (int(row["end_us"] - row["inference_us"] - row["arrival_us"])) / 1e6
+        self._ended.append(at)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._changed.set()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    async def _inject(self) -> None:
+        """Send every request when it is due, and note how much later that was."""
+        for request, due_us in enumerate(self._state.arrival_us.tolist()):
+            while (wait_us := due_us - self.now_us()) > 0:
+                await asyncio.sleep(wait_us / 1e6)
+            self.late_us[request] = self.now_us() - due_us
+            self._arrive(request)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    async def _wait(self, longest_s: float) -> None:
+        """Wait for something to happen, or raise what broke the run."""
+        self._changed.clear()
+        if self._error is None:
+            try:
+                async with asyncio.timeout(longest_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        if self._error is not None:
+            raise BackendError(f"backend openwhisk: the run broke down: {self._error!r}") from self._error
+
+
+def counters_of(state: ClusterState) -> dict[str, int]:
+    """Running totals (``docs/engine.md``, 9)."""
+    return {name: int(state.cluster[name][0]) for name in COUNTERS}
+
+
+def integrals_of(state: ClusterState) -> dict[str, NDArray[np.int64]]:
+    """Memory x time by kind since time 0, in MB us, (N,) each."""
+    nodes, now_us = state.nodes, int(state.cluster["now_us"][0])
+    return {name: nodes[f"{name}_mb"] * now_us - nodes[f"{name}_weighted"] for name in INTEGRALS}

@@ -8,10 +8,7 @@ the world's profiles; what a request's record says was measured.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +17,10 @@ from numpy.typing import NDArray
 
 from real_backend.client import Client, ClientError
 from real_backend.core import NONE_DUE, begin, give_up, next_timer, on_event
-from real_backend.health import Health, Invocation, Kind
-from real_backend.replay import inject
+from real_backend.health import Invocation, Kind
+from real_backend.replay import START_TYPES, Payload, Replay
 from real_backend.slots import STAGES, Deployment, Place, Reply, Slot, Status, memory_mib
-from tyche_env.backend import BackendError, Events
+from tyche_env.backend import BackendError
 from tyche_env.control.handles import handles_of
 from tyche_env.control.hooks import install
 from tyche_env.control.ledger import (
@@ -47,24 +44,10 @@ from tyche_env.control.queue import (
     OFFLOADED,
     PRIORITIES,
 )
-from tyche_env.simulator.engine import COUNTERS, INTEGRALS, take_priorities
-from tyche_env.state import ClusterState, new_state
+from tyche_env.simulator.engine import take_priorities
 from tyche_env.world import AfterRun, StartType, World
 
-Payload = Callable[[str, int], Mapping[str, Any]]
-"""What a request asks of its function: (name of the profile, row of the request) -> JSON object."""
-
-_CONSTANT = (
-    *("arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "own_first", "forecast", "tables"),
-    *("node_order", "candidate_function"),
-)
 _MARGIN = 8
-_START_TYPES = {
-    "gpu": StartType.GPU,
-    "memory": StartType.MEMORY,
-    "loading": StartType.LOADING,
-    "warm": StartType.WARM,
-}
 _EVENTS_S = 5.0
 _LOAD_WAIT_S = 0.25
 """How long a call waits for a load, and so a start at most for a slot in which something loads."""
@@ -86,7 +69,7 @@ class Order:
     at_us: int
 
 
-class Run:
+class Run(Replay):
     """One run of a world, from its first instant on; make it inside the loop.
 
     Args:
@@ -109,32 +92,17 @@ class Run:
         payload: Payload,
         where: str,
     ) -> None:
-        self.world = world
-        self.late_us = np.zeros(len(world.arrival_us), np.int64)
-        self._client = client
+        super().__init__(world, client, payload, where)
         self._deployment = deployment
         self._functions = functions
         self._nodes = nodes
-        self._payload = payload
-        self._where = where
-        self._state = new_state(world, record=True, features=True)
         install(self._state, world.rules)
         self._handles = handles_of(self._state)
         self._after_run = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
         self._slots: dict[int, Slot] = {}
         self._removals: dict[int, set[asyncio.Task[None]]] = {node: set() for node in range(world.node_count)}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._ticket = 0
-        self._begun_ns: int | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._waited_s = np.zeros(world.function_count)
-        self._ended: list[int] = []
-        self._error: BaseException | None = None
-        self._changed = asyncio.Event()
-        self._counts: Counter[str] = Counter()
-        self._decision_us: list[float] = []
-        self._invocations: list[Invocation] = []
-        self._load_average = os.getloadavg()[0]
 
     # -- what the backend asks of it -----------------------------------------------------------------------------------
 
@@ -149,89 +117,28 @@ class Run:
             )
         )
 
-    def now_us(self) -> int:
-        """The run's clock: 0 until it begins."""
-        return 0 if self._begun_ns is None else (time.monotonic_ns() - self._begun_ns) // 1000
-
-    def start(self) -> None:
-        """Let time run, if it does not yet."""
-        if self._begun_ns is not None:
-            return
-        self._begun_ns = time.monotonic_ns()
-        begin(self._handles)
-        self._set_alarm()
-        self._spawn(inject(self._state.arrival_us, self.now_us, self._arrive, self.late_us))
-        if self._deployment.embedded:
-            self._spawn(self._follow())
-
     def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
         """New decisions of the policy."""
         self.start()
         take_priorities(self._handles, decision, priority)
         self._event(PRIORITIES, 0)
 
-    async def wait_until(self, t_us: int) -> None:
-        """Let time pass until ``t_us``, and until every request due by then was sent.
-
-        Raises:
-            BackendError: something of the run broke down.
-        """
-        self.start()
-        due = int(np.searchsorted(self._state.arrival_us, t_us, side="right"))
-        while (wait_us := t_us + 1 - self.now_us()) > 0 or int(self._cluster["next_arrival"]) < due:
-            await self._wait(max(1_000, wait_us) / 1e6)
-
-    async def drain(self) -> None:
-        """Wait until every request has ended.
-
-        Raises:
-            BackendError: something of the run broke down.
-        """
-        self.start()
-        while int(self._cluster["finished"]) < len(self._state.arrival_us):
-            await self._wait(1.0)
-
-    def snapshot(self) -> ClusterState:
-        """A copy of the tables, at the present time."""
-        self._cluster["now_us"] = max(int(self._cluster["now_us"]), self.now_us())
-        copies = {name: getattr(self._state, name).copy() for name in ClusterState._fields if name not in _CONSTANT}
-        return self._state._replace(**copies)
-
-    def take_events(self) -> Events:
-        """What ended since the last time."""
-        waited_s, self._waited_s = self._waited_s, np.zeros_like(self._waited_s)
-        rows, self._ended = self._ended, []
-        return Events(now_us=int(self._cluster["now_us"]), waited_s=waited_s, requests=self._state.log[rows].copy())
-
-    def health(self) -> Health:
-        """What it met so far."""
-        return Health(
-            statuses={status.name: self._counts[status.name] for status in Status if self._counts[status.name]},
-            retries=dict(self._client.retries),
-            lost_containers=self._counts["lost containers"],
-            lost_residents=self._counts["lost residents"],
-            failed_loads=self._counts["failed loads"],
-            late_us=self.late_us[: int(self._cluster["next_arrival"])].copy(),
-            decision_us=np.array(self._decision_us),
-            invocations=tuple(self._invocations),
-            load_average=(self._load_average, os.getloadavg()[0]),
-            where=self._where,
-        )
-
     async def close(self) -> None:
         """Stop everything that is under way; containers and actions are the deployment's matter."""
         if self._alarm is not None:
             self._alarm.cancel()
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks)
+        await super().close()
 
     # -- the core ------------------------------------------------------------------------------------------------------
 
-    @property
-    def _cluster(self) -> Any:
-        return self._state.cluster[0]
+    def _begin(self) -> None:
+        begin(self._handles)
+        self._set_alarm()
+        if self._deployment.embedded:
+            self._spawn(self._follow())
+
+    def _arrive(self, request: int) -> None:
+        self._event(ARRIVAL, int(self._state.arrival_function[request]), request)
 
     def _event(self, kind: int, entity: int, request: int = 0) -> None:
         """Tell the core of an event and carry out what it orders."""
@@ -280,9 +187,6 @@ class Run:
         except Exception as error:
             self._fail(error)
 
-    def _arrive(self, request: int) -> None:
-        self._event(ARRIVAL, int(self._state.arrival_function[request]), request)
-
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, order: Order) -> None:
@@ -323,15 +227,11 @@ class Run:
 
     def _log_start(self, order: Order) -> int:
         """Begin the record of a request; its stages are filled in when it has ended."""
-        s = self._cluster
-        at = int(s["log_count"])
-        s["log_count"] = at + 1
+        at = self._new_record(order.request)
         row = self._state.log[at]
-        arrival_us = int(self._state.arrival_us[order.request])
-        row["request"], row["function"], row["container"] = order.request, order.function, order.container
-        row["node"] = self._state.containers["node"][order.container]
-        row["arrival_us"], row["queue_us"] = arrival_us, max(0, int(s["now_us"]) - arrival_us)
-        row["end_us"] = arrival_us + row["queue_us"]
+        row["container"], row["node"] = order.container, self._state.containers["node"][order.container]
+        row["queue_us"] = max(0, int(self._cluster["now_us"]) - int(row["arrival_us"]))
+        row["end_us"] = row["arrival_us"] + row["queue_us"]
         row["start_type"] = order.start_type
         return at
 
@@ -363,9 +263,9 @@ class Run:
         elif joined and reply.status == Status.OK:
             start_type = int(StartType.LOADING)
         else:
-            start_type = int(_START_TYPES.get(reply.start_type or "", StartType(order.start_type)))
+            start_type = int(START_TYPES.get(reply.start_type or "", StartType(order.start_type)))
         row = self._state.log[at]
-        row["start_type"], row["status"] = start_type, reply.status
+        row["start_type"] = start_type
         row["kept"] = order.kept if start_type <= StartType.MEMORY else 0
         row["on_gpu"] = order.on_gpu
         stages = reply.stages_us
@@ -375,15 +275,8 @@ class Run:
         # the wait for the call that looked after the load was a wait for the stage in which the load was
         row["library_us" if row["library_us"] > 0 else "model_us"] += joined_us
         row["inference_us"] = stages.get("inference", 0)
-        end_us = self.now_us()
         self._note("infer", order, turn_us, reply, making_us, start_type)
-        known = sum(int(row[f"{name}_us"]) for name in ("warming", "library", "model", "transfer", "inference"))
-        # calls, waiting for the slot, clearing: all that is no work for the function itself
-        row["scheduling_us"] = max(0, end_us - int(row["arrival_us"]) - int(row["queue_us"]) - known)
-        row["end_us"] = int(row["arrival_us"]) + int(row["queue_us"]) + int(row["scheduling_us"]) + known
-        self._counts[reply.status.name] += 1
-        self._waited_s[order.function] += (int(row["end_us"] - row["inference_us"] - row["arrival_us"])) / 1e6
-        self._ended.append(at)
+        self._end_record(at, reply.status)
         self._event(FINISH, order.container)
         self._reconcile(slot, order.container, reply)
         self._changed.set()
@@ -551,35 +444,6 @@ class Run:
                     self._counts["lost containers"] += 1
                     self._give_up(container, frozenset())
 
-    # -- tasks ---------------------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = self._error or error
-        self._changed.set()
-
-    async def _wait(self, longest_s: float) -> None:
-        """Wait for something to happen, or raise what broke the run."""
-        self._changed.clear()
-        if self._error is None:
-            try:
-                async with asyncio.timeout(longest_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-        if self._error is not None:
-            raise BackendError(f"backend openwhisk: the run broke down: {self._error!r}") from self._error
-
 
 def _copy(row: Any, at_us: int) -> Order:
     return Order(
@@ -593,14 +457,3 @@ def _copy(row: Any, at_us: int) -> Order:
         kept=int(row["kept"]),
         at_us=at_us,
     )
-
-
-def counters_of(state: ClusterState) -> dict[str, int]:
-    """Running totals (``docs/engine.md``, 9)."""
-    return {name: int(state.cluster[name][0]) for name in COUNTERS}
-
-
-def integrals_of(state: ClusterState) -> dict[str, NDArray[np.int64]]:
-    """Memory x time by kind since time 0, in MB us, (N,) each."""
-    nodes, now_us = state.nodes, int(state.cluster["now_us"][0])
-    return {name: nodes[f"{name}_mb"] * now_us - nodes[f"{name}_weighted"] for name in INTEGRALS}

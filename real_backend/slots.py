@@ -12,7 +12,7 @@ import math
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -64,6 +64,9 @@ class Reply:
         fresh: the container was new.
         lost: a container that was there before is there no more, with all it held.
         done: whether a load is complete; it goes on in the background otherwise.
+        boot: which start of a container answered; None if only the platform did.
+        container: the platform's name of the container; None if it does not tell.
+        node: its node, likewise.
         held: functions that the container holds now; None if it did not say.
         answer: of the function.
     """
@@ -76,6 +79,9 @@ class Reply:
     fresh: bool = False
     lost: bool = False
     done: bool = True
+    boot: str | None = None
+    container: str | None = None
+    node: str | None = None
     held: frozenset[str] | None = None
     answer: Any = None
 
@@ -118,16 +124,26 @@ class Deployment:
 
     async def _deploy(self, place: Place) -> str:
         self._number += 1
-        name = f"{self.prefix}{self._number}"
-        spec = ActionSpec(
-            kind=WORKER,
-            memory_mib=place.memory_mib,
-            timeout_ms=round(self.timeout_s * 1000),
-            annotations={NODE_ANNOTATION: place.node},
-        )
-        await self.client.put_action(name, spec)
-        self._names.add(name)
-        return name
+        return await self.deploy(str(self._number), place.memory_mib, annotations={NODE_ANNOTATION: place.node})
+
+    async def deploy(self, name: str, memory_mib: int, **about: Any) -> str:
+        """Deploy an action of the action server; ``about`` are further fields of its ``ActionSpec``.
+
+        Returns:
+            Its whole name.
+        """
+        whole = f"{self.prefix}{name}"
+        spec = ActionSpec(kind=WORKER, memory_mib=memory_mib, timeout_ms=round(self.timeout_s * 1000), **about)
+        await self.client.put_action(whole, spec)
+        self._names.add(whole)
+        return whole
+
+    async def invoke(self, action: str, parameters: Mapping[str, Any]) -> Activation | Reply:
+        """One invocation: its activation, or what went wrong before there was one."""
+        try:
+            return await self.client.invoke(action, parameters, self.timeout_s + _WAIT_BEYOND_S)
+        except ClientError as error:
+            return failure_of(error)
 
     async def take(self, place: Place) -> str:
         """An action that has no container."""
@@ -252,61 +268,74 @@ class Slot:
 
     async def invoke(self, parameters: Mapping[str, Any]) -> Reply:
         """One invocation; the caller holds ``lock``."""
-        deployment = self._deployment
         try:
             if self._action is None:
-                self._action = await deployment.take(self.place)
-            activation = await deployment.client.invoke(self._action, parameters, deployment.timeout_s + _WAIT_BEYOND_S)
-        except ConnectionLostError as error:
-            return self._abandon(Status.CONNECTION_LOST, str(error))
+                self._action = await self._deployment.take(self.place)
         except ClientError as error:
-            if error.status in (429, 503):
-                # it was never begun, so whatever the container holds is still there
-                return Reply(Status.REFUSED, str(error))
-            status = Status.PLATFORM if error.status is not None else Status.CONNECTION_LOST
-            return self._abandon(status, str(error))
-        return self._read(activation)
+            return self._abandon(failure_of(error))
+        answer = await self._deployment.invoke(self._action, parameters)
+        if isinstance(answer, Activation):
+            return self._read(answer)
+        # what was refused was never begun, so whatever the container holds is still there
+        return answer if answer.status == Status.REFUSED else self._abandon(answer)
 
-    def _abandon(self, status: Status, message: str) -> Reply:
+    def _abandon(self, reply: Reply) -> Reply:
         """An invocation may still run, or have made a container: go on with another action, for safety."""
         name, lost = self._action, self.alive
         self._action = None
         self.forget()
         if name is not None:
             self._deployment.discard(name)
-        return Reply(status, message, lost=lost)
+        return replace(reply, lost=lost)
 
     def _read(self, activation: Activation) -> Reply:
-        result = activation.response.result
-        body: dict[str, Any] = result if isinstance(result, dict) else {}
-        told = activation.annotation("tyche") or {}
-        boot = body.get("boot_id")
-        fresh = activation.init_ms is not None and told.get("start") != "prewarmed"
-        before = self._boot
-        lost = self.alive and (fresh or (before is not None and boot is not None and boot != before))
-        warming_us = round(1000 * ((activation.init_ms or 0) + float(told.get("createTime", 0.0)))) if fresh else 0
-        if boot is None:
-            # only the platform answered; it has removed the container, or never had one
-            status, message = _of_platform(activation)
+        reply = reply_of(activation)
+        if reply.boot is None:
             lost = self.alive
             self.forget()
-            return Reply(status, message, warming_us=warming_us, fresh=fresh, lost=lost)
-        self._boot = str(boot)
-        self.container = told.get("container")
-        self.held = frozenset(each["function"] for each in body.get("residents", ()))
-        error = body.get("error") or {}
-        return Reply(
-            status=Status.OK if body.get("ok") else _BY_CODE.get(error.get("code", ""), Status.FAILED),
-            message=str(error.get("message", "")),
-            stages_us={name: round(1000 * ms) for name, ms in (body.get("stages_ms") or {}).items()},
-            start_type=body.get("start_type"),
-            warming_us=warming_us,
-            fresh=fresh,
-            lost=lost,
-            done=bool(body.get("done", True)),
-            held=self.held,
-            answer=body.get("answer"),
-        )
+            return replace(reply, lost=lost)
+        lost = self.alive and (reply.fresh or (self._boot is not None and reply.boot != self._boot))
+        self._boot, self.container = reply.boot, reply.container
+        self.held = reply.held or frozenset()
+        return replace(reply, lost=lost)
+
+
+def failure_of(error: ClientError) -> Reply:
+    """What a call came to that brought no activation."""
+    if isinstance(error, ConnectionLostError):
+        return Reply(Status.CONNECTION_LOST, str(error))
+    if error.status in (429, 503):
+        return Reply(Status.REFUSED, str(error))
+    return Reply(Status.PLATFORM if error.status is not None else Status.CONNECTION_LOST, str(error))
+
+
+def reply_of(activation: Activation) -> Reply:
+    """What an activation says of itself; whether a container was lost is for those to say who knew one."""
+    result = activation.response.result
+    body: dict[str, Any] = result if isinstance(result, dict) else {}
+    told = activation.annotation("tyche") or {}
+    boot = body.get("boot_id")
+    fresh = activation.init_ms is not None and told.get("start") != "prewarmed"
+    warming_us = round(1000 * ((activation.init_ms or 0) + float(told.get("createTime", 0.0)))) if fresh else 0
+    if boot is None:
+        # only the platform answered; it has removed the container, or never had one
+        status, message = _of_platform(activation)
+        return Reply(status, message, warming_us=warming_us, fresh=fresh)
+    error = body.get("error") or {}
+    return Reply(
+        status=Status.OK if body.get("ok") else _BY_CODE.get(error.get("code", ""), Status.FAILED),
+        message=str(error.get("message", "")),
+        stages_us={name: round(1000 * ms) for name, ms in (body.get("stages_ms") or {}).items()},
+        start_type=body.get("start_type"),
+        warming_us=warming_us,
+        fresh=fresh,
+        done=bool(body.get("done", True)),
+        boot=str(boot),
+        container=told.get("container"),
+        node=told.get("node"),
+        held=frozenset(each["function"] for each in body.get("residents", ())),
+        answer=body.get("answer"),
+    )
 
 
 def _of_platform(activation: Activation) -> tuple[Status, str]:

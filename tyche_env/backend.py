@@ -33,6 +33,7 @@ class Capabilities:
         remove_containers: remove a container on command, not only by the platform's own keep-alive.
         gpus: GPUs to hold models on.
         real_time: time passes by the wall clock.
+        preloads: hold functions on command.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Capabilities:
     remove_containers: bool
     gpus: bool
     real_time: bool
+    preloads: bool = True
 
     def require(self, world: World) -> None:
         """Refuse a world that needs more.
@@ -51,6 +53,8 @@ class Capabilities:
             raise BackendError(
                 f"backend {self.name}: cannot create and remove containers, so only prewarm: openwhisk works there"
             )
+        if world.settings.preloads and not self.preloads:
+            raise BackendError(f"backend {self.name}: holds nothing ahead of requests, so only policy none works there")
         if world.gpu_count and not self.gpus:
             raise BackendError(f"backend {self.name}: has no GPUs; set gpus: 0 in the scenario's cluster")
 
