@@ -108,9 +108,15 @@ def _policies() -> Iterable[str]:
     show_default=True,
     help="Which requests requests.parquet keeps; a sample is one in 16.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--engine", type=click.Choice(["compiled", "reference"]), default="compiled", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["compiled", "reference", "ray"]),
+    default="compiled",
+    show_default=True,
+    help="ray: the compiled engine on the machines of a Ray cluster (RAY_ADDRESS), with the same results.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate(
     scenario_name: str,
@@ -143,10 +149,12 @@ def evaluate(
       tyche evaluate --scenario azure-8h --policy none --policy tyche --policy oracle --windows 12 --out runs/azure
       tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10
       tyche evaluate --scenario small --policy none --policy tyche --policy bound --json
+      tyche evaluate --scenario azure-day --policy none --policy tyche --windows 40 --engine ray
       tyche evaluate --scenario real-small --policy none --policy tyche --backend both --repetitions 3
     """  # noqa: D301 (click wants the character)
     from agents.evaluation import Plan
     from agents.evaluation import evaluate as run
+    from agents.fanout import Where
 
     scenario = _scenario(scenario_name, trace_file)
     plan = Plan(
@@ -159,7 +167,7 @@ def evaluate(
         seeds=seeds,
         decision=decision,
         record=cast(Any, record),
-        engine=cast(Any, engine),
+        engine="reference" if engine == "reference" else "compiled",
         backend="simulated" if backend == BOTH else backend,
     ).validated()
     out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -170,7 +178,8 @@ def evaluate(
         raise UserError(f"--repetitions: is for --backend {BOTH}; --seeds repeats with other requests")
     with _bar(scenario.name, show=not (quiet or as_json)) as progress:
         try:
-            outcome = run(plan, out, jobs=jobs, command=_command_line(), progress=progress)
+            where: Where = "ray" if engine == "ray" else "processes"
+            outcome = run(plan, out, jobs=jobs, where=where, command=_command_line(), progress=progress)
         except KeyboardInterrupt:
             if out.exists():
                 click.echo(f"\nstopped; finished runs are kept, the same command with --out {out} goes on", err=True)

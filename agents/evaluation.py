@@ -1,24 +1,21 @@
 """Evaluation: the same windows and seeds for every policy, pre-warming policy and mode.
 
-A :class:`Plan` says what is run; :func:`evaluate` runs its cells over several processes into a run folder, goes on
+A :class:`Plan` says what is run; :func:`evaluate` runs its cells, several at a time, into a run folder, goes on
 where an earlier run of the same plan stopped, and ends with means, intervals and paired comparisons.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agents.bound import bound
+from agents.fanout import Task, Where, run_all
 from agents.learned.looks import is_agent, note_look
 from agents.policy import BOUND, POLICIES, ForecastPolicy, KernelPolicy, Policy, load
 from agents.rates import by_rate
@@ -205,6 +202,7 @@ def evaluate(
     out: Path,
     *,
     jobs: int | None = None,
+    where: Where = "processes",
     command: str = "",
     progress: Progress | None = None,
 ) -> Outcome:
@@ -213,12 +211,14 @@ def evaluate(
     Args:
         plan: what to run.
         out: the run folder.
-        jobs: processes; None: as many as there are cores, at most one a cell.
+        jobs: runs at a time; None: as many as there are cores, at most one a cell.
+        where: processes of this machine, or a Ray cluster.
         command: the command line, for the manifest.
         progress: called with (finished, all) at the start and after each run.
 
     Raises:
-        EvaluationError: the plan or ``jobs`` is wrong, or a process died.
+        EvaluationError: the plan or ``jobs`` is wrong.
+        FanoutError: a process died, or there is no Ray.
         RunError: the folder belongs to another plan.
         KeyboardInterrupt: after the folder has been left consistent.
     """
@@ -230,6 +230,9 @@ def evaluate(
             if is_agent(source):
                 note_look(Path(source), plan.scenario.name)
     folder = RunFolder.open(out, plan.identity(), plan.scenario.to_yaml(), command)
+    if plan.backend != "simulated":
+        # real containers are one machine's: two runs at a time would disturb each other
+        jobs, where = 1, "processes"
     before = folder.manifest
     cells = list(plan.cells())
     done = {_key(row) for row in folder.rows()}
@@ -239,7 +242,8 @@ def evaluate(
     try:
         if progress:
             progress(len(cells) - len(left), len(cells))
-        for count, row in enumerate(_run(plan, folder, left, _processes(plan, jobs)), start=1):
+        tasks = [Task(partial(run_cell, plan, cell), folder.part(cell.number)) for cell in left]
+        for count, row in enumerate(run_all(tasks, where, jobs), start=1):
             folder.append(row)
             if progress:
                 progress(len(cells) - len(left) + count, len(cells))
@@ -255,11 +259,6 @@ def evaluate(
         )
     folder.remove_parts()
     return outcome
-
-
-def _processes(plan: Plan, jobs: int | None) -> int:
-    """Real containers are one machine's: two runs at a time would disturb each other."""
-    return 1 if plan.backend != "simulated" else jobs or os.cpu_count() or 1
 
 
 def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
@@ -391,37 +390,6 @@ def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, 
         return played.result(), 1e6 * spent_s / asked, health_of(played.backend)
     finally:
         env.close()
-
-
-def _run(plan: Plan, folder: RunFolder, cells: list[Cell], jobs: int) -> Iterator[dict[str, Any]]:
-    """The rows of the cells as they finish."""
-    jobs = min(jobs, len(cells))
-    if jobs <= 1:
-        for cell in cells:
-            yield run_cell(plan, cell, folder.part(cell.number))
-        return
-    # Children must not share state with this process, so they are started afresh.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _die_on_interrupt)
-
-    def submit(cell: Cell) -> Future[dict[str, Any]]:
-        return pool.submit(run_cell, plan, cell, folder.part(cell.number))
-
-    try:
-        # One process compiles the kernels; the others then find them in the cache.
-        yield submit(cells[0]).result()
-        for future in as_completed([submit(cell) for cell in cells[1:]]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise EvaluationError(
-            "a process died (out of memory?); the same command goes on from here, --jobs 1 needs least memory"
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _die_on_interrupt() -> None:
-    """Ctrl-C reaches all processes; the children end silently, the parent tidies up."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _conclude(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Outcome:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents.evaluation import EvaluationError, Plan, evaluate
+from agents.fanout import FanoutError
 from agents.policy import PolicyError
 from agents.runs import RunError, RunFolder
 from tyche_env.metrics import METRIC_KEYS
@@ -212,5 +213,5 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
         def shutdown(self, **_: Any) -> None: ...
 
     monkeypatch.setattr(agents.evaluation, "ProcessPoolExecutor", Pool)
-    with pytest.raises(EvaluationError, match=r"a process died .* the same command goes on"):
+    with pytest.raises(FanoutError, match=r"a process died .* the same command goes on"):
         evaluate(plan_of("none"), tmp_path / "run", jobs=2)
