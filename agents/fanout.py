@@ -116,6 +116,7 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None) -> Iterator[Row]:
             except RayTaskError as error:
                 raise error.cause from None
             if requests is not None:
+                task.part.parent.mkdir(parents=True, exist_ok=True)
                 task.part.write_bytes(requests)
             yield row
     except RayError as error:

@@ -200,7 +200,7 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
 ) -> None:
     from concurrent.futures.process import BrokenProcessPool
 
-    import agents.evaluation
+    import agents.fanout
 
     class Pool:
         def __init__(self, *_: Any) -> None: ...
@@ -212,6 +212,6 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr(agents.evaluation, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(agents.fanout, "ProcessPoolExecutor", Pool)
     with pytest.raises(FanoutError, match=r"a process died .* the same command goes on"):
         evaluate(plan_of("none"), tmp_path / "run", jobs=2)
