@@ -162,7 +162,7 @@ def evaluate(
         policies=policies or _DEFAULT_POLICIES,
         prewarm=cast(Any, prewarm),
         modes=cast(Any, modes),
-        windows=windows,
+        windows=1 if windows is None and backend == BOTH else windows,
         split=cast(Any, split),
         seeds=seeds,
         decision=decision,

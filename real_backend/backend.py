@@ -118,7 +118,13 @@ class _Loop:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # whoever waits may be interrupted; what it waited for must not be left behind
+            future.cancel()
+            raise
 
     def close(self) -> None:
         """End the thread."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agents.fidelity import Study
 from agents.runs import RunFolder
 from tyche_env.cli import run
 from tyche_env.scenario import Scenario
@@ -163,3 +165,24 @@ def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         "tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10" in capsys.readouterr().out
     )
+
+
+def test_real_time_is_spent_on_one_window_unless_more_are_asked_for(
+    scenario_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(study: Study, *_: Any, **__: Any) -> None:
+        asked.append(study.plan.windows)
+        raise StoppedError
+
+    monkeypatch.setattr("agents.fidelity.study", stop)
+    for options in ([], ["--windows", "2"]):
+        with pytest.raises(StoppedError):
+            run(
+                ["evaluate", "--scenario", scenario_file, "--backend", "both", "--out", str(tmp_path / "run"), *options]
+            )
+    assert asked == [1, 2]

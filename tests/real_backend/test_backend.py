@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from agents import load
 from agents.evaluation import Plan, evaluate
 from agents.fidelity import Study, study
-from real_backend.backend import OpenWhiskBackend, RealSettings
+from real_backend.backend import OpenWhiskBackend, RealSettings, _Loop
 from real_backend.calibration import calibrate
 from tests.real_backend.worlds import TOYS, busy_world, toy_scenario, toy_world
 from tyche_env.backend import BackendError
@@ -215,3 +217,27 @@ def test_one_window_is_played_on_both_backends(scenario: Scenario, tmp_path: Pat
     fitted = calibrate(tmp_path / "both" / "real-1")
     assert fitted.profiles[0].library_ms >= 150
     assert fitted.delays["scheduling_ms"] > 0
+
+
+def test_an_interrupted_call_leaves_nothing_running() -> None:
+    ended = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    loop = _Loop()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            loop.call(wait())
+        assert ended.wait(10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        loop.close()
