@@ -86,4 +86,4 @@ def test_the_baseline_is_evaluated_on_it(tmp_path: Path, monkeypatch: pytest.Mon
     for row in rows:
         assert row["backend"] == "openwhisk-native"
         assert row["health"]["statuses"].keys() == {"OK"}
-        assert row["idle_gb_s"] > 0
+        assert row["cold_rate"] == 1.0
