@@ -104,7 +104,7 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None) -> Iterator[Row]:
     far = ray.remote(num_cpus=1)(_far)
     left, running = deque(tasks), dict[Any, Task]()
     try:
-        at_once = jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        at_once = jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
         while left or running:
             while left and len(running) < at_once:
                 task = left.popleft()
