@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.learned.board import BEGIN, END, add_board, verify, write_page
+from agents.learned.board import BEGIN, END, add_board, boards_in, verify, write_page
 from agents.learned.bundle import Bundle, save_bundle
 from agents.learned.results import RESULTS, measure_agents
 from tyche_env.cli import run
@@ -80,3 +80,26 @@ def test_weights_and_scenarios_must_be_those_that_were_measured(boards: Path, bu
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="measure the agents again"):
         verify(boards / "small")
+
+
+SHIPPED = Path(__file__).parents[3] / "docs" / "leaderboard"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", boards_in(SHIPPED), ids=lambda board: board.name)
+def test_the_shipped_boards_hold_in_their_first_window(
+    board: Path, trace_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TYCHE_TRACES", str(trace_folder))
+    found = verify(board, windows=1)
+    assert found.wrong == ()
+    assert found.replayed > 0
+
+
+@pytest.mark.slow
+def test_the_page_is_what_the_boards_say(tmp_path: Path) -> None:
+    page = SHIPPED.with_suffix(".md")
+    copy = tmp_path / "page.md"
+    copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    write_page(SHIPPED, copy)
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
