@@ -14,12 +14,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from numpy.typing import NDArray
+
 from agents.bound import bound
 from agents.fanout import Task, Where, run_all
 from agents.learned.looks import is_agent, note_look
 from agents.policy import BOUND, POLICIES, ForecastPolicy, KernelPolicy, Policy, load
 from agents.rates import by_rate
-from agents.runs import RunFolder, plan_hash, sampled, write_requests
+from agents.runs import RequestsWriter, RunFolder, plan_hash, sampled, write_requests
 from agents.statistics import aggregate, compare
 from tyche_env import extensions
 from tyche_env.errors import UserError
@@ -35,6 +37,9 @@ Engine = Literal["compiled", "reference"]
 Decision = Literal["event"] | float
 
 Progress = Callable[[int, int], None]
+
+STREAM_ABOVE = 1 << 20
+"""Requests above which a run's log is written while it goes on; percentiles are then within 1 %."""
 
 
 class EvaluationError(UserError):
@@ -278,7 +283,7 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
     else:
         policy = load(cell.source)
         decision, privileged = _decision(plan, policy), policy.privileged
-        result, decision_us_mean, met = _run_policy(plan, cell, policy)
+        result, decision_us_mean, met = _run_policy(plan, cell, policy, part, labels | {"group": group})
         cpu_s = result.cpu_s
         rates = by_rate(result.world, result.totals)
         if plan.record != "none" and result.log is not None:
@@ -333,8 +338,13 @@ def _decision(plan: Plan, policy: Policy) -> Decision:
     return plan.scenario.decision_interval_s if policy.kernel is None and plan.decision == "event" else plan.decision
 
 
-def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float | None, dict[str, Any] | None]:
-    """The result, the mean time of one answer in us where a policy in Python was asked, and what the backend met."""
+def _run_policy(
+    plan: Plan, cell: Cell, policy: Policy, part: Path, labels: dict[str, Any]
+) -> tuple[Result, float | None, dict[str, Any] | None]:
+    """The result, the mean time of one answer in us where a policy in Python was asked, and what the backend met.
+
+    The log of a run of more than :data:`STREAM_ABOVE` requests is not in the result: it goes to ``part`` meanwhile.
+    """
     from agents.hindsight import run_policy
     from agents.playing import play_on
 
@@ -354,6 +364,18 @@ def _run_policy(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, float |
         world = world.validate()
         result, met = play_on(plan.backend, world, plan.decision)
         return result, None, met
+    if (
+        plan.record != "none"
+        and plan.engine == "compiled"
+        and not policy.hindsight
+        and len(world.arrival_us) > STREAM_ABOVE
+    ):
+        with RequestsWriter(part, world.names, labels) as writer:
+
+            def keep(log: NDArray[Any]) -> None:
+                writer.write(log if plan.record == "all" else sampled(log))
+
+            return run_policy(world, policy, decision=plan.decision, record=keep), None, None
     record: Literal["all", "none"] = "none" if plan.record == "none" else "all"
     return run_policy(world, policy, decision=plan.decision, record=record, engine=plan.engine), None, None
 

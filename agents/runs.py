@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.errors import UserError
+from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.world import StartType
 
 ROW_GROUP = 1 << 18
@@ -218,22 +219,56 @@ class RunFolder:
                 os.truncate(path, whole)
 
 
+class RequestsWriter:
+    """Writes the requests of one run to a Parquet file, in as many pieces as they come; a context manager.
+
+    The file is there when all of it is written; what an error leaves behind is removed.
+
+    Args:
+        path: the file.
+        names: (F,) names of the functions.
+        labels: ``policy``, ``prewarm``, ``mode``, ``group`` (text), ``window`` and ``seed`` (integers).
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], labels: Mapping[str, Any]) -> None:
+        self._path, self._names, self._labels = path, names, labels
+        self._temporary = path.with_suffix(".partial")
+        self._writer: Any = None
+
+    def __enter__(self) -> RequestsWriter:
+        import pyarrow.parquet as pq
+
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        schema = _requests_table(np.zeros(0, LOG_DTYPE), self._names, self._labels).schema
+        self._writer = pq.ParquetWriter(self._temporary, schema, **_parquet_options())
+        return self
+
+    def write(self, log: NDArray[Any]) -> None:
+        """Add records of ``LOG_DTYPE``, as row groups of at most :data:`ROW_GROUP`."""
+        self._writer.write_table(_requests_table(log, self._names, self._labels), row_group_size=ROW_GROUP)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._writer.close()
+        if kind is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink()
+
+
 def write_requests(
     path: Path,
     log: NDArray[Any],
     names: Sequence[str],
     labels: Mapping[str, Any],
 ) -> None:
-    """Write the requests of one run as a part.
+    """Write the requests of one run as a part, see :class:`RequestsWriter`."""
+    with RequestsWriter(path, names, labels) as writer:
+        writer.write(log)
 
-    Args:
-        path: the file.
-        log: records of ``LOG_DTYPE``.
-        names: (F,) names of the functions.
-        labels: ``policy``, ``prewarm``, ``mode``, ``group`` (text), ``window`` and ``seed`` (integers).
-    """
+
+def _requests_table(log: NDArray[Any], names: Sequence[str], labels: Mapping[str, Any]) -> Any:
+    """The columns of requests.parquet for records of ``LOG_DTYPE``."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     def coded(codes: NDArray[Any], texts: Sequence[str]) -> pa.DictionaryArray:
         return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(texts), pa.string()))
@@ -260,10 +295,7 @@ def write_requests(
         "status": pa.array(log["status"].astype(np.int8)),
         "activation_id": pa.DictionaryArray.from_arrays(pa.nulls(len(log), pa.int32()), pa.array([], pa.string())),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    pq.write_table(pa.table(columns), temporary, **_parquet_options())
-    temporary.replace(path)
+    return pa.table(columns)
 
 
 def sampled(log: NDArray[Any]) -> NDArray[Any]:

@@ -5,9 +5,13 @@ nodes, about a million requests) under a fixed keep-alive without pre-loading, w
 
 * the compiled engine, through ``tyche_env.simulate``,
 * a plain ``heapq`` loop in Python, the form that most hand-written simulators have,
-* a SimPy model, one process a request (the first part of the day: it is slow).
+* a SimPy model, one process a request (the first part of the day: it is slow),
+* simfaas from PyPI, one simulator a function, fed with the same arrivals.  It knows no nodes, no memory, no stages and
+  no pre-loading; a warm request goes to the newest instance, not to the one idle for the shortest time, so its count of
+  cold starts may differ by a few; it has no limit on memory, so the engine is given ample memory beside it.
 
-Each prints requests a CPU-second, cold starts, and the ratio of the engine's speed to its own.
+Each prints requests a CPU-second, cold starts, and the ratio of the engine's speed to its own.  The packages come with
+``pip install -e '.[peers]'``.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from typing import Any
 import numpy as np
 
 import tyche_env
+from tyche_env.bench.measurement import machine, today
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import simulate
 from tyche_env.world import AfterRun, World
@@ -153,6 +158,52 @@ def simpy_model(world: World) -> int:
     return rule.cold
 
 
+def simfaas_model(world: World) -> int:
+    """One ``ServerlessSimulator`` of simfaas a function; its clock counts microseconds, all exact in floats."""
+    from simfaas.ServerlessSimulator import ServerlessSimulator
+    from simfaas.SimProcess import SimProcess
+
+    class Given(SimProcess):
+        """Gaps that are given, then none any more."""
+
+        def __init__(self, gaps: list[int]) -> None:
+            super().__init__()
+            self.gaps = iter(gaps)
+
+        def generate_trace(self) -> float:
+            return next(self.gaps, float("inf"))
+
+    class Constant(SimProcess):
+        """Always the same duration."""
+
+        def __init__(self, value: int) -> None:
+            super().__init__()
+            self.value = value
+
+        def generate_trace(self) -> float:
+            return self.value
+
+    table = world.functions
+    cold = 0
+    for function in range(world.function_count):
+        arrivals = world.arrival_us[world.arrival_function == function]
+        if len(arrivals) == 0:
+            continue
+        warm_us = int(table.inference_us[function])
+        setup_us = int(table.init_us[function] + table.library_us[function] + table.model_us[function])
+        simulator = ServerlessSimulator(
+            arrival_process=Given(np.diff(arrivals, prepend=0).tolist()),
+            warm_service_process=Constant(warm_us),
+            cold_service_process=Constant(setup_us + warm_us),
+            expiration_threshold=world.settings.keep_alive_us,
+            max_time=float(arrivals[-1]),
+            maximum_concurrency=1 << 30,
+        )
+        simulator.generate_trace()
+        cold += simulator.total_cold_count
+    return cold
+
+
 def head(world: World, count: int) -> World:
     """The first ``count`` requests of a world, all of them scored."""
     world = replace(world, score_from_us=0)
@@ -166,26 +217,31 @@ def head(world: World, count: int) -> World:
     )
 
 
+def world_with(memory_mb: int) -> World:
+    """The day on 16 nodes of so much memory, without GPUs."""
+    group = {"count": 16, "memory_mb": memory_mb, "gpus": 0, "gpu_memory_mb": 0}
+    world = Scenario.load(SCENARIO).with_(cluster={"nodes": [group]}).world(kernel="none")
+    return world.with_settings(after_run_platform=AfterRun.KEEP)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the heapq model")
     parser.add_argument("--simpy-requests", type=int, default=100_000, help="of the SimPy model")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--simfaas-requests", type=int, default=100_000, help="of simfaas")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with the date and the machine")
     options = parser.parse_args()
 
-    scenario = Scenario.load(SCENARIO).with_(
-        cluster={"nodes": [{"count": 16, "memory_mb": 32000, "gpus": 0, "gpu_memory_mb": 0}]}
-    )
-    world = scenario.world(kernel="none")
-    world = world.with_settings(after_run_platform=AfterRun.KEEP)
-    peers: list[tuple[str, int, Callable[[World], int]]] = [
-        ("plain heapq", options.requests, plain_heapq),
-        ("SimPy", options.simpy_requests, simpy_model),
+    about = machine()
+    peers: list[tuple[str, int, int, Callable[[World], int]]] = [
+        ("plain heapq", options.requests, 32_000, plain_heapq),
+        ("SimPy", options.simpy_requests, 32_000, simpy_model),
+        ("simfaas", options.simfaas_requests, 1_000_000, simfaas_model),
     ]
     results = []
-    for name, count, model in peers:
-        part = head(world, count)
+    for name, count, memory_mb, model in peers:
+        part = head(world_with(memory_mb), count)
         engine = simulate(part, record="none")
         engine = min((simulate(part, record="none") for _ in range(5)), key=lambda r: r.cpu_s)
         started = time.process_time()
@@ -210,7 +266,7 @@ def main() -> None:
                 f"{cpu_s / engine.cpu_s:6.1f} x; cold starts {cold} and {ours}"
             )
     if options.json:
-        print(json.dumps({"results": results}, indent=1))
+        print(json.dumps({"date": today(), "machine": about, "results": results}, indent=1))
 
 
 if __name__ == "__main__":

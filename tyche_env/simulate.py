@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from tyche_env.metrics import percentiles_from_bins, percentiles_from_log, totals_from_log
 from tyche_env.rules import Rules
 from tyche_env.world import Kernel, World, WorldError
+
+if TYPE_CHECKING:
+    from tyche_env.simulator.engine import CompiledEngine
+    from tyche_env.simulator.streaming import LogStream, Sink
 
 EngineName = Literal["compiled", "reference"]
 
@@ -55,7 +59,7 @@ class Result:
 
     Attributes:
         world: the world that ran.
-        log: scored requests in the order of their starts (LOG_DTYPE), or None if they were not recorded.
+        log: scored requests in the order of their starts (LOG_DTYPE), or None if they were not kept.
         totals: (F,) sums by function (``metrics.TOTALS_DTYPE``).
         end_to_end_percentiles_us: 50, 95, 99 %; exact with a log, else within 1 %.
         counters: loads, load_us, wasted_loads, transfers, evictions, expiries, created, prewarms.
@@ -101,7 +105,7 @@ def simulate(
     world: World,
     *,
     decision: Literal["event"] | float = "event",
-    record: Literal["all", "none"] = "all",
+    record: Literal["all", "none"] | Sink = "all",
     engine: EngineName = "compiled",
     progress: Callable[[float], None] | None = None,
 ) -> Result:
@@ -111,12 +115,14 @@ def simulate(
         world: what happens; ``settings.event_mode`` is set from ``decision``.
         decision: ``event``: the controller asks the kernel at each function's own arrivals and timers; a number: the
             kernel is asked about all functions every so many seconds, from time 0 on.
-        record: ``all`` keeps a log row a request, ``none`` only sums and a histogram.
+        record: ``all`` keeps a log row a request, ``none`` only sums and a histogram; a function is handed the rows
+            piece by piece while the run goes on (``tyche_env.simulator.streaming``), so that memory does not grow with
+            the number of requests.
         engine: ``compiled`` or ``reference``.
         progress: called now and then with the share of the window that is done.
 
     Raises:
-        WorldError: the world cannot be run, or the interval is not positive.
+        WorldError: the world cannot be run, the interval is not positive, or the reference engine is to stream.
     """
     event_mode = decision == "event"
     if not event_mode and not (isinstance(decision, int | float) and 1e-6 <= decision < math.inf):
@@ -125,6 +131,8 @@ def simulate(
     if event_mode != world.settings.event_mode:
         world = world.with_settings(event_mode=event_mode)
     runner = new_engine(world, engine, record == "all")
+    if callable(record):
+        runner = _streaming(runner, record)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
 
     def advance(start_us: int, end_us: int) -> None:
@@ -154,15 +162,17 @@ def simulate(
     runner.drain()
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
 
+    log: NDArray[Any] | None
     if record == "all" or engine == "reference":
         log = runner.log
         log = log[log["arrival_us"] >= world.score_from_us].copy()
         totals = totals_from_log(log, world.function_count)
         percentiles = percentiles_from_log(log)
+    elif callable(record):
+        stream = cast("LogStream", runner)
+        log, totals, percentiles = None, stream.totals, stream.percentiles_us
     else:
-        from tyche_env.simulator.engine import CompiledEngine
-
-        state = cast(CompiledEngine, runner).state
+        state = cast("CompiledEngine", runner).state
         log, totals, percentiles = None, state.totals.copy(), percentiles_from_bins(state.latency_bins)
     return Result(
         world=world,
@@ -174,3 +184,13 @@ def simulate(
         cpu_s=cpu_s,
         wall_s=wall_s,
     )
+
+
+def _streaming(engine: Engine, sink: Sink) -> LogStream:
+    """An engine whose log goes to a sink."""
+    from tyche_env.simulator.engine import CompiledEngine
+    from tyche_env.simulator.streaming import LogStream
+
+    if not isinstance(engine, CompiledEngine):
+        raise WorldError("record: the reference engine keeps its log; the compiled one streams it")
+    return LogStream(engine, sink)

@@ -36,6 +36,10 @@ MOST_CAPACITY = 1 << 10
 """Most cores or disk streams of a node under contention."""
 
 
+_PIECE = 1 << 20
+"""Arrivals that are checked at once."""
+
+
 class WorldError(UserError):
     """A world that no engine can run; the message names the table, row and field."""
 
@@ -397,17 +401,20 @@ class World:
                     f"functions row {row}: its container of {table.container_mb[row]} MB is larger than a node "
                     f"(the smallest has {int(self.node_memory_mb.min())} MB, the largest {largest_node} MB)"
                 )
-        if np.any(np.diff(self.arrival_us) < 0):
-            raise WorldError(f"arrivals row {int(np.argmax(np.diff(self.arrival_us) < 0)) + 1}: time runs back")
         if len(self.arrival_us) != len(self.arrival_function):
             raise WorldError("arrivals: arrival_us and arrival_function differ in length")
         if len(self.arrival_duration_us) not in (0, len(self.arrival_us)):
             raise WorldError("arrivals: arrival_duration_us must be empty or as long as arrival_us")
-        if len(self.arrival_us):
-            if self.arrival_us[0] < 0 or self.arrival_us[-1] >= self.end_us:
-                raise WorldError("arrivals: every time must lie in [0, end_us)")
-            if self.arrival_function.min() < 0 or self.arrival_function.max() >= len(table):
+        # piece by piece, since there may be more of them than fits into memory
+        for start in range(0, len(self.arrival_us), _PIECE):
+            back = np.diff(self.arrival_us[start : start + _PIECE + 1]) < 0
+            if back.any():
+                raise WorldError(f"arrivals row {start + int(np.argmax(back)) + 1}: time runs back")
+            functions = self.arrival_function[start : start + _PIECE]
+            if functions.min() < 0 or functions.max() >= len(table):
                 raise WorldError("arrivals: a row names a function that is not in the table")
+        if len(self.arrival_us) and (self.arrival_us[0] < 0 or self.arrival_us[-1] >= self.end_us):
+            raise WorldError("arrivals: every time must lie in [0, end_us)")
         if not 0 <= self.score_from_us <= self.end_us < NEVER_US:
             raise WorldError("window: needs 0 <= score_from_us <= end_us < 2^42 (50 days)")
         if np.any(np.diff(self.gpu_node) < 0) or np.any(self.gpu_node >= self.node_count):

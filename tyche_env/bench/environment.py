@@ -1,0 +1,132 @@
+"""Steps a CPU-second of the environments, and how long the command line takes to answer."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tyche_env.bench.measurement import SPEED, Benchmark, Measurement, cpu_s_of, median_cpu_s
+
+CLUSTERS = 64
+"""Environments of a batch."""
+_STEPS = 200
+
+
+def env_step(repeats: int) -> Measurement:
+    """Steps a CPU-second of the environment at 10 s and 200 functions, against its engine alone."""
+    from tyche_env.env import PreloadEnv
+    from tyche_env.simulator.engine import CompiledEngine
+
+    steps, interval_us = 2_000, 10_000_000
+    env = PreloadEnv(str(SPEED / "env-200.yaml"), split="test", decision_interval_s=10)
+    action = np.random.default_rng(0).uniform(-1, 1, (64, env.max_functions, 2)).astype(np.float32)
+
+    def run() -> None:
+        for step in range(steps):
+            env.step(action[step % len(action)])
+
+    def alone() -> None:
+        for step in range(1, steps + 1):
+            engine.advance_until(step * interval_us)
+
+    times, bare = [], []
+    for _ in range(repeats):
+        env.reset(seed=1, options={"window": 0})
+        times.append(cpu_s_of(run))
+        engine = CompiledEngine(env.world, record=False)
+        bare.append(cpu_s_of(alone))
+    value = steps / statistics.median(times)
+    requests = int(np.searchsorted(env.world.arrival_us, steps * interval_us)) / steps
+    return Measurement(
+        name="env_step_per_s",
+        value=value,
+        unit="steps/CPU-s",
+        reference="its engine alone, without decisions and observations",
+        ratio=value * statistics.median(bare) / steps,
+        goal=40_000,
+        note=f"200 functions, 16 nodes, 10 s, random actions, {requests:.0f} requests a step",
+    )
+
+
+def vector_step(name: str, functions: int, goal: float | None, repeats: int) -> Measurement:
+    """Steps a CPU-second of 64 batched clusters, against as many calls of the single environment."""
+    from tyche_env.env import PreloadEnv
+    from tyche_env.scenario import Scenario
+    from tyche_env.vector import PreloadVectorEnv
+
+    scenario = Scenario.load("small" if functions < 200 else SPEED / "env-200.yaml")
+    scenario = scenario.with_(**{"trace.group_size": functions})
+    batch, single = PreloadVectorEnv(CLUSTERS, scenario), PreloadEnv(scenario)
+    actions = some_actions(batch.max_functions)
+
+    def run_batch() -> None:
+        for step in range(_STEPS):
+            batch.step(actions[step % len(actions)])
+
+    def run_single() -> None:
+        for step in range(500):
+            if single.step(actions[step % len(actions), 0])[3]:
+                single.reset()
+
+    batch.reset(seed=1)
+    single.reset(seed=1)
+    value = CLUSTERS * _STEPS / median_cpu_s(run_batch, repeats)
+    reference = 500 / median_cpu_s(run_single, repeats)
+    return Measurement(
+        name=name,
+        value=value,
+        unit="steps/CPU-s",
+        reference="the single environment",
+        ratio=value / reference,
+        goal=goal,
+        note=f"{CLUSTERS} clusters of {batch.max_functions} functions, 10 s, one function in ten decided anew, "
+        "resets included",
+    )
+
+
+def some_actions(functions: int) -> NDArray[np.float32]:
+    """(16, 64, F, 2) actions that mostly leave, as policies do: one function in ten gets a new decision."""
+    draw = np.random.default_rng(0)
+    changes = draw.random((16, CLUSTERS, functions, 1)) < 0.1
+    actions = np.where(changes, draw.uniform(-1, 1, (16, CLUSTERS, functions, 2)), 0.0)
+    return actions.astype(np.float32)
+
+
+def show_help(repeats: int) -> Measurement:
+    """Times a second that ``tyche --help`` can be run, against an interpreter that does nothing."""
+
+    def wall_s(*arguments: str) -> float:
+        times = []
+        for _ in range(repeats):
+            start_s = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+            times.append(time.perf_counter() - start_s)
+        return statistics.median(times)
+
+    code = "import sys; sys.argv = ['tyche', '--help']; from tyche_env.cli import main; main()"
+    value, bare = wall_s("-c", code), wall_s("-c", "pass")
+    return Measurement(
+        name="help_per_s",
+        value=1 / value,
+        unit="1/s",
+        reference="python -c pass",
+        ratio=bare / value,
+        goal=2.0,
+        note=f"tyche --help takes {value * 1e3:.0f} ms",
+    )
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "env_step_per_s": env_step,
+    "vector_env_steps_per_core_s": partial(vector_step, "vector_env_steps_per_core_s", 25, 60_000),
+    "vector_env_200_functions_steps_per_core_s": partial(
+        vector_step, "vector_env_200_functions_steps_per_core_s", 200, None
+    ),
+    "help_per_s": show_help,
+}

@@ -1,0 +1,91 @@
+"""A world as a folder of files, whose arrivals are mapped into memory and not read.
+
+    write_world(world, Path("large"))
+    simulate(read_world(Path("large")), record=sink)
+
+Processes that read the same folder share one copy of the arrivals, the system's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tyche_env.rules import Rules
+from tyche_env.world import FunctionTable, Settings, World, WorldError
+
+_ABOUT = "world.json"
+MAPPED = ("arrival_us", "arrival_function", "arrival_duration_us")
+"""Tables that are mapped."""
+_TABLES = (
+    *MAPPED,
+    *("node_memory_mb", "gpu_node", "gpu_memory_mb", "forecast", "network", "node_cores", "node_disk_streams"),
+)
+_PLAIN = ("score_from_us", "end_us", "clock_us")
+
+
+def write_world(world: World, folder: Path) -> None:
+    """Write a world: one ``.npy`` file a table, and ``world.json`` for the rest.
+
+    Args:
+        world: without rules of a user's own, which are code.
+        folder: made if it does not exist; files of another world in it are replaced.
+
+    Raises:
+        WorldError: the world has rules of its own.
+    """
+    if world.rules != Rules():
+        raise WorldError("rules: a world with rules of your own cannot be written, they are code")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _TABLES:
+        np.save(folder / f"{name}.npy", getattr(world, name))
+    for column in fields(FunctionTable):
+        np.save(folder / f"functions-{column.name}.npy", getattr(world.functions, column.name))
+    about = {
+        "settings": {name: int(value) for name, value in asdict(world.settings).items()},
+        "names": list(world.names),
+        "profiles": list(world.profiles),
+        **{name: int(getattr(world, name)) for name in _PLAIN},
+    }
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def read_world(folder: Path) -> World:
+    """The world of a folder; its arrivals are mapped read-only.
+
+    Raises:
+        WorldError: a file is missing or does not belong to a world.
+    """
+    try:
+        about: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorldError(f"{folder}: is no folder of a world (it has no {_ABOUT})") from None
+    except json.JSONDecodeError as error:
+        raise WorldError(f"{folder / _ABOUT}, line {error.lineno}: is no JSON ({error.msg})") from None
+    try:
+        defaults = asdict(Settings())
+        settings = {name: type(defaults[name])(value) for name, value in about["settings"].items()}
+        return World(
+            functions=FunctionTable(**{c.name: _load(folder, f"functions-{c.name}") for c in fields(FunctionTable)}),
+            **{name: _load(folder, name) for name in _TABLES},
+            **{name: about[name] for name in _PLAIN},
+            settings=Settings(**settings),
+            names=tuple(about["names"]),
+            profiles=tuple(about["profiles"]),
+        )
+    except KeyError as error:
+        raise WorldError(f"{folder / _ABOUT}: does not fit this version, see key {error}") from None
+
+
+def _load(folder: Path, name: str) -> Any:
+    path = folder / f"{name}.npy"
+    try:
+        # an empty file cannot be mapped
+        mapped = name in MAPPED and path.stat().st_size > 256
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError) as error:
+        raise WorldError(f"{path}: is missing or no whole table ({error})") from None
