@@ -39,6 +39,8 @@ POLICIES = {
 ARRIVALS = {"arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "log"}
 """Tables that follow the requests, not what is alive."""
 SPREAD = 100.0
+NODE_MB = 6_144
+"""Of each of up to 10,000 nodes: all that may live at once, containers and residents, has 17 bits in an event key."""
 LONGEST_S = 40 * 86_400
 """Below the 50 days that an event key can name."""
 
@@ -65,7 +67,7 @@ class Shape:
 # one thing varies at a time; per node and per function everything stays as it is where the cluster grows
 AXES: dict[str, list[tuple[int, Shape]]] = {
     "functions": [(n, Shape(functions=n, gap_s=0.6 * n)) for n in (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)],
-    "nodes": [(n, Shape(10 * n, n, 8_192)) for n in (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)],
+    "nodes": [(n, Shape(10 * n, n, NODE_MB)) for n in (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)],
     "containers": [(8 * n, Shape(nodes=10, node_mb=2_048 * 8 * n // 10)) for n in (10, 30, 100, 300, 1_000, 3_000)],
     "requests a minute": [(round(60_000 / gap), Shape(gap_s=gap)) for gap in (3_600, 1_200, 400, 120, 40, 20)],
     "requests": [(n, Shape(requests=n)) for n in (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)],
@@ -197,8 +199,7 @@ def run_day(nodes: int, functions: int, gap_s: float, policy: str) -> dict[str, 
         return now
 
     at = time.process_time()
-    # 8 GB a node: what may live at once, containers and residents, has to fit into the 17 bits of an event key
-    shape = Shape(functions, nodes, 8_192, gap_s, round(86_400 * functions / gap_s))
+    shape = Shape(functions, nodes, NODE_MB, gap_s, round(86_400 * functions / gap_s))
     base = world_of(shape)
     at = timed("make and check the world", at)
     world = replace(base, settings=replace(base.settings, **POLICIES[policy]))

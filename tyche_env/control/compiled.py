@@ -3,13 +3,15 @@
 Two facts decide the options.  Passing arrays between compiled functions leaves reference counts that the optimiser does
 not remove, so everything is inlined and reference counting is off (which also makes any allocation in the event loop a
 compile error).  And numba's cache does not notice a changed callee in another module, so the cache folder is named
-after a hash of all sources of the core.
+after a hash of all sources of the core.  Nothing else is in the name but what machine code depends on, so that two
+checkouts or environments with equal sources share what either has compiled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite import binding
 from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,8 +29,10 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = (
     *("control/*.py", "prewarm/*.py"),
     *(f"simulator/{name}.py" for name in ("engine", "log", "serving", "sharing")),
-    *("state.py", "observe.py", "network.py"),
+    *(f"{name}.py" for name in ("state", "observe", "network", "world", "draws", "tables", "metrics")),
 )
+_LOCATORS = "CACHE_LOCATOR_CLASSES"
+"""Numba's setting for who says where machine code is kept; older versions have none."""
 
 INNER: dict[str, Any] = {"forceinline": True, "_nrt": False, "error_model": "numpy"}
 """Options of functions that are called from compiled code.  ``_nrt`` is private to numba: it stands here alone."""
@@ -40,7 +45,10 @@ OUTER: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy"}
 @cache
 def cache_folder() -> Path:
     """Where kernels compiled from the present sources are kept: a user cache folder, or ``TYCHE_CACHE_DIR``."""
-    digest = hashlib.sha256(f"{numba.__version__} {_SETTINGS.BOUNDSCHECK}".encode())
+    about = [numba.__version__, _SETTINGS.BOUNDSCHECK, sys.version_info[:2], binding.get_host_cpu_name()]
+    if not hasattr(_SETTINGS, _LOCATORS):
+        about.append(_PACKAGE)  # numba's own locator keeps machine code by path
+    digest = hashlib.sha256(" ".join(map(str, about)).encode())
     for pattern in _SOURCES:
         for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.name.encode())
@@ -54,6 +62,44 @@ def cache_folder() -> Path:
         folder = Path(tempfile.gettempdir()) / f"tyche-env-{os.getuid()}" / digest.hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+class Locator:
+    """Where numba keeps the machine code of one function: by module, line and content, wherever the source lies.
+
+    The names of the methods are numba's.
+    """
+
+    def __init__(self, module: str, path: Path, line: int) -> None:
+        self._module, self._line = module, line
+        self._py_file = str(path)  # numba's warnings show it
+        self._stamp = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> Locator | None:
+        """The locator of a function; None if its source is no file."""
+        path = Path(py_file)
+        if not path.is_file():
+            return None
+        locator = cls(py_func.__module__, path, py_func.__code__.co_firstlineno)
+        locator.ensure_cache_path()
+        return locator
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder."""
+        Path(self.get_cache_path()).mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        """The folder."""
+        return str(cache_folder() / self._module)
+
+    def get_source_stamp(self) -> str:
+        """What has to be equal for machine code to be used again."""
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        """Tells functions of one name apart."""
+        return str(self._line)
 
 
 def inner(function: F) -> F:
@@ -71,9 +117,12 @@ def apart(function: F) -> F:
 
 def outer(function: F) -> F:
     """Compile a function that Python calls; its machine code is cached across processes."""
-    before = _SETTINGS.CACHE_DIR
-    _SETTINGS.CACHE_DIR = str(cache_folder())
+    changes = {"CACHE_DIR": str(cache_folder())}
+    if hasattr(_SETTINGS, _LOCATORS):
+        changes[_LOCATORS] = f"{Locator.__module__}.{Locator.__qualname__}"
+    before = {name: getattr(_SETTINGS, name) for name in changes}
     try:
+        vars(_SETTINGS).update(changes)
         return cast(F, numba.njit(**OUTER)(function))
     finally:
-        _SETTINGS.CACHE_DIR = before
+        vars(_SETTINGS).update(before)
