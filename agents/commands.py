@@ -154,7 +154,6 @@ def evaluate(
     """  # noqa: D301 (click wants the character)
     from agents.evaluation import Plan
     from agents.evaluation import evaluate as run
-    from agents.fanout import Where
 
     scenario = _scenario(scenario_name, trace_file)
     plan = Plan(
@@ -167,7 +166,7 @@ def evaluate(
         seeds=seeds,
         decision=decision,
         record=cast(Any, record),
-        engine="reference" if engine == "reference" else "compiled",
+        engine=cast(Any, "compiled" if engine == "ray" else engine),
         backend="simulated" if backend == BOTH else backend,
     ).validated()
     out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -178,8 +177,14 @@ def evaluate(
         raise UserError(f"--repetitions: is for --backend {BOTH}; --seeds repeats with other requests")
     with _bar(scenario.name, show=not (quiet or as_json)) as progress:
         try:
-            where: Where = "ray" if engine == "ray" else "processes"
-            outcome = run(plan, out, jobs=jobs, where=where, command=_command_line(), progress=progress)
+            outcome = run(
+                plan,
+                out,
+                jobs=jobs,
+                fan_out="ray" if engine == "ray" else "processes",
+                command=_command_line(),
+                progress=progress,
+            )
         except KeyboardInterrupt:
             if out.exists():
                 click.echo(f"\nstopped; finished runs are kept, the same command with --out {out} goes on", err=True)

@@ -6,10 +6,15 @@ where an earlier run of the same plan stopped, and ends with means, intervals an
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import partial
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from numpy.typing import NDArray
 
 from agents.bound import bound
-from agents.fanout import Task, Where, run_all
 from agents.learned.looks import is_agent, note_look
 from agents.policy import BOUND, POLICIES, ForecastPolicy, KernelPolicy, Policy, load
 from agents.rates import by_rate
@@ -26,14 +30,17 @@ from agents.statistics import aggregate, compare
 from tyche_env import extensions
 from tyche_env.errors import UserError
 from tyche_env.metrics import METRIC_KEYS, Metrics, summarize
+from tyche_env.rules import Rules
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
-from tyche_env.world import Kernel
+from tyche_env.stored import is_world, read_world, write_world
+from tyche_env.world import Kernel, World
 
 if TYPE_CHECKING:
     from tyche_env.simulate import Result
 
 Record = Literal["all", "sample", "none"]
 Engine = Literal["compiled", "reference"]
+FanOut = Literal["processes", "ray"]
 Decision = Literal["event"] | float
 
 Progress = Callable[[int, int], None]
@@ -56,6 +63,7 @@ class Cell:
     mode: Mode
     window: int
     seed: int
+    group: str
 
     @property
     def policy(self) -> str:
@@ -164,8 +172,9 @@ class Plan:
     def cells(self) -> Iterator[Cell]:
         """All runs; those that are compared with each other come together."""
         axes = product(range(self.seeds), range(self.windows or 0), self.modes, self.prewarm, self.policies)
+        planned = self.scenario.windows(self.split)
         for number, (seed, window, mode, prewarm, policy) in enumerate(axes):
-            yield Cell(number, policy, prewarm, mode, window, seed)
+            yield Cell(number, policy, prewarm, mode, window, seed, planned[window].group)
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the results, as JSON: the hash of the scenario, of policy files, and the options."""
@@ -207,7 +216,7 @@ def evaluate(
     out: Path,
     *,
     jobs: int | None = None,
-    where: Where = "processes",
+    fan_out: FanOut = "processes",
     command: str = "",
     progress: Progress | None = None,
 ) -> Outcome:
@@ -216,28 +225,28 @@ def evaluate(
     Args:
         plan: what to run.
         out: the run folder.
-        jobs: runs at a time; None: as many as there are cores, at most one a cell.
-        where: processes of this machine, or a Ray cluster.
+        jobs: processes; None: as many as there are cores, at most one a cell.
+        fan_out: over processes of this machine, or over a Ray cluster, which decides itself how many run at once.
         command: the command line, for the manifest.
         progress: called with (finished, all) at the start and after each run.
 
     Raises:
-        EvaluationError: the plan or ``jobs`` is wrong.
-        FanoutError: a process died, or there is no Ray.
+        EvaluationError: the plan or ``jobs`` is wrong, a process died, or there is no Ray.
         RunError: the folder belongs to another plan.
         KeyboardInterrupt: after the folder has been left consistent.
     """
     plan = plan.validated()
     if jobs is not None and jobs < 1:
         raise EvaluationError(f"--jobs: needs at least 1, got {jobs}")
+    if fan_out == "ray" and plan.backend != "simulated":
+        raise EvaluationError(f"--engine ray: backend {plan.backend} runs on one machine; leave it out")
+    if fan_out == "ray" and find_spec("ray") is None:
+        raise EvaluationError("--engine ray: Ray is not installed; pip install 'tyche-env[cluster]'")
     if plan.split == "test" and not (out / "manifest.json").exists():
         for source in plan.policies:
             if is_agent(source):
                 note_look(Path(source), plan.scenario.name)
     folder = RunFolder.open(out, plan.identity(), plan.scenario.to_yaml(), command)
-    if plan.backend != "simulated":
-        # real containers are one machine's: two runs at a time would disturb each other
-        jobs, where = 1, "processes"
     before = folder.manifest
     cells = list(plan.cells())
     done = {_key(row) for row in folder.rows()}
@@ -247,8 +256,7 @@ def evaluate(
     try:
         if progress:
             progress(len(cells) - len(left), len(cells))
-        tasks = [Task(partial(run_cell, plan, cell), folder.part(cell.number)) for cell in left]
-        for count, row in enumerate(run_all(tasks, where, jobs), start=1):
+        for count, row in enumerate(_run(plan, folder, left, _processes(plan, jobs), fan_out), start=1):
             folder.append(row)
             if progress:
                 progress(len(cells) - len(left) + count, len(cells))
@@ -266,9 +274,21 @@ def evaluate(
     return outcome
 
 
-def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
-    """Run one cell, write its requests to ``part`` if they are recorded, and return its row."""
-    group = plan.scenario.windows(plan.split)[cell.window].group
+def _processes(plan: Plan, jobs: int | None) -> int:
+    """Real containers are one machine's: two runs at a time would disturb each other."""
+    return 1 if plan.backend != "simulated" else jobs or os.cpu_count() or 1
+
+
+def run_cell(plan: Plan, cell: Cell, part: Path, world: World | None = None) -> dict[str, Any]:
+    """Run one cell and return its row.
+
+    Args:
+        plan: what the cell belongs to.
+        cell: what to run.
+        part: file for its requests, if they are recorded.
+        world: of the cell's window and seed under any policy; None: read the trace.
+    """
+    group = cell.group
     labels = {
         "policy": cell.policy,
         "prewarm": cell.prewarm,
@@ -278,12 +298,12 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
     }
     met: dict[str, Any] | None = None
     if cell.policy == BOUND:
-        decision, privileged, metrics, cpu_s = None, True, *_bound_metrics(plan, cell)
+        decision, privileged, metrics, cpu_s = None, True, *_bound_metrics(plan, cell, world)
         rates = []
     else:
         policy = load(cell.source)
         decision, privileged = _decision(plan, policy), policy.privileged
-        result, decision_us_mean, met = _run_policy(plan, cell, policy, part, labels | {"group": group})
+        result, decision_us_mean, met = _run_policy(plan, cell, policy, world, part, labels | {"group": group})
         cpu_s = result.cpu_s
         rates = by_rate(result.world, result.totals)
         if plan.record != "none" and result.log is not None:
@@ -318,10 +338,18 @@ def run_cell(plan: Plan, cell: Cell, part: Path) -> dict[str, Any]:
     }
 
 
-def _bound_metrics(plan: Plan, cell: Cell) -> tuple[Metrics, float]:
+def _world(plan: Plan, cell: Cell, world: World | None) -> World:
+    """The cell's world; its kernel is still to come."""
+    event_mode = plan.decision == "event"
+    if world is None:
+        return plan.scenario.world(plan.split, cell.window, cell.seed, Kernel.NONE, event_mode, cell.prewarm, cell.mode)
+    return plan.scenario.under(world, cell.seed, Kernel.NONE, event_mode, cell.prewarm, cell.mode)
+
+
+def _bound_metrics(plan: Plan, cell: Cell, world: World | None) -> tuple[Metrics, float]:
     """The two means that the bound bounds and nothing else, and the CPU seconds it took."""
     started = time.process_time()
-    world = plan.scenario.world(plan.split, cell.window, cell.seed, prewarm=cell.prewarm, mode=cell.mode)
+    world = _world(plan, cell, world)
     found = bound(world)
     metrics: Metrics = dict.fromkeys(METRIC_KEYS)
     metrics["requests"] = int((world.arrival_us >= world.score_from_us).sum())
@@ -339,7 +367,7 @@ def _decision(plan: Plan, policy: Policy) -> Decision:
 
 
 def _run_policy(
-    plan: Plan, cell: Cell, policy: Policy, part: Path, labels: dict[str, Any]
+    plan: Plan, cell: Cell, policy: Policy, world: World | None, part: Path, labels: dict[str, Any]
 ) -> tuple[Result, float | None, dict[str, Any] | None]:
     """The result, the mean time of one answer in us where a policy in Python was asked, and what the backend met.
 
@@ -350,11 +378,7 @@ def _run_policy(
 
     if not isinstance(policy, KernelPolicy):
         return _ask_each_interval(plan, cell, policy)
-    world = policy.equip(
-        plan.scenario.world(
-            plan.split, cell.window, cell.seed, Kernel.NONE, plan.decision == "event", cell.prewarm, cell.mode
-        )
-    )
+    world = policy.equip(_world(plan, cell, world))
     if isinstance(policy, ForecastPolicy):
         from agents.predictors import histories_of
 
@@ -412,6 +436,59 @@ def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, 
         return played.result(), 1e6 * spent_s / asked, health_of(played.backend)
     finally:
         env.close()
+
+
+def _run(plan: Plan, folder: RunFolder, cells: list[Cell], jobs: int, fan_out: FanOut) -> Iterator[dict[str, Any]]:
+    """The rows of the cells as they finish."""
+    if fan_out == "ray" and cells:
+        from agents.cluster import run_on_ray
+
+        yield from run_on_ray(plan, folder, cells)
+        return
+    jobs = min(jobs, len(cells))
+    if jobs <= 1:
+        for cell in cells:
+            yield run_cell(plan, cell, folder.part(cell.number))
+        return
+    # Children must not share state with this process, so they are started afresh.
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _die_on_interrupt)
+
+    def submit(cell: Cell) -> Future[dict[str, Any]]:
+        return pool.submit(_run_mapped, plan, cell, folder.part(cell.number), _write_once(plan, cell, folder))
+
+    try:
+        # One process compiles the kernels; the others then find them in the cache.
+        yield submit(cells[0]).result()
+        for future in as_completed([submit(cell) for cell in cells[1:]]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise EvaluationError(
+            "a process died (out of memory?); the same command goes on from here, --jobs 1 needs least memory"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def shared_world(plan: Plan, cell: Cell) -> World:
+    """The world that all cells of a window and seed can be given; it can be written and sent anywhere."""
+    return replace(plan.scenario.world(plan.split, cell.window, cell.seed), rules=Rules())
+
+
+def _write_once(plan: Plan, cell: Cell, folder: RunFolder) -> Path:
+    """Where the requests of a cell lie as files, which all processes map instead of reading the trace."""
+    path = folder.world(cell.window, cell.seed)
+    if not is_world(path):
+        write_world(shared_world(plan, cell), path)
+    return path
+
+
+def _run_mapped(plan: Plan, cell: Cell, part: Path, world: Path) -> dict[str, Any]:
+    return run_cell(plan, cell, part, read_world(world))
+
+
+def _die_on_interrupt() -> None:
+    """Ctrl-C reaches all processes; the children end silently, the parent tidies up."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _conclude(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Outcome:

@@ -152,6 +152,10 @@ class RunFolder:
         """Where the requests of one run go until the end."""
         return self.path / "parts" / f"{number:06d}.parquet"
 
+    def world(self, window: int, seed: int) -> Path:
+        """Where the requests of a window and seed lie until the end, for all processes."""
+        return self.path / "parts" / f"world-{window}-{seed}"
+
     def merge_parts(self, numbers: Sequence[int]) -> None:
         """Put the parts together, in this order, as requests.parquet."""
         import pyarrow as pa

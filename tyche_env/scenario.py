@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -478,20 +479,46 @@ class Scenario(Part):
             arrival_duration_us=durations_us,
             score_from_us=chosen.score_from_us - chosen.start_us,
             end_us=chosen.end_us - chosen.start_us,
-            settings=self._settings(seed, _kernel(kernel), event_mode, prewarm or self.prewarm.policy),
-            rules=self._rules(prewarm or self.prewarm.policy),
             names=requests.names,
             profiles=tuple(profile.name for profile in profiles),
             node_cores=np.array([group.cores or 0 for group in nodes], dtype=np.int64),
             node_disk_streams=np.array([group.disk_streams for group in nodes], dtype=np.int64),
             clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
         )
-        if world.settings.prewarm == Prewarm.ICEBREAKER:
-            world = with_forecast(world)
         try:
-            return world.validate()
+            return self.under(world, seed, kernel, event_mode, prewarm)
         except WorldError as error:
             raise ScenarioError(f"scenario {self.name}, {chosen.split} window {chosen.index}: {error}") from None
+
+    def under(
+        self,
+        world: World,
+        seed: int = 0,
+        kernel: str | Kernel = Kernel.NONE,
+        event_mode: bool = True,
+        prewarm: PrewarmName | None = None,
+        mode: Mode | None = None,
+    ) -> World:
+        """A world of this scenario under other settings: the same cluster and requests.
+
+        Args:
+            world: one that :meth:`world` gave for any kernel, pre-warming policy and mode.
+            seed: as in :meth:`world`, like the other arguments.
+            kernel: see there.
+            event_mode: see there.
+            prewarm: see there.
+            mode: see there.
+
+        Raises:
+            ScenarioError: no such kernel.
+            WorldError: no engine can run it.
+        """
+        if mode not in (None, self.mode):
+            return self.with_(mode=mode).under(world, seed, kernel, event_mode, prewarm)
+        chosen = prewarm or self.prewarm.policy
+        settings = self._settings(seed, _kernel(kernel), event_mode, chosen)
+        world = replace(world, settings=settings, rules=self._rules(chosen))
+        return (with_forecast(world) if settings.prewarm == Prewarm.ICEBREAKER else world).validate()
 
     def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
         """The profile of each function of a window."""

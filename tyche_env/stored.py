@@ -54,6 +54,11 @@ def write_world(world: World, folder: Path) -> None:
     (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
+def is_world(folder: Path) -> bool:
+    """Whether a folder holds a whole world: ``world.json`` is written last."""
+    return (folder / _ABOUT).is_file()
+
+
 def read_world(folder: Path) -> World:
     """The world of a folder; its arrivals are mapped read-only.
 

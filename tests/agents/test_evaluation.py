@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agents.evaluation import EvaluationError, Plan, evaluate
-from agents.fanout import FanoutError
+from agents import evaluation
+from agents.evaluation import EvaluationError, Plan, evaluate, run_cell
 from agents.policy import PolicyError
 from agents.runs import RunError, RunFolder
 from tyche_env.metrics import METRIC_KEYS
@@ -200,7 +200,7 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
 ) -> None:
     from concurrent.futures.process import BrokenProcessPool
 
-    import agents.fanout
+    import agents.evaluation
 
     class Pool:
         def __init__(self, *_: Any) -> None: ...
@@ -212,6 +212,20 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr(agents.fanout, "ProcessPoolExecutor", Pool)
-    with pytest.raises(FanoutError, match=r"a process died .* the same command goes on"):
+    monkeypatch.setattr(agents.evaluation, "ProcessPoolExecutor", Pool)
+    with pytest.raises(EvaluationError, match=r"a process died .* the same command goes on"):
         evaluate(plan_of("none"), tmp_path / "run", jobs=2)
+
+
+def test_cells_run_alike_on_requests_that_are_mapped(plan_of: MakePlan, tmp_path: Path) -> None:
+    plan = plan_of(
+        *("none", "tyche", "bound"), prewarm=("histogram", "icebreaker"), modes=("paper", "realistic"), windows=1
+    ).validated()
+    folder = RunFolder(tmp_path)
+    cells = list(plan.cells())
+    assert len(cells) == 12
+    for cell in cells:
+        world = evaluation._write_once(plan, cell, folder)
+        mapped = evaluation._run_mapped(plan, cell, tmp_path / "mapped.parquet", world)
+        assert timeless([mapped]) == timeless([run_cell(plan, cell, tmp_path / "read.parquet")])
+    assert len(list(tmp_path.glob("parts/world-*"))) == 1
