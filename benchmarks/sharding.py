@@ -91,15 +91,14 @@ def measure(kernel: str, prewarm: Any) -> list[dict[str, Any]]:
     """The whole cluster, then its shards."""
     scenario = Scenario.load(SPEED / "speed-5000.yaml").with_(**{"functions.tenants": "owner"})
     world = scenario.world(kernel=kernel, prewarm=prewarm)
-    rows = [
-        {"policy": kernel, "prewarm": prewarm, "by": "whole", "shards": 1} | figures([simulate(world, record="none")])
-    ]
+    about = {"policy": kernel, "prewarm": prewarm}
+    rows = [about | {"by": "whole", "shards": 1} | figures([simulate(world, record="none")])]
     for by, shards_of in (("tenant", by_tenant), ("routing group", by_routing_group)):
         for count in COUNTS:
             shard = shards_of(world, count)
             nodes = np.array_split(np.arange(world.node_count), count)
             results = [simulate(part_of(world, shard == at, nodes[at].tolist()), record="none") for at in range(count)]
-            rows.append({"policy": kernel, "prewarm": prewarm, "by": by, "shards": count} | figures(results))
+            rows.append(about | {"by": by, "shards": count} | figures(results))
     return rows
 
 
