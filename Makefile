@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint docs bench decision-modes train real clean
+.PHONY: help run test test-slow lint docs bench results decision-modes train real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,15 @@ docs: $(VENV)/.dev  ## build the documentation site into build/docs (NOTEBOOKS=f
 
 bench: $(VENV)/.run  ## measure the engines
 	$(BIN)/tyche bench
+
+results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write the tables of docs/performance.md and docs/carries.md
+	$(PIP) --editable ".[dev,peers]"
+	$(BIN)/tyche bench --out benchmarks/results/speed.json
+	$(BIN)/python benchmarks/peers.py --json > benchmarks/results/peers.json
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/growth.py --day
+	$(BIN)/python benchmarks/sharding.py
+	$(BIN)/python benchmarks/pages.py
 
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
 	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)

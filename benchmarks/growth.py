@@ -1,7 +1,8 @@
 """How cost and memory grow: CPU time an invocation and an event against functions, nodes, containers, rate and length.
 
 ``python benchmarks/growth.py`` varies one thing at a time and writes ``growth.csv``, ``growth.json`` (machine, date,
-fitted exponents) and ``growth.svg``.  A cost that follows n ** e has exponent e; log n shows as a small one.
+fitted exponents) and the figure of ``docs/carries.md``.  A cost that follows n ** e has exponent e; log n shows as a
+small one.
 
 ``python benchmarks/growth.py --day`` runs one simulated day of 100,000 functions on 10,000 nodes instead and says how
 long each part takes.
@@ -32,6 +33,7 @@ from tyche_env.state import new_state
 from tyche_env.world import AfterRun, FunctionTable, Kernel, Prewarm, Routing, Settings, World
 
 RESULTS = Path(__file__).with_name("results")
+FIGURE = Path(__file__).parent.parent / "docs" / "images" / "growth.svg"
 POLICIES = {
     "fixed keep-alive": {"kernel": Kernel.NONE, "prewarm": Prewarm.KEEP_ALIVE},
     "tyche, histogram": {"kernel": Kernel.TYCHE, "prewarm": Prewarm.HISTOGRAM},
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--axis", action="append", choices=list(AXES), help="may be repeated; default: all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
     parser.add_argument("--day", action="store_true", help="the large day instead")
     parser.add_argument("--nodes", type=int, default=10_000, help="of the day")
     parser.add_argument("--functions", type=int, default=100_000, help="of the day")
@@ -270,7 +273,7 @@ def main() -> None:
             f"{row['ns_an_event']:+.2f} an event, {row['state_mb']:+.2f} memory"
         )
     if not options.axis:
-        draw(rows, options.out / "growth.svg")
+        draw(rows, options.figure)
 
 
 if __name__ == "__main__":
