@@ -19,7 +19,7 @@ import json
 import resource
 import statistics
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from tyche_env.world import AfterRun, FunctionTable, Kernel, Prewarm, Routing, S
 
 RESULTS = Path(__file__).with_name("results")
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "growth.svg"
-POLICIES = {
+POLICIES: dict[str, dict[str, Any]] = {
     "fixed keep-alive": {"kernel": Kernel.NONE, "prewarm": Prewarm.KEEP_ALIVE},
     "tyche, histogram": {"kernel": Kernel.TYCHE, "prewarm": Prewarm.HISTOGRAM},
 }
@@ -204,7 +204,7 @@ def run_day(nodes: int, functions: int, gap_s: float, policy: str) -> dict[str, 
     shape = Shape(functions, nodes, NODE_MB, gap_s, round(86_400 * functions / gap_s))
     base = world_of(shape)
     at = timed("make and check the world", at)
-    world = replace(base, settings=replace(base.settings, **POLICIES[policy]))
+    world = base.with_settings(**POLICIES[policy])
     state = new_state(world, record=False)
     at = timed("tables and walks of all functions", at)
     state_mb = sum(table.nbytes for name, table in state._asdict().items() if name not in ARRIVALS) / 1e6

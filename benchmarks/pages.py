@@ -20,7 +20,7 @@ PLAN_FUNCTIONS, PLAN_INVOCATIONS, PLAN_SHARDS = 1_000_000, 10_000_000_000, 10
 
 HEADLINE = {
     "fixed_keep_alive_invocations_per_cpu_s": "fixed keep-alive, no pre-loading, 200 functions on 16 nodes",
-    "full_model_invocations_per_cpu_s": "Tyche in event mode, Histogram pre-warming, GPUs, tenants, log; 64 nodes",
+    "full_model_invocations_per_cpu_s": "Tyche in event mode, Histogram pre-warming, GPUs, log; 64 nodes",
     "full_model_starved_invocations_per_cpu_s": "the same with 16 nodes: memory is starved",
     "full_model_5000_functions_invocations_per_cpu_s": "the same with 5,000 functions on 200 nodes",
     "contention_invocations_per_cpu_s": "fixed keep-alive under contention, four cores a node",
@@ -69,7 +69,7 @@ def speed(found: Mapping[str, Any]) -> str:
         missed = "" if row["met"] else " **missed**"
         rows.append(
             f"| `{row['name']}` | {number(row['value'])} {row['unit']} | {limit}{missed} "
-            f"| {row['ratio']:.3g} x {row['reference']} | {row['note']} |"
+            f"| {number(row['ratio'])} x {row['reference']} | {row['note']} |"
         )
     return "\n".join([*rows, "", measured(found["speed"])])
 

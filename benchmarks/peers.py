@@ -161,23 +161,20 @@ def simpy_model(world: World) -> int:
 def simfaas_model(world: World) -> int:
     """One ``ServerlessSimulator`` of simfaas a function; its clock counts microseconds, all exact in floats."""
     from simfaas.ServerlessSimulator import ServerlessSimulator
-    from simfaas.SimProcess import SimProcess
 
-    class Given(SimProcess):
+    class Given:
         """Gaps that are given, then none any more."""
 
         def __init__(self, gaps: list[int]) -> None:
-            super().__init__()
             self.gaps = iter(gaps)
 
         def generate_trace(self) -> float:
             return next(self.gaps, float("inf"))
 
-    class Constant(SimProcess):
+    class Constant:
         """Always the same duration."""
 
         def __init__(self, value: int) -> None:
-            super().__init__()
             self.value = value
 
         def generate_trace(self) -> float:

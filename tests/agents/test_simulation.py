@@ -34,7 +34,7 @@ def test_a_saved_world_runs_like_its_scenario(
 ) -> None:
     assert run(["simulate", "--scenario", scenario_file, "--window", "1", "--save", str(tmp_path / "world")]) == 0
     capsys.readouterr()
-    found = []
+    found: list[tuple[dict[str, float], Path]] = []
     for source in (["--scenario", scenario_file, "--window", "1"], ["--world", str(tmp_path / "world")]):
         log = tmp_path / f"{len(found)}.parquet"
         assert run(["simulate", *source, "--policy", "tyche", "--log", str(log), "--json"]) == 0

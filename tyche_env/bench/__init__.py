@@ -90,7 +90,7 @@ def _show(result: Measurement) -> None:
     limit = "at most" if result.at_most else "at least"
     goal = "" if result.goal is None else f"  ({'' if result.met else 'NOT '}{limit} {result.goal:,g})"
     click.echo(f"{result.name:55s} {_number(result.value):>12s} {result.unit}{goal}")
-    click.echo(f"{'':55s} {result.ratio:12.3g} x {result.reference}")
+    click.echo(f"{'':55s} {_number(result.ratio):>12s} x {result.reference}")
     click.echo(f"{'':55s} {'':12s} {result.note}")
 
 

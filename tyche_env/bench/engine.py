@@ -120,13 +120,14 @@ def event_us(name: str, run: Run, repeats: int) -> Measurement:
     )
 
 
-_FULL = partial(Run, "tyche", "histogram", record="all", tenants=True)
+_FULL = partial(Run, "tyche", "histogram", record="all")
 
 _RUNS = {
     "fixed_keep_alive_invocations_per_cpu_s": Run("none", "openwhisk", 8e6),
     "fixed_keep_alive_5000_functions_invocations_per_cpu_s": Run("none", "openwhisk", 5e6, "speed-5000", 200),
     "full_model_invocations_per_cpu_s": _FULL(4e6, nodes=64),
     "full_model_starved_invocations_per_cpu_s": _FULL(2e6),
+    "full_model_tenants_invocations_per_cpu_s": _FULL(4e6, nodes=64, tenants=True),
     "full_model_5000_functions_invocations_per_cpu_s": _FULL(1.5e6, speed="speed-5000", nodes=200),
     "faascache_invocations_per_cpu_s": Run("none", "faascache", 2.5e6),
     "pagurus_invocations_per_cpu_s": Run("none", "pagurus", 2.5e6),
