@@ -23,8 +23,8 @@ from tyche_env.state import LATENCY_BINS
 Sink = Callable[[NDArray[Any]], None]
 """Takes records of ``LOG_DTYPE``, in the order of their starts; they are overwritten once it returns."""
 
-ROWS = 1 << 18
-"""Rows that the log holds between two deliveries."""
+ROWS = 1 << 16
+"""Rows that the log holds between two deliveries: 6 MB, and a multiple of that while they are written to Parquet."""
 
 
 class LogStream:
