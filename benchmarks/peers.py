@@ -6,9 +6,8 @@ nodes, about a million requests) under a fixed keep-alive without pre-loading, w
 * the compiled engine, through ``tyche_env.simulate``,
 * a plain ``heapq`` loop in Python, the form that most hand-written simulators have,
 * a SimPy model, one process a request (the first part of the day: it is slow),
-* simfaas from PyPI, one simulator a function, fed with the same arrivals.  It knows no nodes, no memory, no stages and
-  no pre-loading; a warm request goes to the newest instance, not to the one idle for the shortest time, so its count of
-  cold starts may differ by a few; it has no limit on memory, so the engine is given ample memory beside it.
+* simfaas from PyPI, one simulator a function, fed with the same arrivals (a part of the day, too).  It knows no nodes,
+  no memory, no stages and no pre-loading; since it has no limit on memory, the engine is given ample memory beside it.
 
 Each prints requests a CPU-second, cold starts, and the ratio of the engine's speed to its own.  The packages come with
 ``pip install -e '.[peers]'``.
