@@ -229,3 +229,19 @@ def test_cells_run_alike_on_requests_that_are_mapped(plan_of: MakePlan, tmp_path
         mapped = evaluation._run_mapped(plan, cell, tmp_path / "mapped.parquet", world)
         assert timeless([mapped]) == timeless([run_cell(plan, cell, tmp_path / "read.parquet")])
     assert len(list(tmp_path.glob("parts/world-*"))) == 1
+
+
+def test_ray_is_for_simulated_runs_and_has_to_be_there(
+    plan_of: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = plan_of("none", backend="openwhisk-native")
+    with pytest.raises(
+        EvaluationError, match="--engine ray: backend openwhisk-native runs on one machine; leave it out"
+    ):
+        evaluate(real, tmp_path / "real", fan_out="ray")
+    monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
+    with pytest.raises(
+        EvaluationError, match=r"--engine ray: Ray is not installed; pip install 'tyche-env\[cluster\]'"
+    ):
+        evaluate(plan_of("none"), tmp_path / "run", fan_out="ray")
+    assert not (tmp_path / "run").exists()

@@ -61,7 +61,7 @@ def test_what_is_no_world_is_refused_by_name(world: World, tmp_path: Path) -> No
         read_world(tmp_path / "nothing")
     write_world(world, tmp_path / "w")
     (tmp_path / "w" / "gpu_node.npy").unlink()
-    with pytest.raises(WorldError, match=r"gpu_node.npy: is missing"):
+    with pytest.raises(WorldError, match=r"gpu_node.npy: is missing or no whole table \("):
         read_world(tmp_path / "w")
     (tmp_path / "w" / "world.json").write_text("{")
     with pytest.raises(WorldError, match=r"world.json, line 1: is no JSON"):
