@@ -14,6 +14,7 @@ from agents.evaluation import EvaluationError, Plan, evaluate, run_cell
 from agents.policy import PolicyError
 from agents.runs import RunError, RunFolder
 from tyche_env.metrics import METRIC_KEYS
+from tyche_env.scenario import Scenario
 
 MakePlan = Callable[..., Plan]
 Row = dict[str, Any]
@@ -234,14 +235,10 @@ def test_cells_run_alike_on_requests_that_are_mapped(plan_of: MakePlan, tmp_path
 def test_ray_is_for_simulated_runs_and_has_to_be_there(
     plan_of: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = plan_of("none", backend="openwhisk-native")
-    with pytest.raises(
-        EvaluationError, match="--engine ray: backend openwhisk-native runs on one machine; leave it out"
-    ):
-        evaluate(real, tmp_path / "real", fan_out="ray")
+    real = Plan(Scenario.load("real-small"), ("none",), backend="openwhisk-native")
+    with pytest.raises(EvaluationError, match="ray: backend openwhisk-native runs on one machine; leave it out"):
+        evaluate(real, tmp_path / "run", fan_out="ray")
     monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
-    with pytest.raises(
-        EvaluationError, match=r"--engine ray: Ray is not installed; pip install 'tyche-env\[cluster\]'"
-    ):
+    with pytest.raises(EvaluationError, match=r"ray: Ray is not installed; pip install 'tyche-env\[cluster\]'"):
         evaluate(plan_of("none"), tmp_path / "run", fan_out="ray")
     assert not (tmp_path / "run").exists()
