@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.memory import peak_mb
 from tyche_env.bench.engine import events_of
 from tyche_env.bench.measurement import machine, today
 from tyche_env.profiles import load_catalogue
@@ -223,7 +223,7 @@ def run_day(nodes: int, functions: int, gap_s: float, policy: str) -> dict[str, 
         "loads_each": result.counters["loads"] / count,
         "cold_each": float(result.totals["cold"].sum()) / count,
         "state_mb": state_mb,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "peak_mb": peak_mb(),
     }
 
 

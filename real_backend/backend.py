@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import httpx
 import numpy as np
@@ -307,16 +307,7 @@ class OpenWhiskBackend:
 
     # -- what native mode does otherwise -------------------------------------------------------------------------------
 
-    def _new_run(
-        self,
-        world: World,
-        client: Client,
-        deployment: Deployment,
-        names: tuple[str, ...],
-        nodes: tuple[str, ...],
-        where: str,
-    ) -> Replay:
-        return Run(world, client, deployment, names, nodes, self._payload, where)
+    _run_type: ClassVar[type[Replay]] = Run
 
     def _keep_alive_s(self, world: World) -> float | None:
         """Keep-alive of the own platform's containers; None: the core removes them."""
@@ -457,5 +448,5 @@ class OpenWhiskBackend:
         where = f"OpenWhisk at {credentials.host}"
         if self._embedded:
             where = f"{(await client.engine())['name']} containers, {machine()}"
-        site.run = self._new_run(world, client, site.deployment, names, nodes, where)
+        site.run = self._run_type(world, client, site.deployment, names, nodes, self._payload, where)
         await site.run.prepare()

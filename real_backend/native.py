@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from real_backend.backend import OpenWhiskBackend
-from real_backend.client import Activation, Client, ClientError
+from real_backend.client import Activation, ClientError
 from real_backend.health import Invocation
-from real_backend.replay import START_TYPES, Payload, Replay
-from real_backend.slots import STAGES, Deployment, memory_mib, reply_of
+from real_backend.replay import START_TYPES, Replay
+from real_backend.slots import STAGES, memory_mib, reply_of
 from tyche_env.backend import BackendError, Capabilities
-from tyche_env.world import AfterRun, Decision, StartType, World
+from tyche_env.world import Decision, StartType, World
 
 _WATCH_S = 1.0
 _STATES = ("idle", "busy")
@@ -27,45 +27,18 @@ _STATES = ("idle", "busy")
 
 
 class NativeRun(Replay):
-    """One run of a world on a platform that decides by itself.
-
-    Args:
-        world: what happens; no pre-loader.
-        client: of the platform.
-        deployment: makes its actions.
-        functions: (F,) what the action server calls the functions.
-        nodes: (N,) what the platform calls the nodes.
-        payload: what requests ask.
-        where: what runs it, for its records.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        client: Client,
-        deployment: Deployment,
-        functions: tuple[str, ...],
-        nodes: tuple[str, ...],
-        payload: Payload,
-        where: str,
-    ) -> None:
-        super().__init__(world, client, payload, where)
-        self._deployment = deployment
-        self._functions = functions
-        self._nodes = nodes
-        self._actions: tuple[str, ...] = ()
-        self._containers: dict[str, int] = {}
+    """One run of a world on a platform that decides by itself."""
 
     async def prepare(self) -> None:
         """Deploy an action for each function."""
-        after_run = "keep" if self.world.settings.after_run == AfterRun.KEEP else "discard"
+        self._containers: dict[str, int] = {}
         self._actions = tuple(
             await asyncio.gather(
                 *(
                     self._deployment.deploy(
                         str(f),
                         memory_mib(int(self.world.functions.container_mb[f])),
-                        code=json.dumps({"mode": "native", "function": name, "after_run": after_run}),
+                        code=json.dumps({"mode": "native", "function": name, "after_run": self._after_run}),
                     )
                     for f, name in enumerate(self._functions)
                 )
@@ -161,6 +134,8 @@ class NativeRun(Replay):
 class NativeBackend(OpenWhiskBackend):
     """OpenWhisk as it is, behind the environment; see :class:`~real_backend.backend.OpenWhiskBackend`."""
 
+    _run_type = NativeRun
+
     @property
     def capabilities(self) -> Capabilities:
         """It holds nothing ahead of requests, and the platform alone makes and removes containers."""
@@ -175,14 +150,3 @@ class NativeBackend(OpenWhiskBackend):
 
     def _keep_alive_s(self, world: World) -> float | None:
         return world.settings.keep_alive_us / 1e6
-
-    def _new_run(
-        self,
-        world: World,
-        client: Client,
-        deployment: Deployment,
-        names: tuple[str, ...],
-        nodes: tuple[str, ...],
-        where: str,
-    ) -> Replay:
-        return NativeRun(world, client, deployment, names, nodes, self._payload, where)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 
 from real_backend.client import Client
 from real_backend.health import Health, Invocation
-from real_backend.slots import Status
+from real_backend.slots import Deployment, Status
 from tyche_env.backend import BackendError, Events
 from tyche_env.simulator.engine import COUNTERS, INTEGRALS
 from tyche_env.state import ClusterState, new_state
-from tyche_env.world import StartType, World
+from tyche_env.world import AfterRun, StartType, World
 
 Payload = Callable[[str, int], Mapping[str, Any]]
 """What a request asks of its function: (name of the profile, row of the request) -> JSON object."""
@@ -42,7 +43,7 @@ _CONSTANT = (
 )
 
 
-class Replay:
+class Replay(ABC):
     """One run of a world, from its first instant on; make it inside the loop.
 
     Who derives from it says what is deployed (``prepare``), what happens at time 0 (``_begin``), and what becomes of a
@@ -51,15 +52,31 @@ class Replay:
     Args:
         world: what happens.
         client: of the platform.
+        deployment: makes its actions.
+        functions: (F,) what the action server calls the functions.
+        nodes: (N,) what the platform calls the nodes.
         payload: what requests ask.
         where: what runs it, for its records.
     """
 
-    def __init__(self, world: World, client: Client, payload: Payload, where: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        client: Client,
+        deployment: Deployment,
+        functions: tuple[str, ...],
+        nodes: tuple[str, ...],
+        payload: Payload,
+        where: str,
+    ) -> None:
         self.world = world
         self.late_us = np.zeros(len(world.arrival_us), np.int64)
         self._client = client
+        self._deployment = deployment
+        self._functions = functions
+        self._nodes = nodes
         self._payload = payload
+        self._after_run = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
         self._where = where
         self._state = new_state(world, record=True, features=True)
         self._begun_ns: int | None = None
@@ -75,13 +92,13 @@ class Replay:
 
     # -- what the backend asks of it -----------------------------------------------------------------------------------
 
+    @abstractmethod
     async def prepare(self) -> None:
         """Deploy what requests need, before time begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
         """New decisions of the policy."""
-        raise NotImplementedError
 
     def now_us(self) -> int:
         """The run's clock: 0 until it begins."""
@@ -156,11 +173,13 @@ class Replay:
     def _cluster(self) -> Any:
         return self._state.cluster[0]
 
+    @abstractmethod
     def _begin(self) -> None:
-        raise NotImplementedError
+        """Time 0."""
 
+    @abstractmethod
     def _arrive(self, request: int) -> None:
-        raise NotImplementedError
+        """A request is due."""
 
     def _new_record(self, request: int) -> int:
         """A row of the log for a request; returns its number."""

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from real_backend.client import Client, ClientError
+from real_backend.client import ClientError
 from real_backend.core import NONE_DUE, begin, give_up, next_timer, on_event
 from real_backend.health import Invocation, Kind
-from real_backend.replay import START_TYPES, Payload, Replay
-from real_backend.slots import STAGES, Deployment, Place, Reply, Slot, Status, memory_mib
+from real_backend.replay import START_TYPES, Replay
+from real_backend.slots import STAGES, Place, Reply, Slot, Status, memory_mib
 from tyche_env.backend import BackendError
 from tyche_env.control.handles import handles_of
 from tyche_env.control.hooks import install
@@ -45,7 +45,7 @@ from tyche_env.control.queue import (
     PRIORITIES,
 )
 from tyche_env.simulator.engine import take_priorities
-from tyche_env.world import AfterRun, StartType, World
+from tyche_env.world import StartType, World
 
 _MARGIN = 8
 _EVENTS_S = 5.0
@@ -70,35 +70,12 @@ class Order:
 
 
 class Run(Replay):
-    """One run of a world, from its first instant on; make it inside the loop.
+    """One run of a world, from its first instant on; make it inside the loop."""
 
-    Args:
-        world: what happens.
-        client: of the platform.
-        deployment: makes its actions.
-        functions: (F,) what the action server calls the functions.
-        nodes: (N,) what the platform calls the nodes.
-        payload: what requests ask.
-        where: what runs it, for its records.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        client: Client,
-        deployment: Deployment,
-        functions: tuple[str, ...],
-        nodes: tuple[str, ...],
-        payload: Payload,
-        where: str,
-    ) -> None:
-        super().__init__(world, client, payload, where)
-        self._deployment = deployment
-        self._functions = functions
-        self._nodes = nodes
+    def __init__(self, world: World, *more: Any) -> None:
+        super().__init__(world, *more)
         install(self._state, world.rules)
         self._handles = handles_of(self._state)
-        self._after_run = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
         self._slots: dict[int, Slot] = {}
         self._removals: dict[int, set[asyncio.Task[None]]] = {node: set() for node in range(world.node_count)}
         self._ticket = 0
