@@ -82,12 +82,18 @@ def hold_price_reward(
 
 
 def roomy(scenario: str | Mapping[str, Any] | Scenario) -> Scenario:
-    """The scenario on one node that has room for two containers of every function, so that none displaces another."""
+    """The scenario on one node that has room for two containers of every function, so that none displaces another.
+
+    Loads do not contend there either: alone, a function has all cores to itself.
+    """
     given = as_scenario(scenario)
     largest_mb = given.functions.container_mb or max(profile.container_mb for profile in given.functions.selected())
     memory_mb = 2 * given.trace.group_size * largest_mb
     return given.with_(
-        cluster={"nodes": [{"count": 1, "memory_mb": memory_mb}]}, isolation="strict", reward={"load_per_s": 0}
+        cluster={"nodes": [{"count": 1, "memory_mb": memory_mb}]},
+        isolation="strict",
+        contention=False,
+        reward={"load_per_s": 0},
     )
 
 

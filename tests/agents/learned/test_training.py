@@ -16,6 +16,7 @@ from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
 from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard
 from agents.learned.recipe import HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
 from agents.learned.runs import train_seeds
+from tyche_env.hold_price import roomy
 from tyche_env.network import INPUTS, logits
 from tyche_env.scenario import Scenario, SealedError, sealed_test_windows
 from tyche_env.vector import PreloadVectorEnv
@@ -42,6 +43,12 @@ def test_rows_repeat_with_the_seed(rows: Rows, recipe: HazardRecipe) -> None:
     np.testing.assert_array_equal(again.features, rows.features)
     other = rows_of(Scenario.load(recipe.scenarios[0]), seeds=(1,), share=0.2)
     assert len(other) != len(rows)
+
+
+@pytest.mark.parametrize("name", ["costly-25", "costly-50"])
+def test_alone_on_a_roomy_node_nothing_contends(name: str) -> None:
+    assert Scenario.load(name).contention
+    assert not roomy(name).contention
 
 
 def test_test_windows_are_sealed_while_an_agent_trains(recipe: HazardRecipe, tmp_path: Path) -> None:
