@@ -8,7 +8,7 @@ rewarded with that function's own waiting.  :class:`HoldPriceVecEnv` is ``tyche/
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -29,9 +29,10 @@ from tyche_env.hold_price import (
     roomy,
 )
 from tyche_env.network import INPUTS
-from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, TABLES, Column, column
+from tyche_env.scaling import Scale
+from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, column
 from tyche_env.vector import PreloadVectorEnv
-from tyche_env.wrappers import TIER_ACTIONS, Tier, scale_of
+from tyche_env.wrappers import TIER_ACTIONS, Tier
 
 Floats = NDArray[np.float32]
 Actions = Literal["priority", "logit", "tiers"]
@@ -51,22 +52,8 @@ CONTEXT_WIDTH = len(CLUSTER_COLUMNS) + ROW_WIDTH
 """The cluster's part: its own scaled columns, and the mean of all functions' own parts."""
 
 
-class Scaler:
-    """Scales the columns of one table to [0, 1] (``tyche_env.wrappers.scale_of``), whatever the leading shape."""
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        a, b = np.array([scale_of(c) for c in columns]).T
-        self._linear = np.isinf(a)
-        self._a, self._b = np.where(self._linear, 1.0, a).astype(np.float32), b.astype(np.float32)
-
-    def __call__(self, values: Floats) -> Floats:
-        """The scaled values, the shape of ``values``."""
-        scaled: Floats = np.minimum(np.where(self._linear, values, np.log1p(values / self._a)) / self._b, 1)
-        return scaled
-
-
-_ROW_SCALER = Scaler([FUNCTION_COLUMNS[at] for at in _ROW])
-_CLUSTER_SCALER = Scaler(CLUSTER_COLUMNS)
+_ROW_SCALE = Scale.of_columns(tuple(FUNCTION_COLUMNS[at] for at in _ROW))
+_CLUSTER_SCALE = Scale.of_columns(CLUSTER_COLUMNS)
 
 
 def function_rows_space() -> spaces.Space[Any]:
@@ -92,9 +79,12 @@ def function_rows(observation: Mapping[str, Floats]) -> Floats:
     table = observation["functions"]
     table = table.reshape(*table.shape[:-1], -1, WIDTH)
     mask = observation["functions_mask"][..., None]
-    own = np.concatenate([features_of(table), _ROW_SCALER(table[..., _ROW])], axis=-1) * mask
+    columns, cluster = np.ascontiguousarray(table[..., _ROW]), observation["cluster"].copy()
+    _ROW_SCALE(columns)
+    _CLUSTER_SCALE(cluster)
+    own = np.concatenate([features_of(table), columns], axis=-1) * mask
     pooled = own.sum(axis=-2) / np.maximum(1, mask.sum(axis=-2))
-    context = np.concatenate([_CLUSTER_SCALER(observation["cluster"]), pooled], axis=-1)
+    context = np.concatenate([cluster, pooled], axis=-1)
     context = np.broadcast_to(context[..., None, :], (*own.shape[:-1], context.shape[-1]))
     rows: Floats = np.concatenate([own, context * mask], axis=-1, dtype=np.float32)
     return rows
@@ -170,34 +160,22 @@ class ClusterVecEnv(_BatchedVecEnv):
     """
 
     def __init__(self, clusters: int, scenario: Any = "small", **arguments: Any) -> None:
-        batch = PreloadVectorEnv(clusters, scenario, **arguments)
-        given = cast(spaces.Dict, batch.single_observation_space)
-        boxes: dict[str, spaces.Space[Any]] = {name: spaces.Box(0.0, 1.0, box.shape) for name, box in given.items()}
-        super().__init__(batch, 1, spaces.Dict(boxes), batch.single_action_space)
-        self._scalers = {name: Scaler(columns) for name, columns in TABLES.items()}
+        batch = PreloadVectorEnv(clusters, scenario, scaled=True, **arguments)
+        super().__init__(batch, 1, batch.single_observation_space, batch.single_action_space)
 
     def reset(self) -> dict[str, Floats]:
         """Begin an episode in every cluster."""
         observation, infos = self.batch.reset(seed=self._first_seed())
         self.reset_infos = [{"window": window} for window in infos["window"].tolist()]
-        return self._scaled(observation)
+        return observation
 
     def step_wait(self) -> tuple[dict[str, Floats], Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; the last observation of an ended episode is in ``terminal_observation``."""
         observation, rewards, _, ended, infos = self.batch.step(self._actions)
         out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for at in np.flatnonzero(ended).tolist():
-            last = self._scaled(infos["final_obs"][at])
-            out[at] = {"terminal_observation": last, "TimeLimit.truncated": True}
-        return self._scaled(observation), rewards.astype(np.float32), ended, out
-
-    def _scaled(self, observation: dict[str, Floats]) -> dict[str, Floats]:
-        scaled = dict(observation)
-        for name, scaler in self._scalers.items():
-            values = observation[name]
-            rows = values.reshape(*values.shape[:-1], -1, len(TABLES[name]))
-            scaled[name] = scaler(rows).reshape(values.shape)
-        return scaled
+            out[at] = {"terminal_observation": infos["final_obs"][at], "TimeLimit.truncated": True}
+        return observation, rewards.astype(np.float32), ended, out
 
 
 class FunctionVecEnv(_BatchedVecEnv):

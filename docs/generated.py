@@ -17,9 +17,9 @@ from gymnasium.spaces import Box
 from tyche_env.env import PreloadEnv
 from tyche_env.profiles import catalogue_names, load_catalogue
 from tyche_env.reward import Rents
+from tyche_env.scaling import scale_of
 from tyche_env.scenario import Reward, Scenario
 from tyche_env.spaces import TABLES, Column, action_space, observation_space
-from tyche_env.wrappers import scale_of
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

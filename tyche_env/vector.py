@@ -8,9 +8,10 @@ the first of the next episode, the last one is in ``infos["final_obs"]``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from tyche_env.control.ledger import LEAVE, refresh_candidate
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe
 from tyche_env.reward import charges_rent
+from tyche_env.scaling import Scale, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.snapshot import snapshot, take_up
@@ -101,6 +103,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         mode: paper or realistic, if not the scenario's.
         decision_interval_s: seconds between decisions, if not the scenario's.
         max_functions: rows of the function table.
+        scaled: whether observations are scaled to [0, 1], as :class:`~tyche_env.wrappers.ScaledObservation` does.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         mode: Mode | None = None,
         decision_interval_s: float | None = None,
         max_functions: int | None = None,
+        scaled: bool = False,
     ) -> None:
         if num_envs < 1:
             raise PreloadEnvError(f"num_envs: needs at least one, got {num_envs}")
@@ -134,7 +138,9 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self.num_envs = num_envs
         self.scenario, self.split = self._one.scenario, split
         self.max_functions = self._one.max_functions
-        self.single_observation_space = self._one.observation_space
+        given = self._one.observation_space
+        self._scale = Scale.of_layout(self._one.layout) if scaled else None
+        self.single_observation_space = scaled_space(cast(spaces.Dict, given)) if scaled else given
         self.single_action_space = self._one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -163,7 +169,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
         for lane in self._count():
             self._observe(lane, flat[lane])
-        return self._one.layout.split(flat), self._infos(np.zeros((self.num_envs, self.max_functions)))
+        return self._shown(flat), self._infos(np.zeros((self.num_envs, self.max_functions)))
 
     def step(
         self, actions: NDArray[np.float32]
@@ -202,10 +208,10 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         infos = self._infos(function_rewards)
         if finals:
             infos["final_obs"] = np.array(
-                [self._one.layout.split(finals[at]) if at in finals else None for at in self._count()], dtype=object
+                [self._shown(finals[at]) if at in finals else None for at in self._count()], dtype=object
             )
             infos["_final_obs"] = truncated.copy()
-        return self._one.layout.split(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
+        return self._shown(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
 
     def state_dict(self) -> dict[str, Any]:
         """Where all clusters and their draws stand: plain numbers and arrays, for :meth:`load_state_dict`."""
@@ -236,7 +242,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             lane.loads = lane.engine.state.functions["load_count"].copy()
             self._lanes.append(lane)
             self._observe(at, flat[at])
-        return self._one.layout.split(flat)
+        return self._shown(flat)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget the engines."""
@@ -260,6 +266,12 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         rows = self._one.layout.rows
         out[:] = self._lanes[lane].blank
         observe(self._lanes[lane].engine.handles, out, rows["functions"], rows["nodes"], rows["gpus"])
+
+    def _shown(self, flat: NDArray[np.float32]) -> Batch:
+        """Tables and masks of observations just written, which are scaled in place if that was asked for."""
+        if self._scale is not None:
+            self._scale(flat)
+        return self._one.layout.split(flat)
 
     def _infos(self, function_rewards: NDArray[np.float64]) -> dict[str, Any]:
         return {

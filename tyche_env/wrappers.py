@@ -12,12 +12,10 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from tyche_env.env import PreloadEnv
-from tyche_env.spaces import TABLES, Column, Observation
+from tyche_env.scaling import Scale, scaled_space
+from tyche_env.spaces import TABLES, Observation
 
 Env = gym.Env[Observation, Any]
-
-SMALLEST = {"s": 0.1, "1/s": 1e-5, "MB": 100.0, "s/MB": 1e-6, "count": 1.0, "ratio": 1.0, "code": 1.0}
-"""By unit: differences below this hardly show in a scaled observation."""
 
 
 class Tier(IntEnum):
@@ -35,23 +33,8 @@ _CHOICES = (Tier.OFFLOAD, Tier.MEMORY, Tier.GPU)
 """What a single-function action offers besides doing nothing."""
 
 
-def scale_of(column: Column) -> tuple[float, float]:
-    """How a column is scaled: x becomes log(1 + x / a) / b, or x / b if a is infinite.
-
-    Columns bounded by 2 (shares, probabilities, decisions) are divided by their bound.  All others have heavy tails:
-    the logarithm shows a gap of 10 s beside one of a day.
-
-    Returns:
-        a and b.
-    """
-    if column.high <= 2:
-        return np.inf, column.high
-    smallest = SMALLEST[column.unit]
-    return smallest, float(np.log1p(column.high / smallest))
-
-
 class ScaledObservation(gym.ObservationWrapper[Observation, Any, Observation], RecordConstructorArgs):
-    """Every column scaled to [0, 1] by :func:`scale_of`; masks stay as they are.
+    """Every column scaled to [0, 1] by :func:`tyche_env.scaling.scale_of`; masks stay as they are.
 
     Args:
         env: the environment.
@@ -61,22 +44,18 @@ class ScaledObservation(gym.ObservationWrapper[Observation, Any, Observation], R
         RecordConstructorArgs.__init__(self)
         super().__init__(env)
         given = cast(spaces.Dict, env.observation_space)
-        boxes: dict[str, spaces.Space[Any]] = {name: spaces.Box(0.0, 1.0, box.shape) for name, box in given.items()}
-        self.observation_space = cast(spaces.Space[Observation], spaces.Dict(boxes))
-        self._scales: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-        for name, columns in TABLES.items():
-            shape = given[name].shape or ()
-            a, b = np.array([scale_of(column) for column in columns]).T
-            rows = shape[0] // len(columns)
-            self._scales[name] = np.tile(a, rows), np.tile(b, rows)
+        self.observation_space = cast(spaces.Space[Observation], scaled_space(given))
+        self._scales = {
+            name: Scale.of_columns(columns, (given[name].shape or ())[0] // len(columns))
+            for name, columns in TABLES.items()
+        }
 
     def observation(self, observation: Observation) -> Observation:
         """The scaled observation."""
         scaled = dict(observation)
-        for name, (a, b) in self._scales.items():
-            x = observation[name].astype(np.float64)
-            values = np.where(np.isinf(a), x, np.log1p(x / a)) / b
-            scaled[name] = np.minimum(values, 1.0).astype(np.float32)
+        for name, scale in self._scales.items():
+            scaled[name] = observation[name].copy()
+            scale(scaled[name])
         return scaled
 
 

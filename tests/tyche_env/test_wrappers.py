@@ -13,8 +13,9 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from tests.tyche_env.conftest import MakeEnv
 from tyche_env.env import PreloadEnv, PreloadEnvError
+from tyche_env.scaling import scale_of
 from tyche_env.spaces import TABLES, column, table
-from tyche_env.wrappers import ScaledObservation, SingleFunctionAction, Tier, TierAction, scale_of
+from tyche_env.wrappers import ScaledObservation, SingleFunctionAction, Tier, TierAction
 
 Wrapper = Callable[[Any], gym.Env[Any, Any]]
 WRAPPERS: dict[str, Wrapper] = {

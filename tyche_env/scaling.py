@@ -1,0 +1,125 @@
+"""Observations scaled to [0, 1], in place and by compiled code: the one way in which wrapper and adapters do it.
+
+A column becomes x / bound, or log(1 + x / a) / log(1 + bound / a).  The logarithm is a polynomial of plain float32
+operations, of which the compiler makes vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import inner_fused, outer_fused
+from tyche_env.spaces import TABLES, Column, Layout
+
+SMALLEST = {"s": 0.1, "1/s": 1e-5, "MB": 100.0, "s/MB": 1e-6, "count": 1.0, "ratio": 1.0, "code": 1.0}
+"""By unit: differences below this hardly show in a scaled observation."""
+
+_ONE, _LN_2 = np.float32(1.0), np.float32(np.log(2.0))
+_ROOT_BITS, _EXPONENT_BITS, _SHIFT = np.int32(0x3F3504F3), np.int32(-(1 << 23)), np.int32(23)
+# (log(1 + x) - x) / x^2 for 1 + x in [sqrt(1/2), sqrt(2)], least greatest relative error of the logarithm: 1.3e-6
+_C0, _C1, _C2, _C3, _C4, _C5 = (
+    np.float32(c)
+    for c in (
+        *(-0.5000084638595581, 0.33319219946861267, -0.24919062852859497),
+        *(0.20449118316173553, -0.18587608635425568, 0.1194944903254509),
+    )
+)
+
+
+@inner_fused
+def log1p(u: np.float32) -> np.float32:
+    """log(1 + u) for u >= 0, within 1.5e-6 of itself; 0 for 0."""
+    bits = np.float32(_ONE + u).view(np.int32)
+    above = np.int32(bits - _ROOT_BITS)
+    exponent = np.int32(above & _EXPONENT_BITS)
+    mantissa = np.int32(bits - exponent).view(np.float32)
+    x = u if exponent == 0 else np.float32(mantissa - _ONE)  # 1 + u forgets most of a small u
+    q = ((((_C5 * x + _C4) * x + _C3) * x + _C2) * x + _C1) * x + _C0
+    return np.float32(np.int32(above >> _SHIFT)) * _LN_2 + (x + x * x * q)
+
+
+@outer_fused
+def scale_rows(
+    values: NDArray[np.float32], linear: NDArray[np.float32], inside: NDArray[np.float32], before: NDArray[np.float32]
+) -> None:
+    """Each of (n, k) values x becomes the least of 1 and linear x + before log(1 + inside x), in place.
+
+    Args:
+        values: at least 0.
+        linear: (k,) factors of columns without a logarithm, else 0.
+        inside: (k,) factors inside the logarithm; 0 for columns without.
+        before: (k,) factors before it.
+    """
+    for row in range(values.shape[0]):
+        for at in range(values.shape[1]):
+            x = values[row, at]
+            values[row, at] = min(_ONE, linear[at] * x + before[at] * log1p(inside[at] * x))
+
+
+def scale_of(column: Column) -> tuple[float, float]:
+    """How a column is scaled: x becomes log(1 + x / a) / b, or x / b if a is infinite.
+
+    Columns bounded by 2 (shares, probabilities, decisions) are divided by their bound.  All others have heavy tails:
+    the logarithm shows a gap of 10 s beside one of a day.
+
+    Returns:
+        a and b.
+    """
+    if column.high <= 2:
+        return np.inf, column.high
+    smallest = SMALLEST[column.unit]
+    return smallest, float(np.log1p(column.high / smallest))
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a run of values is scaled; calling it does so.
+
+    Attributes:
+        linear: see :func:`scale_rows`, as the others.
+        inside: factors inside the logarithm.
+        before: factors before it.
+    """
+
+    linear: NDArray[np.float32]
+    inside: NDArray[np.float32]
+    before: NDArray[np.float32]
+
+    @classmethod
+    def of_columns(cls, columns: tuple[Column, ...], rows: int = 1) -> Scale:
+        """For so many rows of columns, one after the other."""
+        a, b = np.array([scale_of(column) for column in columns]).T
+        straight = np.isinf(a)
+        parts = np.where(straight, 1 / b, 0), np.where(straight, 0, 1 / a), np.where(straight, 0, 1 / b)
+        return cls(*(np.tile(part, rows).astype(np.float32) for part in parts))
+
+    @classmethod
+    def of_layout(cls, layout: Layout) -> Scale:
+        """For a whole flat observation; masks stay as they are."""
+        tables = [cls.of_columns(TABLES[name], layout.rows[name]) for name in layout.parts]
+        masks = layout.size - max(part.stop for part in layout.parts.values())
+        parts = zip(*((table.linear, table.inside, table.before) for table in tables), strict=True)
+        ends = np.ones(masks, np.float32), np.zeros(masks, np.float32), np.zeros(masks, np.float32)
+        return cls(*(np.concatenate([*part, end]) for part, end in zip(parts, ends, strict=True)))
+
+    def __call__(self, values: NDArray[np.float32]) -> None:
+        """Scale values, (..., k), in place.
+
+        Raises:
+            ValueError: they are not contiguous, so that only a copy would be scaled.
+        """
+        if not values.flags.c_contiguous:
+            raise ValueError("values: have to be contiguous, since they are scaled in place")
+        scale_rows(values.reshape(-1, len(self.linear)), self.linear, self.inside, self.before)
+
+
+def scaled_space(given: spaces.Dict) -> spaces.Dict:
+    """The space of scaled observations."""
+    boxes: dict[str, spaces.Space[NDArray[np.float32]]] = {
+        name: spaces.Box(0.0, 1.0, box.shape) for name, box in given.items()
+    }
+    return spaces.Dict(boxes)
