@@ -29,7 +29,7 @@ from tyche_env.hold_price import (
     roomy,
 )
 from tyche_env.network import INPUTS
-from tyche_env.scaling import Scale
+from tyche_env.scaling import factors_of, scaled
 from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, column
 from tyche_env.vector import PreloadVectorEnv
 from tyche_env.wrappers import TIER_ACTIONS, Tier
@@ -52,8 +52,8 @@ CONTEXT_WIDTH = len(CLUSTER_COLUMNS) + ROW_WIDTH
 """The cluster's part: its own scaled columns, and the mean of all functions' own parts."""
 
 
-_ROW_SCALE = Scale.of_columns(tuple(FUNCTION_COLUMNS[at] for at in _ROW))
-_CLUSTER_SCALE = Scale.of_columns(CLUSTER_COLUMNS)
+_ROW_FACTORS = factors_of([FUNCTION_COLUMNS[at] for at in _ROW])
+_CLUSTER_FACTORS = factors_of(CLUSTER_COLUMNS)
 
 
 def function_rows_space() -> spaces.Space[Any]:
@@ -79,12 +79,9 @@ def function_rows(observation: Mapping[str, Floats]) -> Floats:
     table = observation["functions"]
     table = table.reshape(*table.shape[:-1], -1, WIDTH)
     mask = observation["functions_mask"][..., None]
-    columns, cluster = np.ascontiguousarray(table[..., _ROW]), observation["cluster"].copy()
-    _ROW_SCALE(columns)
-    _CLUSTER_SCALE(cluster)
-    own = np.concatenate([features_of(table), columns], axis=-1) * mask
+    own = np.concatenate([features_of(table), scaled(table[..., _ROW], _ROW_FACTORS)], axis=-1) * mask
     pooled = own.sum(axis=-2) / np.maximum(1, mask.sum(axis=-2))
-    context = np.concatenate([cluster, pooled], axis=-1)
+    context = np.concatenate([scaled(observation["cluster"], _CLUSTER_FACTORS), pooled], axis=-1)
     context = np.broadcast_to(context[..., None, :], (*own.shape[:-1], context.shape[-1]))
     rows: Floats = np.concatenate([own, context * mask], axis=-1, dtype=np.float32)
     return rows

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.backend import Backend, make_backend
+from tyche_env.control.compiled import outer
 from tyche_env.control.kernels import read_action
 from tyche_env.errors import UserError
 from tyche_env.metrics import percentiles_from_log, totals_from_log
@@ -30,6 +31,16 @@ from tyche_env.world import Kernel, World
 
 class PreloadEnvError(UserError):
     """A wrong argument of the environment; the message names it and what would be right."""
+
+
+@outer
+def settle(waited_s: NDArray[np.float64], rewards: NDArray[np.float64]) -> float:
+    """Write the rewards for seconds waited, (F,), into ``rewards``, at least (F,); returns their sum."""
+    total = 0.0
+    for function in range(len(waited_s)):
+        rewards[function] = 0.0 - waited_s[function]
+        total += rewards[function]
+    return total
 
 
 class PreloadEnv(gym.Env[Any, Any]):
@@ -148,7 +159,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         self._decision = np.zeros((world.function_count, 2), np.int8)
         self._priority = np.zeros((world.function_count, 2), np.int64)
         self._blank = self.layout.blank(world.function_count, world.node_count, self._gpus)
-        return self._observe(), self._info(np.zeros(world.function_count), None)
+        return self._observe(), self._info(np.zeros(self.max_functions), {"latency": 0.0})
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Apply one action and let one decision interval pass.
@@ -172,8 +183,11 @@ class PreloadEnv(gym.Env[Any, Any]):
         if truncated:
             self._at_end = self.backend.counters(), self.backend.integrals()
             waited_s = waited_s + self.backend.drain().waited_s
-        terms = self._terms(waited_s)
-        return observation, sum(terms.values()), False, truncated, self._info(waited_s, terms)
+        rewards = np.zeros(self.max_functions)
+        terms = {"latency": settle(waited_s, rewards)}
+        if self.charges_rent:
+            terms |= self._further_terms(waited_s)
+        return observation, sum(terms.values()), False, truncated, self._info(rewards, terms)
 
     def result(self) -> Result:
         """What the episode measured over its scored window, once it is over (see ``tyche_env.simulate``).
@@ -213,24 +227,21 @@ class PreloadEnv(gym.Env[Any, Any]):
 
     def _advance(self, to_us: int) -> NDArray[np.float64]:
         """Let time pass, stopping where scoring begins; returns the seconds waited, by function."""
-        score_from_us = self.world.score_from_us
-        waited_s: NDArray[np.float64] = np.zeros(self.world.function_count)
-        if self._now_us < score_from_us < to_us:
-            waited_s = self.backend.advance_until_us(score_from_us).waited_s
-            self._now_us = score_from_us
+        before = None
+        if self._now_us < self.world.score_from_us < to_us:
+            before = self.backend.advance_until_us(self.world.score_from_us).waited_s
+            self._now_us = self.world.score_from_us
             self._note_score_start()
-        waited_s = waited_s + self.backend.advance_until_us(to_us).waited_s
+        waited_s = self.backend.advance_until_us(to_us).waited_s
         self._now_us = to_us
         self._note_score_start()
-        return waited_s
+        return waited_s if before is None else before + waited_s
 
     def _note_score_start(self) -> None:
         if self._now_us == self.world.score_from_us and self._scored_from is None:
             self._scored_from = self.backend.counters(), self.backend.integrals()
 
-    def _terms(self, waited_s: NDArray[np.float64]) -> dict[str, float]:
-        if not self.charges_rent:
-            return {"latency": -float(waited_s.sum())}
+    def _further_terms(self, waited_s: NDArray[np.float64]) -> dict[str, float]:
         counters, integrals = self.backend.counters(), self.backend.integrals()
         old_counters, old_integrals = self._before
         self._before = counters, integrals
@@ -250,16 +261,14 @@ class PreloadEnv(gym.Env[Any, Any]):
         observe(self.backend.handles, flat, rows["functions"], rows["nodes"], rows["gpus"])
         return self.layout.split(flat)
 
-    def _info(self, waited_s: NDArray[np.float64], terms: dict[str, float] | None) -> dict[str, Any]:
-        rewards = np.zeros(self.max_functions)
-        rewards[: len(waited_s)] -= waited_s
+    def _info(self, rewards: NDArray[np.float64], terms: dict[str, float]) -> dict[str, Any]:
         return {
             "window": self.window,
             "world_seed": self.world_seed,
             "time_s": self._now_us / 1e6,
             "warm_up": self._now_us <= self.world.score_from_us,
             "function_rewards": rewards,
-            "reward_terms": dict(terms) if terms is not None else {"latency": 0.0},
+            "reward_terms": terms,
         }
 
 

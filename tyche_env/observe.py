@@ -11,6 +11,7 @@ from tyche_env.control.compiled import inner, outer
 from tyche_env.control.handles import open_state
 from tyche_env.control.kernels import histogram
 from tyche_env.control.ledger import HOLD, probability_within_minute
+from tyche_env.scaling import scale
 from tyche_env.state import GAPS, ClusterState
 
 FUNCTION_WIDTH, NODE_WIDTH, GPU_WIDTH, CLUSTER_WIDTH = 36, 6, 4, 14
@@ -41,9 +42,14 @@ def write_function(st: ClusterState, function: int, out: NDArray[np.float32]) ->
         out[4] = f.gap_us * 1e-6
         out[5] = 1e6 / f.gap_us
         out[6] = 1e6 / censored_gap_us
-        out[7] = min(_RATE_LIMIT, f.rate_1min * math.exp(-age_s / 60.0))
-        out[8] = min(_RATE_LIMIT, f.rate_10min * math.exp(-age_s / 600.0))
-        out[9] = min(_RATE_LIMIT, f.rate_60min * math.exp(-age_s / 3600.0))
+        # of three exponentials one; the powers differ from the others in bits that float32 has not
+        forgotten = math.exp(-age_s / 3600.0)
+        twice = forgotten * forgotten
+        sixfold = twice * twice * twice
+        fourfold = sixfold * sixfold * sixfold * sixfold
+        out[7] = min(_RATE_LIMIT, f.rate_1min * (fourfold * fourfold * sixfold * sixfold))
+        out[8] = min(_RATE_LIMIT, f.rate_10min * sixfold)
+        out[9] = min(_RATE_LIMIT, f.rate_60min * forgotten)
         out[16] = probability_within_minute(st.tables, f.gap_us) * _ONE
         out[17] = probability_within_minute(st.tables, censored_gap_us) * _ONE
         answer, p, _ = histogram(st, function, now_us)
@@ -93,19 +99,9 @@ def write_gaps(st: ClusterState, function: int, age_us: int, out: NDArray[np.flo
     out[15] = longer / count
 
 
-@outer
-def observe(handles: NDArray[np.int64], out: NDArray[np.float32], functions: int, nodes: int, gpus: int) -> None:
-    """Write the observation of the present moment.
-
-    Args:
-        handles: of a state made with ``features``.
-        out: zeros; receives ``functions`` rows of 36 columns, ``nodes`` of 6, ``gpus`` of 4 and one of 14, one after
-            the other; rows beyond the world's own stay zero.
-        functions: rows that ``out`` has for functions, nodes and GPUs.
-        nodes: see ``functions``.
-        gpus: see ``functions``.
-    """
-    st = open_state(handles)
+@inner
+def write_observation(st: ClusterState, out: NDArray[np.float32], functions: int, nodes: int, gpus: int) -> None:
+    """Write all tables of the observation of the present moment, see :func:`observe`."""
     s = st.cluster[0]
     in_flight = 0
     loading = 0
@@ -160,3 +156,32 @@ def observe(handles: NDArray[np.int64], out: NDArray[np.float32], functions: int
     out[at + 11] = s.queued
     out[at + 12] = loading
     out[at + 13] = min(1e6, price * _ONE * 1e-6)
+
+
+@outer
+def observe(handles: NDArray[np.int64], out: NDArray[np.float32], functions: int, nodes: int, gpus: int) -> None:
+    """Write the observation of the present moment.
+
+    Args:
+        handles: of a state made with ``features``.
+        out: zeros; receives ``functions`` rows of 36 columns, ``nodes`` of 6, ``gpus`` of 4 and one of 14, one after
+            the other; rows beyond the world's own stay zero.
+        functions: rows that ``out`` has for functions, nodes and GPUs.
+        nodes: see ``functions``.
+        gpus: see ``functions``.
+    """
+    write_observation(open_state(handles), out, functions, nodes, gpus)
+
+
+@outer
+def observe_scaled(
+    handles: NDArray[np.int64],
+    out: NDArray[np.float32],
+    functions: int,
+    nodes: int,
+    gpus: int,
+    factors: NDArray[np.float32],
+) -> None:
+    """Write the observation, and scale all of ``out`` by ``factors`` (``scaling.factors_of_layout``)."""
+    write_observation(open_state(handles), out, functions, nodes, gpus)
+    scale(out, factors)

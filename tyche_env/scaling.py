@@ -6,7 +6,7 @@ operations, of which the compiler makes vectors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from gymnasium import spaces
@@ -42,22 +42,24 @@ def log1p(u: np.float32) -> np.float32:
     return np.float32(np.int32(above >> _SHIFT)) * _LN_2 + (x + x * x * q)
 
 
+@inner_fused
+def scale(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
+    """Scale (k,) values in place by (3, k) factors, see :func:`scale_rows`."""
+    for at in range(len(values)):
+        x = values[at]
+        values[at] = min(_ONE, factors[0, at] * x + factors[1, at] * log1p(factors[2, at] * x))
+
+
 @outer_fused
-def scale_rows(
-    values: NDArray[np.float32], linear: NDArray[np.float32], inside: NDArray[np.float32], before: NDArray[np.float32]
-) -> None:
-    """Each of (n, k) values x becomes the least of 1 and linear x + before log(1 + inside x), in place.
+def scale_rows(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
+    """Each of (n, k) values x >= 0 becomes the least of 1 and f0 x + f1 log(1 + f2 x), in place.
 
     Args:
-        values: at least 0.
-        linear: (k,) factors of columns without a logarithm, else 0.
-        inside: (k,) factors inside the logarithm; 0 for columns without.
-        before: (k,) factors before it.
+        values: contiguous.
+        factors: (3, k); f0 is 0 where there is a logarithm, the others are where there is none.
     """
-    for row in range(values.shape[0]):
-        for at in range(values.shape[1]):
-            x = values[row, at]
-            values[row, at] = min(_ONE, linear[at] * x + before[at] * log1p(inside[at] * x))
+    for row in range(len(values)):
+        scale(values[row], factors)
 
 
 def scale_of(column: Column) -> tuple[float, float]:
@@ -75,46 +77,28 @@ def scale_of(column: Column) -> tuple[float, float]:
     return smallest, float(np.log1p(column.high / smallest))
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How a run of values is scaled; calling it does so.
+def factors_of(columns: Sequence[Column], rows: int = 1) -> NDArray[np.float32]:
+    """(3, rows x columns) factors of :func:`scale_rows` for rows of columns, one after the other."""
+    a, b = np.array([scale_of(column) for column in columns]).T
+    straight = np.isinf(a)
+    factors = np.where(straight, 1 / b, 0), np.where(straight, 0, 1 / b), np.where(straight, 0, 1 / a)
+    return np.tile(np.array(factors, np.float32), rows)
 
-    Attributes:
-        linear: see :func:`scale_rows`, as the others.
-        inside: factors inside the logarithm.
-        before: factors before it.
-    """
 
-    linear: NDArray[np.float32]
-    inside: NDArray[np.float32]
-    before: NDArray[np.float32]
+def factors_of_layout(layout: Layout) -> NDArray[np.float32]:
+    """Factors for a whole flat observation, (3, size); masks stay as they are."""
+    factors = np.zeros((3, layout.size), np.float32)
+    factors[0] = 1
+    for name, part in layout.parts.items():
+        factors[:, part] = factors_of(TABLES[name], layout.rows[name])
+    return factors
 
-    @classmethod
-    def of_columns(cls, columns: tuple[Column, ...], rows: int = 1) -> Scale:
-        """For so many rows of columns, one after the other."""
-        a, b = np.array([scale_of(column) for column in columns]).T
-        straight = np.isinf(a)
-        parts = np.where(straight, 1 / b, 0), np.where(straight, 0, 1 / a), np.where(straight, 0, 1 / b)
-        return cls(*(np.tile(part, rows).astype(np.float32) for part in parts))
 
-    @classmethod
-    def of_layout(cls, layout: Layout) -> Scale:
-        """For a whole flat observation; masks stay as they are."""
-        tables = [cls.of_columns(TABLES[name], layout.rows[name]) for name in layout.parts]
-        masks = layout.size - max(part.stop for part in layout.parts.values())
-        parts = zip(*((table.linear, table.inside, table.before) for table in tables), strict=True)
-        ends = np.ones(masks, np.float32), np.zeros(masks, np.float32), np.zeros(masks, np.float32)
-        return cls(*(np.concatenate([*part, end]) for part, end in zip(parts, ends, strict=True)))
-
-    def __call__(self, values: NDArray[np.float32]) -> None:
-        """Scale values, (..., k), in place.
-
-        Raises:
-            ValueError: they are not contiguous, so that only a copy would be scaled.
-        """
-        if not values.flags.c_contiguous:
-            raise ValueError("values: have to be contiguous, since they are scaled in place")
-        scale_rows(values.reshape(-1, len(self.linear)), self.linear, self.inside, self.before)
+def scaled(values: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A scaled copy of values, (..., k)."""
+    copy = values.copy()
+    scale_rows(copy.reshape(-1, factors.shape[1]), factors)
+    return copy
 
 
 def scaled_space(given: spaces.Dict) -> spaces.Dict:

@@ -21,9 +21,9 @@ from tyche_env.control.handles import open_state
 from tyche_env.control.kernels import meaning
 from tyche_env.control.ledger import LEAVE, refresh_candidate
 from tyche_env.env import PreloadEnv, PreloadEnvError
-from tyche_env.observe import observe
+from tyche_env.observe import observe, observe_scaled
 from tyche_env.reward import charges_rent
-from tyche_env.scaling import Scale, scaled_space
+from tyche_env.scaling import factors_of_layout, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.snapshot import snapshot, take_up
@@ -139,7 +139,9 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self.scenario, self.split = self._one.scenario, split
         self.max_functions = self._one.max_functions
         given = self._one.observation_space
-        self._scale = Scale.of_layout(self._one.layout) if scaled else None
+        rows = self._one.layout.rows
+        self._rows = rows["functions"], rows["nodes"], rows["gpus"]
+        self._factors = factors_of_layout(self._one.layout) if scaled else None
         self.single_observation_space = scaled_space(cast(spaces.Dict, given)) if scaled else given
         self.single_action_space = self._one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -169,7 +171,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
         for lane in self._count():
             self._observe(lane, flat[lane])
-        return self._shown(flat), self._infos(np.zeros((self.num_envs, self.max_functions)))
+        return self._one.layout.split(flat), self._infos(np.zeros((self.num_envs, self.max_functions)))
 
     def step(
         self, actions: NDArray[np.float32]
@@ -208,10 +210,10 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         infos = self._infos(function_rewards)
         if finals:
             infos["final_obs"] = np.array(
-                [self._shown(finals[at]) if at in finals else None for at in self._count()], dtype=object
+                [self._one.layout.split(finals[at]) if at in finals else None for at in self._count()], dtype=object
             )
             infos["_final_obs"] = truncated.copy()
-        return self._shown(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
+        return self._one.layout.split(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
 
     def state_dict(self) -> dict[str, Any]:
         """Where all clusters and their draws stand: plain numbers and arrays, for :meth:`load_state_dict`."""
@@ -242,7 +244,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             lane.loads = lane.engine.state.functions["load_count"].copy()
             self._lanes.append(lane)
             self._observe(at, flat[at])
-        return self._shown(flat)
+        return self._one.layout.split(flat)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget the engines."""
@@ -263,15 +265,11 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         return _Lane(world, chosen, world_seed, self._one.layout)
 
     def _observe(self, lane: int, out: NDArray[np.float32]) -> None:
-        rows = self._one.layout.rows
         out[:] = self._lanes[lane].blank
-        observe(self._lanes[lane].engine.handles, out, rows["functions"], rows["nodes"], rows["gpus"])
-
-    def _shown(self, flat: NDArray[np.float32]) -> Batch:
-        """Tables and masks of observations just written, which are scaled in place if that was asked for."""
-        if self._scale is not None:
-            self._scale(flat)
-        return self._one.layout.split(flat)
+        if self._factors is None:
+            observe(self._lanes[lane].engine.handles, out, *self._rows)
+        else:
+            observe_scaled(self._lanes[lane].engine.handles, out, *self._rows, self._factors)
 
     def _infos(self, function_rewards: NDArray[np.float64]) -> dict[str, Any]:
         return {

@@ -12,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from tyche_env.env import PreloadEnv
-from tyche_env.scaling import Scale, scaled_space
+from tyche_env.scaling import factors_of, scaled, scaled_space
 from tyche_env.spaces import TABLES, Observation
 
 Env = gym.Env[Observation, Any]
@@ -45,18 +45,13 @@ class ScaledObservation(gym.ObservationWrapper[Observation, Any, Observation], R
         super().__init__(env)
         given = cast(spaces.Dict, env.observation_space)
         self.observation_space = cast(spaces.Space[Observation], scaled_space(given))
-        self._scales = {
-            name: Scale.of_columns(columns, (given[name].shape or ())[0] // len(columns))
-            for name, columns in TABLES.items()
+        self._factors = {
+            name: factors_of(columns, (given[name].shape or ())[0] // len(columns)) for name, columns in TABLES.items()
         }
 
     def observation(self, observation: Observation) -> Observation:
         """The scaled observation."""
-        scaled = dict(observation)
-        for name, scale in self._scales.items():
-            scaled[name] = observation[name].copy()
-            scale(scaled[name])
-        return scaled
+        return observation | {name: scaled(observation[name], factors) for name, factors in self._factors.items()}
 
 
 class TierAction(gym.ActionWrapper[Observation, NDArray[np.integer[Any]], NDArray[np.float32]], RecordConstructorArgs):

@@ -18,14 +18,23 @@ CLUSTERS = 64
 _STEPS = 200
 
 
-def env_step(repeats: int) -> Measurement:
-    """Steps a CPU-second of the environment at 10 s and 200 functions, against its engine alone."""
+def env_step(name: str, mostly_leave: bool, goal: float | None, repeats: int) -> Measurement:
+    """Steps a CPU-second of the environment at 10 s and 200 functions, against its engine alone.
+
+    Args:
+        name: of the figure.
+        mostly_leave: whether one function in ten is decided anew at each step, as policies do, or all of them by lot.
+        goal: steps a CPU-second that are promised.
+        repeats: counted runs.
+    """
     from tyche_env.env import PreloadEnv
     from tyche_env.simulator.engine import CompiledEngine
 
     steps, interval_us = 2_000, 10_000_000
     env = PreloadEnv(str(SPEED / "env-200.yaml"), split="test", decision_interval_s=10)
     action = np.random.default_rng(0).uniform(-1, 1, (64, env.max_functions, 2)).astype(np.float32)
+    if mostly_leave:
+        action = some_actions(env.max_functions)[:, 0].copy()
 
     def run() -> None:
         for step in range(steps):
@@ -35,22 +44,24 @@ def env_step(repeats: int) -> Measurement:
         for step in range(1, steps + 1):
             engine.advance_until(step * interval_us)
 
-    times, bare = [], []
+    times, bare, loads = [], [], 0
     for _ in range(repeats):
         env.reset(seed=1, options={"window": 0})
         times.append(cpu_s_of(run))
+        loads = env.backend.counters()["loads"]
         engine = CompiledEngine(env.world, record=False)
         bare.append(cpu_s_of(alone))
     value = steps / statistics.median(times)
     requests = int(np.searchsorted(env.world.arrival_us, steps * interval_us)) / steps
     return Measurement(
-        name="env_step_per_s",
+        name=name,
         value=value,
         unit="steps/CPU-s",
         reference="its engine alone, without decisions and observations",
         ratio=value * statistics.median(bare) / steps,
-        goal=40_000,
-        note=f"200 functions, 16 nodes, 10 s, random actions, {requests:.0f} requests a step",
+        goal=goal,
+        note=f"200 functions, 16 nodes, 10 s, {'one function in ten' if mostly_leave else 'every function'} decided "
+        f"anew by lot, {requests:.0f} requests and {loads / steps:.0f} loads a step",
     )
 
 
@@ -123,7 +134,8 @@ def show_help(repeats: int) -> Measurement:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "env_step_per_s": env_step,
+    "env_step_per_s": partial(env_step, "env_step_per_s", False, 40_000),
+    "env_step_few_decisions_per_s": partial(env_step, "env_step_few_decisions_per_s", True, None),
     "vector_env_steps_per_core_s": partial(vector_step, "vector_env_steps_per_core_s", 25, 60_000),
     "vector_env_200_functions_steps_per_core_s": partial(
         vector_step, "vector_env_200_functions_steps_per_core_s", 200, None

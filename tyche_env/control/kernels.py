@@ -266,10 +266,11 @@ def read_action(action: NDArray[np.float32], decision: NDArray[np.int8], priorit
         Whether every value was finite.
     """
     finite = True
-    for f in range(len(decision)):
-        for k in range(2):
-            answer, p, good = meaning(action[f, k])
-            decision[f, k] = answer
-            priority[f, k] = p
-            finite = finite and good
+    # flat, so that the compiler makes vectors of it: which way each value goes is not to be predicted
+    values, decisions, priorities = action.reshape(-1), decision.reshape(-1), priority.reshape(-1)
+    for at in range(len(decisions)):
+        answer, p, good = meaning(values[at])
+        decisions[at] = answer
+        priorities[at] = p
+        finite = finite and good
     return finite

@@ -8,11 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.backend import BackendError, Capabilities, Events
-from tyche_env.control.handles import handles_of
+from tyche_env.control.compiled import outer
+from tyche_env.control.handles import handles_of, open_state
 from tyche_env.simulator import warm_up
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.state import ClusterState
 from tyche_env.world import World
+
+
+@outer
+def take_waited(handles: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """Move the seconds waited, which are rewards that fell due with their sign changed, into ``out``, (F,)."""
+    st = open_state(handles)
+    for function in range(st.cluster[0].functions):
+        out[function] = -st.rewards[function]
+        st.rewards[function] = 0.0
 
 
 class SimulatedBackend:
@@ -94,11 +104,11 @@ class SimulatedBackend:
 
     def _events(self) -> Events:
         engine = self.engine
-        rewards = engine.state.rewards
-        waited_s = -rewards
-        rewards[:] = 0.0
-        log = engine.log
-        requests, self._seen = log[self._seen :], len(log)
+        cluster, log = engine.state.cluster[0], engine.state.log
+        waited_s = np.empty(len(engine.state.functions))
+        take_waited(engine.handles, waited_s)
+        started = int(cluster["log_count"])
+        requests, self._seen = log[self._seen : started], started
         if engine.world.settings.contention:
             requests = requests.copy()  # the engine completes its rows later
-        return Events(now_us=engine.now_us, waited_s=waited_s, requests=requests)
+        return Events(now_us=int(cluster["now_us"]), waited_s=waited_s, requests=requests)
