@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tyche_env.draws import Concern, draw_u64, noisy_us
 from tyche_env.errors import UserError
 from tyche_env.network import SIZE
+from tyche_env.pages import Pages
 from tyche_env.rules import Rules
 
 IntArray = NDArray[np.int64]
@@ -36,7 +37,7 @@ MOST_CAPACITY = 1 << 10
 """Most cores or disk streams of a node under contention."""
 
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 """Arrivals that are checked at once."""
 
 
@@ -406,6 +407,7 @@ class World:
         if len(self.arrival_duration_us) not in (0, len(self.arrival_us)):
             raise WorldError("arrivals: arrival_duration_us must be empty or as long as arrival_us")
         # piece by piece, since there may be more of them than fits into memory
+        pages = Pages(self.arrival_us, self.arrival_function)
         for start in range(0, len(self.arrival_us), _PIECE):
             back = np.diff(self.arrival_us[start : start + _PIECE + 1]) < 0
             if back.any():
@@ -413,6 +415,8 @@ class World:
             functions = self.arrival_function[start : start + _PIECE]
             if functions.min() < 0 or functions.max() >= len(table):
                 raise WorldError("arrivals: a row names a function that is not in the table")
+            pages.release(start)
+        pages.release(len(self.arrival_us))
         if len(self.arrival_us) and (self.arrival_us[0] < 0 or self.arrival_us[-1] >= self.end_us):
             raise WorldError("arrivals: every time must lie in [0, end_us)")
         if not 0 <= self.score_from_us <= self.end_us < NEVER_US:

@@ -7,7 +7,6 @@ are given back to the system once they are past.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from tyche_env.control.handles import handles_of
 from tyche_env.metrics import TOTALS_DTYPE, percentiles_from_bins, totals_from_log
+from tyche_env.pages import Pages
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.state import LATENCY_BINS
@@ -42,12 +42,8 @@ class LogStream:
         self._engine, self._sink = engine, sink
         self.totals = np.zeros(engine.world.function_count, TOTALS_DTYPE)
         self._bins = np.zeros(LATENCY_BINS, np.int64)
-        self._maps = [
-            found
-            for name in ("arrival_us", "arrival_function", "arrival_duration_us")
-            if (found := _mapping(getattr(engine.world, name))) is not None
-        ]
-        self._release(len(engine.world.arrival_us))  # validation has read them all
+        world = engine.world
+        self._pages = Pages(world.arrival_us, world.arrival_function, world.arrival_duration_us)
         engine.state.cluster["record"] = 1
         self._replace_log(np.zeros(rows, LOG_DTYPE))
 
@@ -143,14 +139,7 @@ class LogStream:
         log["end_us"][used - ready : used] = 0
         engine.state.cluster["log_count"] = used - ready
         engine.state.jobs["row"] -= ready
-        self._release(self._count("next_arrival"))
-
-    def _release(self, arrivals: int) -> None:
-        """Give back the pages of the first so many arrivals; whoever reads them again maps them again."""
-        for mapping, offset, itemsize in self._maps:
-            length = (offset + arrivals * itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
-            if length:
-                mapping.madvise(mmap.MADV_DONTNEED, 0, length)
+        self._pages.release(self._count("next_arrival"))
 
 
 def latency_bins(latency_us: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -163,14 +152,3 @@ def latency_bins(latency_us: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _fields(totals: NDArray[Any]) -> list[tuple[str, NDArray[np.int64]]]:
     return [(name, totals[name]) for name in totals.dtype.names or ()]
-
-
-def _mapping(array: NDArray[Any]) -> tuple[mmap.mmap, int, int] | None:
-    """The map of a file that an array is a part of, where in it the array begins, and the size of an entry."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if not isinstance(base, mmap.mmap) or not array.flags.c_contiguous:
-        return None
-    start = np.frombuffer(base, np.uint8).__array_interface__["data"][0]
-    return base, int(array.__array_interface__["data"][0] - start), array.itemsize
