@@ -47,7 +47,8 @@ def adapter_overhead(repeats: int) -> Measurement:
 
 def function_adapter_overhead(repeats: int) -> Measurement:
     """What the adapter that shows each function as an environment adds, its features of every function included."""
-    from agents.sb3 import FunctionVecEnv, function_rows_space
+    from agents.function_rows import function_rows_space
+    from agents.sb3 import FunctionVecEnv
     from tyche_env.bench.environment import CLUSTERS, some_actions
 
     adapter = FunctionVecEnv(CLUSTERS, "small")

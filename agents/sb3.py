@@ -16,9 +16,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.function_rows import function_rows, function_rows_space
 from tyche_env.control.kernels import DEAD_ZONE
 from tyche_env.env import PreloadEnvError
-from tyche_env.features import WIDTH, features_of
+from tyche_env.features import WIDTH
 from tyche_env.hold_price import (
     LOAD_COST,
     PRICES,
@@ -28,38 +29,15 @@ from tyche_env.hold_price import (
     hold_price_space,
     roomy,
 )
-from tyche_env.network import INPUTS
-from tyche_env.scaling import factors_of, scaled
-from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, column
+from tyche_env.spaces import column
 from tyche_env.vector import PreloadVectorEnv
 from tyche_env.wrappers import TIER_ACTIONS, Tier
 
 Floats = NDArray[np.float32]
 Actions = Literal["priority", "logit", "tiers"]
 
-_ROW = tuple(
-    column("functions", name)
-    for name in (
-        *("in_flight_count", "queued_count", "running_count", "loading_count", "held_count", "gpu_count"),
-        *("hold_mb", "gpu_mb", "saved_s", "transfer_s"),
-    )
-)
 _GPU_MB = column("functions", "gpu_mb")
-ROW_WIDTH = INPUTS + len(_ROW)
-"""What a function's own part of its observation holds: the features, and scaled counts, sizes and times."""
 LARGEST_LOGIT = 10.0
-CONTEXT_WIDTH = len(CLUSTER_COLUMNS) + ROW_WIDTH
-"""The cluster's part: its own scaled columns, and the mean of all functions' own parts."""
-
-
-_ROW_FACTORS = factors_of([FUNCTION_COLUMNS[at] for at in _ROW])
-_CLUSTER_FACTORS = factors_of(CLUSTER_COLUMNS)
-
-
-def function_rows_space() -> spaces.Space[Any]:
-    """The space of one row of :func:`function_rows`."""
-    limit = np.finfo(np.float32).max
-    return cast(spaces.Space[Any], spaces.Box(-limit, limit, (ROW_WIDTH + CONTEXT_WIDTH,), np.float32))
 
 
 def choice_space(form: Actions) -> spaces.Space[Any]:
@@ -68,23 +46,6 @@ def choice_space(form: Actions) -> spaces.Space[Any]:
         return cast(spaces.Space[Any], spaces.Discrete(len(Tier)))
     reach = 1.0 if form == "priority" else LARGEST_LOGIT
     return cast(spaces.Space[Any], spaces.Box(-reach, reach, (1,), np.float32))
-
-
-def function_rows(observation: Mapping[str, Floats]) -> Floats:
-    """What each function's agent sees, (..., max_functions, width); zeros for padding.
-
-    Args:
-        observation: of one cluster, or of a batch.
-    """
-    table = observation["functions"]
-    table = table.reshape(*table.shape[:-1], -1, WIDTH)
-    mask = observation["functions_mask"][..., None]
-    own = np.concatenate([features_of(table), scaled(table[..., _ROW], _ROW_FACTORS)], axis=-1) * mask
-    pooled = own.sum(axis=-2) / np.maximum(1, mask.sum(axis=-2))
-    context = np.concatenate([scaled(observation["cluster"], _CLUSTER_FACTORS), pooled], axis=-1)
-    context = np.broadcast_to(context[..., None, :], (*own.shape[:-1], context.shape[-1]))
-    rows: Floats = np.concatenate([own, context * mask], axis=-1, dtype=np.float32)
-    return rows
 
 
 def tier_masks(observation: Mapping[str, Floats]) -> NDArray[np.bool_]:
@@ -179,10 +140,10 @@ class FunctionVecEnv(_BatchedVecEnv):
     """One environment a function, of all clusters: row ``cluster * max_functions + function``.
 
     Observation: the function's features and scaled columns, then the cluster's scaled columns and the mean of all its
-    functions' parts (:func:`function_rows`).  Action: ``priority``: Box(-1, 1, (1,)), used for memory and GPU alike;
-    ``logit``: Box(-10, 10, (1,)), hold with the logistic function of it as priority, as the row network does;
-    ``tiers``: the four tiers of :class:`~tyche_env.wrappers.Tier`.  Reward: minus the seconds that the function's own
-    requests waited, and the price of its loads if the scenario charges any.
+    functions' parts (:func:`agents.function_rows.function_rows`).  Action: ``priority``: Box(-1, 1, (1,)), used for
+    memory and GPU alike; ``logit``: Box(-10, 10, (1,)), hold with the logistic function of it as priority, as the row
+    network does; ``tiers``: the four tiers of :class:`~tyche_env.wrappers.Tier`.  Reward: minus the seconds that the
+    function's own requests waited, and the price of its loads if the scenario charges any.
     All functions of a cluster end together.  Rows of padding observe zeros, earn nothing, and their mask allows LEAVE
     alone.
 
@@ -223,7 +184,7 @@ class FunctionVecEnv(_BatchedVecEnv):
         action = cluster_action(self.actions, np.asarray(self._actions).reshape(shape))
         observation, _, _, ended, infos = self.batch.step(action)
         self.observation = observation
-        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        out: list[dict[str, Any]] = [{}] * self.num_envs  # one for all that go on: thousands of rows
         for cluster in np.flatnonzero(ended).tolist():
             last = function_rows(infos["final_obs"][cluster])
             for function in range(shape[1]):
@@ -303,7 +264,7 @@ class HoldPriceVecEnv(_BatchedVecEnv):
         observation, _, _, ended, infos = self.batch.step(action)
         waited_s = -infos["function_rewards"].reshape(-1)
         after = observation["functions"].reshape(self.num_envs, WIDTH)
-        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        out: list[dict[str, Any]] = [{}] * self.num_envs  # one for all that go on: thousands of rows
         last = after
         if ended.any():
             last = after.copy()

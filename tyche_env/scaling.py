@@ -43,11 +43,16 @@ def log1p(u: np.float32) -> np.float32:
 
 
 @inner_fused
+def scaled_value(x: np.float32, factors: NDArray[np.float32], at: int) -> np.float32:
+    """One value, by its column of (3, k) factors, see :func:`scale_rows`."""
+    return min(_ONE, factors[0, at] * x + factors[1, at] * log1p(factors[2, at] * x))
+
+
+@inner_fused
 def scale(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
     """Scale (k,) values in place by (3, k) factors, see :func:`scale_rows`."""
     for at in range(len(values)):
-        x = values[at]
-        values[at] = min(_ONE, factors[0, at] * x + factors[1, at] * log1p(factors[2, at] * x))
+        values[at] = scaled_value(values[at], factors, at)
 
 
 @outer_fused

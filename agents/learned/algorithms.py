@@ -25,13 +25,14 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from torch import nn
 
+from agents.function_rows import function_rows, function_rows_space
 from agents.learned.bundle import Bundle, PolicyBundle
 from agents.learned.choose import Candidate, choose
 from agents.learned.course import Course, Log, Progress, learn
 from agents.learned.hazard import flatten, train_hazard
 from agents.learned.manifest import manifest, of_choice
 from agents.learned.recipe import AlgorithmName, AlgorithmRecipe, HazardRecipe, RecipeError, load_recipe
-from agents.sb3 import FunctionVecEnv, cluster_action, function_rows, tier_masks
+from agents.sb3 import FunctionVecEnv, cluster_action, tier_masks
 from tyche_env.network import INPUTS, layers_of
 from tyche_env.scenario import SplitName
 
@@ -270,7 +271,7 @@ def restore(recipe: AlgorithmRecipe, tensors: Mapping[str, NDArray[Any]]) -> Alg
     """
     import gymnasium as gym
 
-    from agents.sb3 import choice_space, function_rows_space
+    from agents.sb3 import choice_space
 
     found = _policy_class(recipe)
     if isinstance(found, str):

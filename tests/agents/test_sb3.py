@@ -11,13 +11,15 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 
-from agents.sb3 import ROW_WIDTH, ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
+from agents.function_rows import ROW_WIDTH
+from agents.sb3 import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
 from tyche_env.env import PreloadEnvError
 from tyche_env.features import features_of
 from tyche_env.hold_price import HoldPriceEnv
 from tyche_env.network import INPUTS
+from tyche_env.scaling import factors_of, scaled
 from tyche_env.scenario import Scenario
-from tyche_env.spaces import FUNCTION_COLUMNS
+from tyche_env.spaces import FUNCTION_COLUMNS, TABLES
 from tyche_env.vector import PreloadVectorEnv
 from tyche_env.wrappers import ScaledObservation, Tier
 
@@ -47,6 +49,28 @@ def test_a_function_sees_its_own_features_and_earns_its_own_rewards(padded: dict
         rows, rewards, _, _ = env.step(action)
         observation, _, _, _, infos = plain.step(np.repeat(action.reshape(3, 8, 1), 2, axis=-1))
         np.testing.assert_allclose(rewards, infos["function_rewards"].reshape(-1), rtol=1e-6)
+
+
+def test_a_function_sees_its_scaled_columns_and_those_of_its_cluster(padded: dict[str, Any]) -> None:
+    env = FunctionVecEnv(2, **padded)
+    env.seed(4)
+    env.reset()
+    for _ in range(10):
+        rows = cast(Any, env.step(np.ones((16, 1), np.float32))[0]).reshape(2, 8, -1)
+    scales = {
+        name: dict(zip((c.name for c in columns), scaled_rows(env.observation[name], name).T, strict=True))
+        for name, columns in TABLES.items()
+    }
+    for place, name in ((0, "in_flight_count"), (4, "held_count"), (6, "hold_mb"), (9, "transfer_s")):
+        np.testing.assert_allclose(rows[:, :6, INPUTS + place], scales["functions"][name].T.reshape(2, 8)[:, :6])
+    for place, name in ((0, "elapsed_s"), (13, "price_s_per_mb")):
+        expected = np.repeat(scales["cluster"][name].reshape(2, 1), 6, axis=1)
+        np.testing.assert_allclose(rows[:, :6, ROW_WIDTH + place], expected)
+
+
+def scaled_rows(values: Any, name: str) -> Any:
+    columns = TABLES[name]
+    return scaled(values.reshape(-1, len(columns)), factors_of(columns))
 
 
 def test_the_context_is_the_mean_of_real_rows_and_padding_is_zero(padded: dict[str, Any]) -> None:

@@ -12,11 +12,11 @@ import torch
 
 import agents
 from agents.evaluation import Plan, evaluate
+from agents.function_rows import function_rows
 from agents.learned.algorithms import imitate, make_env, make_model, row_network, train_algorithm
 from agents.learned.bundle import WEIGHTS, Bundle, BundleError, PolicyBundle, load_bundle, save_bundle
 from agents.learned.policy import InterpretedPolicy, load_learned
 from agents.learned.recipe import AlgorithmRecipe, RecipeError, as_recipe
-from agents.sb3 import function_rows
 from tyche_env.network import INPUTS, logits, priorities
 from tyche_env.scenario import Scenario
 

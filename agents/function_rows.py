@@ -1,0 +1,194 @@
+"""What an agent sees that decides for one function: its features and scaled columns, and a summary of its cluster.
+
+The rows of all functions are written by compiled code in one pass.  ``tyche_env.features`` is the plain twin of the
+features, ``tyche_env.scaling`` says how columns are scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from tyche_env.control.compiled import inner, outer
+from tyche_env.features import WIDTH
+from tyche_env.network import FEATURES, INPUTS, MOST_ARRIVALS
+from tyche_env.scaling import factors_of, scale, scaled_value
+from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, column
+
+Floats = NDArray[np.float32]
+
+_COLUMNS = np.array(
+    [
+        column("functions", name)
+        for name in (
+            *("in_flight_count", "queued_count", "running_count", "loading_count", "held_count", "gpu_count"),
+            *("hold_mb", "gpu_mb", "saved_s", "transfer_s"),
+        )
+    ]
+)
+ROW_WIDTH = INPUTS + len(_COLUMNS)
+"""What a function's own part of its observation holds: the features, and scaled counts, sizes and times."""
+CONTEXT_WIDTH = len(CLUSTER_COLUMNS) + ROW_WIDTH
+"""The cluster's part: its own scaled columns, and the mean of all functions' own parts."""
+
+_OWN, _SHARED = ROW_WIDTH, len(CLUSTER_COLUMNS)
+_PLACES = 16
+"""Scaled columns are worked on in so many places: one vector."""
+_COLUMN_FACTORS = np.zeros((3, _PLACES), np.float32)
+_COLUMN_FACTORS[:, : len(_COLUMNS)] = factors_of([FUNCTION_COLUMNS[at] for at in _COLUMNS])
+_CLUSTER_FACTORS = factors_of(CLUSTER_COLUMNS)
+_LOGARITHMIC = np.array([float(name.startswith("log")) for name in FEATURES])
+_PLAIN = 1.0 - _LOGARITHMIC
+_AGE, _MEAN_GAP, _MEAN_GAP_3, _LAST_GAP, _COV, _CENSORED, _RATES, _HAZARDS, _ARRIVALS, _RUNNING, _LOADING = (
+    column("functions", name)
+    for name in (
+        *("age_s", "mean_gap_s", "mean_gap_3_s", "last_gap_s", "gap_cov", "censored_rate_per_s"),
+        *("rate_1min_per_s", "hazard_10s", "arrivals_count", "running_count", "loading_count"),
+    )
+)
+_HELD, _GPU = column("functions", "held_count"), column("functions", "gpu_count")
+_MOST = float(MOST_ARRIVALS)
+
+# fdlibm's logarithm: log(1 + x) for 1 + x in [sqrt(1/2), sqrt(2)], error below 2^-58
+_LG1, _LG2, _LG3, _LG4, _LG5, _LG6, _LG7 = (
+    *(6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01),
+    *(1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01),
+)
+_LN_2 = float(np.log(2.0))
+_ROOT_BITS, _EXPONENT_BITS, _SHIFT = np.int64(0x3FE6A09E667F3BCD), np.int64(-(1 << 52)), np.int64(52)
+
+
+def function_rows_space() -> spaces.Space[Any]:
+    """The space of one row of :func:`function_rows`."""
+    limit = np.finfo(np.float32).max
+    return cast(spaces.Space[Any], spaces.Box(-limit, limit, (ROW_WIDTH + CONTEXT_WIDTH,), np.float32))
+
+
+def function_rows(observation: Mapping[str, Floats]) -> Floats:
+    """What each function's agent sees, (..., max_functions, width); zeros for padding.
+
+    Args:
+        observation: of one cluster, or of a batch.
+    """
+    masks = observation["functions_mask"]
+    functions = masks.shape[-1]
+    rows = np.empty((*masks.shape, ROW_WIDTH + CONTEXT_WIDTH), np.float32)
+    write_rows(
+        observation["functions"].reshape(-1, functions * WIDTH),
+        masks.reshape(-1, functions),
+        observation["cluster"].reshape(-1, len(CLUSTER_COLUMNS)),
+        _COLUMN_FACTORS,
+        _CLUSTER_FACTORS,
+        rows.reshape(-1, *rows.shape[-2:]),
+        np.zeros((functions, INPUTS)),
+        np.zeros((functions, _PLACES), np.float32),
+        np.zeros((2, INPUTS)),
+        np.zeros(CONTEXT_WIDTH, np.float32),
+    )
+    return rows
+
+
+@inner
+def log1p(u: float) -> float:
+    """log(1 + u) for u >= 0, in which the compiler finds vectors; exact to a unit in the last place or two."""
+    bits = np.float64(1.0 + u).view(np.int64)
+    above = np.int64(bits - _ROOT_BITS)
+    exponent = np.int64(above & _EXPONENT_BITS)
+    x = u if exponent == 0 else np.int64(bits - exponent).view(np.float64) - 1.0
+    s = x / (2.0 + x)
+    z = s * s
+    rest = z * (_LG1 + z * (_LG2 + z * (_LG3 + z * (_LG4 + z * (_LG5 + z * (_LG6 + z * _LG7))))))
+    half = 0.5 * x * x
+    return np.float64(np.int64(above >> _SHIFT)) * _LN_2 + (x - (half - s * (half + rest)))
+
+
+@inner
+def write_arguments(row: Floats, out: NDArray[np.float64]) -> None:
+    """What features of one row of the table ``functions`` are logarithms of, in the order of ``network.FEATURES``."""
+    age_s, mean_gap_s, last_gap_s = np.float64(row[_AGE]), np.float64(row[_MEAN_GAP]), np.float64(row[_LAST_GAP])
+    out[0] = age_s
+    out[1] = mean_gap_s
+    out[2] = row[_MEAN_GAP_3]
+    out[3] = last_gap_s
+    out[4] = row[_COV]
+    out[5] = 1.0 / np.float64(row[_CENSORED])
+    for k in range(3):
+        out[6 + k] = 3600.0 * np.float64(row[_RATES + k])
+        out[9 + k] = row[_HAZARDS + k]
+    out[12] = min(_MOST, np.float64(row[_ARRIVALS]))
+    out[13] = age_s / max(1.0, mean_gap_s)
+    out[14] = age_s / max(1.0, last_gap_s)
+    out[15] = 1.0 if row[_RUNNING] + row[_LOADING] + row[_HELD] + row[_GPU] > 0.0 else 0.0
+
+
+@outer
+def write_rows(
+    functions: Floats,
+    masks: Floats,
+    clusters: Floats,
+    column_factors: Floats,
+    cluster_factors: Floats,
+    out: NDArray[np.float32],
+    features: NDArray[np.float64],
+    columns: Floats,
+    sums: NDArray[np.float64],
+    context: Floats,
+) -> None:
+    """Write the rows of all functions of n clusters.
+
+    Each step is done for all functions of a cluster before the next, so that the compiler finds vectors.
+
+    Args:
+        functions: (n, 36 F) the tables.
+        masks: (n, F) 1 where a function is real.
+        clusters: (n, 14).
+        column_factors: of the scaled columns, as in ``scaling.factors_of``.
+        cluster_factors: of the cluster's.
+        out: (n, F, width).
+        features: (F, INPUTS), room to work.
+        columns: (F, 16) likewise; what is beyond the scaled columns stays 0.
+        sums: (2, 16) likewise.
+        context: (CONTEXT_WIDTH,) likewise.
+    """
+    for cluster in range(len(functions)):
+        for function in range(len(features)):
+            row = functions[cluster, WIDTH * function : WIDTH * (function + 1)]
+            write_arguments(row, features[function])
+            for k in range(_OWN - INPUTS):
+                columns[function, k] = row[_COLUMNS[k]]
+        for function in range(len(features)):
+            for k in range(INPUTS):
+                value = features[function, k]
+                features[function, k] = log1p(_LOGARITHMIC[k] * value) + _PLAIN[k] * value
+            for k in range(_PLACES):
+                x = columns[function, k]
+                columns[function, k] = scaled_value(x, column_factors, k)
+        sums[:] = 0.0
+        count = 0
+        for function in range(len(features)):
+            real = masks[cluster, function] > 0.0
+            known = real and functions[cluster, WIDTH * function + _ARRIVALS] > 0.0
+            count += real
+            for k in range(INPUTS):
+                value = features[function, k] if known else 0.0
+                out[cluster, function, k] = value
+                sums[0, k] += value
+            for k in range(_OWN - INPUTS):
+                x = columns[function, k] if real else np.float32(0.0)
+                out[cluster, function, INPUTS + k] = x
+                sums[1, k] += x
+        for k in range(_SHARED):
+            context[k] = clusters[cluster, k]
+        scale(context[:_SHARED], cluster_factors)
+        for k in range(INPUTS):
+            context[_SHARED + k] = sums[0, k] / max(1, count)
+        for k in range(_OWN - INPUTS):
+            context[_SHARED + INPUTS + k] = sums[1, k] / max(1, count)
+        for function in range(len(features)):
+            real = masks[cluster, function] > 0.0
+            for k in range(CONTEXT_WIDTH):
+                out[cluster, function, _OWN + k] = context[k] if real else np.float32(0.0)
