@@ -1,8 +1,8 @@
 """Model bundles: a folder with the weights (safetensors) and all that explains them (JSON); loading runs no pickle.
 
-Of a row network ``weights.safetensors`` holds ``network``, its flat float32 weights with the features' scaling folded
-in, and that scaling (``mean``, ``deviation``); of any other policy its tensors.  ``bundle.json`` holds the list of
-features, the controller's settings, the recipe and the manifest of the training.
+Of a row network, with a gate or without, ``weights.safetensors`` holds ``network``, its flat float32 weights with the
+features' scaling folded in, and that scaling (``mean``, ``deviation``); of any other policy its tensors.
+``bundle.json`` holds the list of features, the controller's settings, the recipe and the manifest of the training.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.learned.gate import GATED_SIZE
 from agents.learned.recipe import AlgorithmRecipe, Recipe, RecipeError, as_recipe
 from tyche_env.errors import UserError
 from tyche_env.network import FEATURES, INPUTS, SIZE
 
 FORMAT = 1
-ROW_NETWORK, POLICY = "row-network", "policy"
-"""The two forms: what the compiled kernel runs, and what torch runs."""
+ROW_NETWORK, GATED_NETWORK, POLICY = "row-network", "gated-network", "policy"
+"""The forms: what the compiled kernel runs, what runs as a rule of the compiled core, and what torch runs."""
 WEIGHTS, CARD = "weights.safetensors", "bundle.json"
 SETTINGS = ("displace_percent",)
 """Settings of the controller that a bundle may change."""
@@ -39,7 +40,7 @@ class Bundle:
     """A trained agent.
 
     Attributes:
-        network: (SIZE,) float32 weights, scaling folded in.
+        network: (SIZE,) float32 weights, scaling folded in; with a gate (GATED_SIZE,).
         mean: (INPUTS,) float32 mean of each feature in training.
         deviation: (INPUTS,) float32 its standard deviation.
         settings: what it changes in the controller.
@@ -53,6 +54,11 @@ class Bundle:
     settings: Mapping[str, int]
     recipe: Recipe
     manifest: Mapping[str, Any]
+
+    @property
+    def form(self) -> str:
+        """A row network, or one with a gate (``agents.learned.gate``)."""
+        return GATED_NETWORK if len(self.network) == GATED_SIZE else ROW_NETWORK
 
     def hash(self) -> str:
         """Sixteen hexadecimal digits over what decides its actions."""
@@ -102,7 +108,7 @@ def save_bundle(bundle: Bundle | PolicyBundle, folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS)
     card = {
         "format": FORMAT,
-        "form": ROW_NETWORK if isinstance(bundle, Bundle) else POLICY,
+        "form": bundle.form if isinstance(bundle, Bundle) else POLICY,
         "features": list(FEATURES),
         "settings": dict(bundle.settings) if isinstance(bundle, Bundle) else {},
         "recipe": bundle.recipe.model_dump(mode="json"),
@@ -142,9 +148,10 @@ def load_bundle(folder: Path) -> Bundle | PolicyBundle:
             if not np.isfinite(tensor).all():
                 raise BundleError(f"{folder / WEIGHTS}: {name} must be finite numbers")
         return PolicyBundle(tensors, recipe, card.get("manifest", {}))
-    if card.get("form") != ROW_NETWORK:
-        raise BundleError(f"{folder / CARD}: form must be {ROW_NETWORK} or {POLICY}")
-    for name, size in (("network", SIZE), ("mean", INPUTS), ("deviation", INPUTS)):
+    if card.get("form") not in (ROW_NETWORK, GATED_NETWORK):
+        raise BundleError(f"{folder / CARD}: form must be {ROW_NETWORK}, {GATED_NETWORK} or {POLICY}")
+    weights = GATED_SIZE if card["form"] == GATED_NETWORK else SIZE
+    for name, size in (("network", weights), ("mean", INPUTS), ("deviation", INPUTS)):
         if name not in tensors or tensors[name].shape != (size,) or not np.isfinite(tensors[name]).all():
             raise BundleError(f"{folder / WEIGHTS}: {name} must be {size} finite numbers")
     settings = card.get("settings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -28,7 +28,7 @@ class Chosen:
     """The best candidate with its bonus.
 
     Attributes:
-        score: mean over scenarios and both means (per request, per function) of cost relative to Tyche's.
+        score: mean over scenarios of cost relative to Tyche's, both means (per request, per function) weighted.
         table: (candidate, displace_percent, floor, score) of all that were tried.
     """
 
@@ -41,7 +41,7 @@ class Chosen:
 def choose(candidates: Sequence[Candidate], choice: Choice, scenarios: Sequence[Scenario]) -> Chosen:
     """The candidate and bonus with the least score over the validation windows of some scenarios."""
     tried = [
-        (score(each.network, percent, scenarios), each, percent)
+        (score(each.network, percent, scenarios, choice.function_weight), each, percent)
         for each in (with_floor(candidate, floor) for candidate in candidates for floor in choice.floors)
         for percent in choice.displace_percent
     ]
@@ -57,28 +57,49 @@ def with_floor(candidate: Candidate, floor: float) -> Candidate:
     return Candidate(candidate.name, network)
 
 
-def score(network: NDArray[np.float32], displace_percent: int, scenarios: Sequence[Scenario]) -> float:
-    """Cost relative to Tyche's over the validation windows of some scenarios, mean of both means.
+def score(
+    network: NDArray[np.float32], displace_percent: int, scenarios: Sequence[Scenario], function_weight: float = 0.5
+) -> float:
+    """Cost of a row network relative to Tyche's over the validation windows of some scenarios."""
+
+    def equip(world: World) -> World:
+        world = replace(world, network=network)
+        return world.with_settings(kernel=Kernel.NETWORK, displace_percent=displace_percent)
+
+    return validation_share(equip, scenarios, function_weight)
+
+
+def validation_share(
+    equip: Callable[[World], World], scenarios: Sequence[Scenario], function_weight: float = 0.5
+) -> float:
+    """Cost relative to Tyche's over the validation windows of some scenarios.
 
     The cost of a request is its wait for library, model and container, and where a scenario charges loads, their share.
+
+    Args:
+        equip: gives a world the policy.
+        scenarios: where.
+        function_weight: see :func:`share_of`.
     """
     shares = []
     for scenario in scenarios:
         worlds, tyche = _validation(scenario)
-        costs = [
-            cost(
-                simulate(
-                    replace(world, network=network).with_settings(
-                        kernel=Kernel.NETWORK, displace_percent=displace_percent
-                    ),
-                    record="none",
-                ),
-                scenario.reward.load_per_s,
-            )
-            for world in worlds
-        ]
-        shares.append(np.mean(costs, axis=0) / tyche)
+        price = scenario.reward.load_per_s
+        costs = [cost(simulate(equip(world), record="none"), price) for world in worlds]
+        shares.append(share_of(np.mean(costs, axis=0), tyche, function_weight))
     return float(np.mean(shares))
+
+
+def share_of(costs: NDArray[np.float64], tyche: NDArray[np.float64], function_weight: float = 0.5) -> float:
+    """Two costs (mean over requests, over functions) relative to Tyche's, in one number.
+
+    Args:
+        costs: (2,).
+        tyche: (2,).
+        function_weight: weight of the mean over functions; that over requests has the rest.
+    """
+    shares = costs / tyche
+    return float((1 - function_weight) * shares[0] + function_weight * shares[1])
 
 
 def cost(result: Result, load_price: float = 0.0) -> tuple[float, float]:

@@ -124,6 +124,13 @@ def flatten(
 
 def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
     """Train by a recipe, choose horizon and bonus on the validation windows, and bundle the result."""
+    return train_heads(recipe, seed, log, progress)[0]
+
+
+def train_heads(
+    recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None
+) -> tuple[Bundle, dict[float, NDArray[np.float32]]]:
+    """The same, and the row networks of all horizons, which differ in nothing but their output."""
     started = time.process_time()
     scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
     expansions = tuple(range(recipe.expansions * seed, recipe.expansions * (seed + 1)))
@@ -131,13 +138,13 @@ def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progre
     network, mean, deviation = fit(rows, recipe, seed, log, progress)
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     output, output_bias = _of(linear[2])
-    candidates = []
-    for horizon_s in recipe.horizons_s:
-        at = HORIZONS_S.index(horizon_s)
-        weights = export(linear[:2], mean, deviation, output[:, at], float(output_bias[at]))
-        candidates.append(Candidate(f"horizon {horizon_s:g} s", weights))
+    heads = {
+        horizon_s: export(linear[:2], mean, deviation, output[:, at], float(output_bias[at]))
+        for at, horizon_s in enumerate(HORIZONS_S)
+    }
+    candidates = [Candidate(f"horizon {horizon_s:g} s", heads[horizon_s]) for horizon_s in recipe.horizons_s]
     chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios])
-    return Bundle(
+    bundle = Bundle(
         network=chosen.candidate.network,
         mean=mean,
         deviation=deviation,
@@ -145,6 +152,7 @@ def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progre
         recipe=recipe,
         manifest=manifest(scenarios, seed, len(rows), started) | of_choice(chosen),
     )
+    return bundle, heads
 
 
 def _of(layer: nn.Linear) -> Layer:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from agents.learned.choose import Chosen
+from tyche_env.network import SIZE
 from tyche_env.scenario import Scenario
 
 _DATA = "Azure Functions 2019, CC-BY 4.0, Shahrad et al., USENIX ATC'20"
@@ -45,7 +46,7 @@ def of_choice(chosen: Chosen) -> dict[str, Any]:
     """What the manifest says about the choice on validation windows."""
     return {
         "chosen": chosen.candidate.name,
-        "floor": float(chosen.candidate.network[-1]),
+        "floor": float(chosen.candidate.network[SIZE - 1]),
         "validation_cost_of_tyche": round(chosen.score, 4),
         "tried": [list(entry) for entry in chosen.table],
     }

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.learned.bundle import Bundle, BundleError, PolicyBundle, load_bundle
+from agents.learned.bundle import GATED_NETWORK, Bundle, BundleError, PolicyBundle, load_bundle
+from agents.learned.gate import GATED
 from agents.policy import Action, KernelPolicy, Observation, Predictor
 from tyche_env.control.kernels import DEAD_ZONE
 from tyche_env.features import features_of
@@ -21,7 +22,7 @@ from tyche_env.world import Kernel, World
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPolicy(KernelPolicy):
-    """A row network with its weights.
+    """A row network with its weights; with a gate it is a rule of the core (``agents.learned.gate``).
 
     Attributes:
         network: (SIZE,) float32 weights.
@@ -33,7 +34,7 @@ class LearnedPolicy(KernelPolicy):
 
     def equip(self, world: World) -> World:
         """The world with the weights and the kernel that reads them."""
-        return replace(world, network=self.network).with_settings(kernel=self.kernel, **self.settings)
+        return KernelPolicy.equip(self, replace(world, network=self.network))
 
     def predict(
         self,
@@ -42,7 +43,13 @@ class LearnedPolicy(KernelPolicy):
         episode_start: object = None,
         deterministic: bool = True,
     ) -> tuple[Action, int]:
-        """Hold every function that was requested before, with the priority that the network gives its row."""
+        """Hold every function that was requested before, with the priority that the network gives its row.
+
+        Raises:
+            PolicyError: the network has a gate, which looks at more than an observation shows.
+        """
+        if self.rule is not None:
+            return KernelPolicy.predict(self, observation, state, episode_start, deterministic)
         leading = observation["functions"].shape[:-1]
         rows = table(observation, "functions")
         value = DEAD_ZONE + (1 - DEAD_ZONE) * priorities(self.network, features_of(rows))
@@ -103,9 +110,11 @@ def policy_of(bundle: Bundle | PolicyBundle, name: str) -> Trained:
         except (RuntimeError, KeyError) as error:
             raise BundleError(f"bundle {name}: {' '.join(str(error).split())}") from None
         return InterpretedPolicy(name, agent, bundle.hash())
+    with_gate = bundle.form == GATED_NETWORK
     return LearnedPolicy(
         name=name,
-        kernel=Kernel.NETWORK,
+        kernel=Kernel.OWN if with_gate else Kernel.NETWORK,
+        rule=GATED if with_gate else None,
         privileged=False,
         summary=f"trained agent, {bundle.recipe.kind}",
         settings=dict(bundle.settings),

@@ -33,11 +33,13 @@ class Choice(Part):
         displace_percent: by how much a function must be worth more than a held one to displace it; the bonus of what
             is held.
         floors: priorities below which a function is left as it is, not loaded.
+        function_weight: weight of the mean cost over functions; the mean over requests has the rest.
     """
 
     scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
     displace_percent: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     floors: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0,)
+    function_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class _Trained(Part):
@@ -107,17 +109,17 @@ class PricedRecipe(_Trained):
 
 
 class SearchRecipe(_Trained):
-    """Policy search in the clusters themselves, from a supervised network (evolution strategies).
+    """Policy search in the clusters themselves, from a supervised network (CMA-ES on a gated network).
 
     Attributes:
         start: the supervised recipe that gives the network to begin with.
         scenarios: whose training windows are played.
         expansions: of each training window's counts into arrivals.
         generations: steps of the search.
-        pairs: mirrored pairs of networks tried in a generation.
-        windows: windows that each of them plays.
-        deviation: size of the trials, relative to the scales of the parameters.
-        step: size of a step, likewise.
+        population: agents tried in a generation.
+        windows: windows of each scenario that each of them plays, the same for all.
+        deviation: size of the first trials.
+        function_weight: weight of the mean over functions; the mean over requests has the rest.
         check_every: generations between two looks at the validation windows.
     """
 
@@ -125,12 +127,12 @@ class SearchRecipe(_Trained):
     start: str
     scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
     expansions: Count = 2
-    generations: Count = 120
-    pairs: Count = 12
+    generations: Count = 40
+    population: Annotated[int, Field(ge=2)] = 16
     windows: Count = 6
-    deviation: Rate = 0.5
-    step: Rate = 0.08
-    check_every: Count = 10
+    deviation: Rate = 0.3
+    function_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    check_every: Count = 5
 
 
 AlgorithmName = Literal["ppo", "maskable-ppo", "recurrent-ppo", "dqn", "qr-dqn", "sac"]

@@ -1,48 +1,50 @@
-"""Policy search where it counts: a supervised network is bent towards lower cost in whole clusters.
+"""Policy search where it counts: from a supervised network to low cost in whole clusters.
 
 The supervised network knows when requests come, not what a load costs nor what holding one function does to others.
-Evolution strategies (Salimans et al., 2017) move the part of it that turns what it knows into a priority: the last
-layer, the biases before it, the weights of the flag ``held``, the floor and the bonus.  Each trial plays whole training
-windows, so every consequence of a decision counts, without a model of it.
+An evolution strategy (CMA-ES; Hansen and Ostermeier, 2001) learns the rest by trying: how gate, keep and priority
+(``agents.learned.gate``) follow from the chances that the network gives for its horizons and from the state of the
+cluster.  Each trial plays whole training windows, so every consequence of a decision counts, without a model of it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.learned.bundle import Bundle
-from agents.learned.choose import Candidate, Chosen, cost, score
+from agents.learned.choose import Candidate, Chosen, cost, share_of, validation_share
 from agents.learned.course import Log, Progress
-from agents.learned.hazard import HELD, train_hazard
+from agents.learned.gate import CONTEXT, gated
+from agents.learned.hazard import train_heads
 from agents.learned.manifest import manifest, of_choice
+from agents.learned.policy import policy_of
 from agents.learned.recipe import HazardRecipe, RecipeError, SearchRecipe, load_recipe
-from tyche_env.network import HIDDEN, SIZE
+from tyche_env.network import layers_of
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import simulate
 from tyche_env.world import Kernel, World
 
 Vector = NDArray[np.float64]
+Heads = Mapping[float, NDArray[np.float32]]
+"""Row networks by horizon, alike but for their outputs."""
 
-_OUTPUT = SIZE - 2 - HIDDEN
-_MOVED = np.concatenate(
-    [np.arange(HELD * HIDDEN, (HELD + 1) * HIDDEN), np.arange(_OUTPUT - HIDDEN, _OUTPUT), np.arange(_OUTPUT, SIZE - 1)]
-)
-_SCALE = np.concatenate([np.full(HIDDEN, 0.15), np.full(HIDDEN, 0.1), np.full(HIDDEN + 1, 0.05), [0.2, 0.2]])
-PARAMETERS = len(_SCALE)
-"""Moved weights, then log of the floor and log of the bonus."""
-_LARGEST_BONUS, _LARGEST_FLOOR = 2000, 0.95
+_UNIT = 0.5
+"""What a parameter of 1 weighs a logit with, so that trials of one size matter alike for all parameters."""
+_LARGEST_BONUS = 3000
+_LEAST_FLOOR, _KEPT = 0.01, 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class _Game:
-    """A training world with what a ms of loading costs there, and Tyche's two costs."""
+    """A training world, what a ms of loading costs there, and Tyche's two costs."""
 
     world: World
     load_price: float
@@ -54,40 +56,26 @@ class _Standing:
     """Where a search stands after a generation.
 
     Attributes:
-        here, first, second: (PARAMETERS,) the point, and the moving means of gradient and squared gradient.
+        costs: of all trials of each generation; from these and the seed the search can be gone through again.
         checked: generation, point and score on validation windows of all that were looked at.
     """
 
-    generation: int = 0
-    here: Vector = field(default_factory=lambda: np.zeros(PARAMETERS))
-    first: Vector = field(default_factory=lambda: np.zeros(PARAMETERS))
-    second: Vector = field(default_factory=lambda: np.zeros(PARAMETERS))
-    checked: list[tuple[int, Vector, float]] = field(default_factory=list)
+    costs: list[list[float]] = field(default_factory=list)
+    checked: list[tuple[int, list[float], float]] = field(default_factory=list)
 
     @classmethod
-    def read(cls, path: Path | None, draw: np.random.Generator) -> _Standing:
-        """What a checkpoint says, or the beginning; the generator goes on where it was."""
+    def read(cls, path: Path | None) -> _Standing:
+        """What a checkpoint says, or the beginning."""
         if path is None or not path.is_file():
             return cls()
         content = json.loads(path.read_text(encoding="utf-8"))
-        draw.bit_generator.state = content["draw"]
-        here, first, second = (np.array(content[name]) for name in ("here", "first", "second"))
-        checked = [(generation, np.array(where), value) for generation, where, value in content["checked"]]
-        return cls(content["generation"], here, first, second, checked)
+        return cls(content["costs"], [(generation, where, value) for generation, where, value in content["checked"]])
 
-    def write(self, path: Path, draw: np.random.Generator) -> None:
+    def write(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all; JSON keeps every bit of a float."""
-        content = {
-            "generation": self.generation,
-            "here": self.here.tolist(),
-            "first": self.first.tolist(),
-            "second": self.second.tolist(),
-            "checked": [[generation, where.tolist(), value] for generation, where, value in self.checked],
-            "draw": draw.bit_generator.state,
-        }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.partial")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.write_text(json.dumps({"costs": self.costs, "checked": self.checked}), encoding="utf-8")
         temporary.replace(path)
 
 
@@ -105,78 +93,100 @@ def train_search(
     Raises:
         RecipeError: ``start`` is no supervised recipe.
     """
+    import cma
+
     start_recipe = load_recipe(recipe.start)
     if not isinstance(start_recipe, HazardRecipe):
         raise RecipeError(f"start: {recipe.start} is of kind {start_recipe.kind}, a search starts from kind hazard")
     started = time.process_time()
-    start = train_hazard(start_recipe.model_copy(update={"trace": recipe.trace}), seed)
+    start, heads = train_heads(start_recipe.model_copy(update={"trace": recipe.trace}), seed)
     scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
-    games = [game for scenario in scenarios for game in _games(scenario, recipe.expansions)]
+    games = [_games(scenario, recipe.expansions) for scenario in scenarios]
     draw = np.random.default_rng(seed)
-    at = _Standing.read(checkpoint, draw)
-    if not at.checked:
-        at.checked.append((0, at.here, score(*bend(start, at.here), scenarios)))
-    for generation in range(at.generation + 1, recipe.generations + 1):
-        played = [games[k] for k in draw.choice(len(games), min(recipe.windows, len(games)), replace=False)]
-        noise = draw.normal(size=(recipe.pairs, PARAMETERS))
-        costs = np.array(
-            [[_mean_cost(start, at.here + sign * recipe.deviation * e, played) for sign in (1, -1)] for e in noise]
-        )
-        difference = costs[:, 0] - costs[:, 1]
-        gradient = (difference[:, None] / (difference.std() + 1e-9) * noise).mean(axis=0)
-        # Adam, without its constants for other problems
-        at.first = 0.9 * at.first + 0.1 * gradient
-        at.second = 0.99 * at.second + 0.01 * gradient**2
-        slope = at.first / (1 - 0.9**generation) / (np.sqrt(at.second / (1 - 0.99**generation)) + 1e-3)
-        at.here = at.here - recipe.step * slope
-        at.generation = generation
-        if generation % recipe.check_every == 0:
-            at.checked.append((generation, at.here, score(*bend(start, at.here), scenarios)))
-            if log:
-                log.add_scalar("search/validation", at.checked[-1][2], generation)
+    # all chance comes from the one generator: cma's own would be the process's
+    options = {"popsize": recipe.population, "seed": math.nan, "verbose": -9, "randn": _standard_normal(draw)}
+    strategy: Any = cma.CMAEvolutionStrategy(beginning(start, heads), recipe.deviation, options)
+    at = _Standing.read(checkpoint)
+
+    def check(generation: int) -> None:
+        where = strategy.mean.tolist()
+        equip = policy_of(bend(start, heads, strategy.mean), "trial").equip  # type: ignore[union-attr]
+        at.checked.append((generation, where, validation_share(equip, scenarios, recipe.function_weight)))
         if log:
-            log.add_scalar("search/training", float(costs.mean()), generation)
+            log.add_scalar("search/validation", at.checked[-1][2], generation)
+
+    if not at.checked:
+        check(0)
+    for generation in range(1, recipe.generations + 1):
+        played = [
+            [found[k] for k in draw.choice(len(found), min(recipe.windows, len(found)), False)] for found in games
+        ]
+        trials = strategy.ask()
+        if generation <= len(at.costs):
+            strategy.tell(trials, at.costs[generation - 1])
+            continue
+        costs = [_share(bend(start, heads, trial), played, recipe.function_weight) for trial in trials]
+        strategy.tell(trials, costs)
+        at.costs.append(costs)
+        if generation % recipe.check_every == 0 or generation == recipe.generations:
+            check(generation)
+        if log:
+            log.add_scalar("search/training", float(np.mean(costs)), generation)
         if checkpoint is not None:
-            at.write(checkpoint, draw)
+            at.write(checkpoint)
         if progress:
             progress(generation / recipe.generations)
-    tried = [
-        (value, Candidate(f"generation {generation}", network), percent)
-        for generation, where, value in at.checked
-        for network, percent in [bend(start, where)]
-    ]
-    best, candidate, percent = min(tried, key=lambda entry: entry[0])
-    table = tuple((each.name, bonus, float(each.network[-1]), value) for value, each, bonus in tried)
-    chosen = Chosen(candidate, percent, best, table)
-    rows = recipe.generations * recipe.pairs * 2 * recipe.windows
-    return replace(
-        start,
-        network=candidate.network,
-        settings={"displace_percent": percent},
-        recipe=recipe,
-        manifest=manifest(scenarios, seed, rows, started) | of_choice(chosen),
+    best = min(at.checked, key=lambda entry: entry[2])
+    found = bend(start, heads, np.array(best[1]))
+    table = tuple((f"generation {generation}", 0, 0.0, value) for generation, _, value in at.checked)
+    chosen = Chosen(
+        Candidate(f"generation {best[0]}", found.network), found.settings["displace_percent"], best[2], table
     )
+    rows = recipe.generations * recipe.population * recipe.windows * len(scenarios)
+    return replace(found, recipe=recipe, manifest=manifest(scenarios, seed, rows, started) | of_choice(chosen))
 
 
-def bend(start: Bundle, parameters: Vector) -> tuple[NDArray[np.float32], int]:
-    """The network and the bonus at a point of the search; (PARAMETERS,) zeros give the start."""
-    moved = start.network.astype(np.float64)
-    step = parameters * _SCALE
-    moved[_MOVED] += step[:-2]
-    moved[-1] = min(_LARGEST_FLOOR, moved[-1] * np.exp(step[-2]))
-    percent = round(min(_LARGEST_BONUS, start.settings["displace_percent"] * np.exp(step[-1])))
-    return moved.astype(np.float32), percent
+def parameters(heads: Heads) -> int:
+    """How many numbers a search looks for: three outputs from all heads and the context, and the bonus."""
+    return 3 * (len(heads) + len(CONTEXT) + 1) + 1
 
 
-def _mean_cost(start: Bundle, parameters: Vector, games: Sequence[_Game]) -> float:
-    """Cost relative to Tyche's, mean over games and both means."""
-    network, percent = bend(start, parameters)
-    settings = {"kernel": Kernel.NETWORK, "displace_percent": percent}
-    costs = []
-    for game in games:
-        result = simulate(replace(game.world, network=network).with_settings(**settings), record="none")
-        costs.append(np.divide(cost(result, game.load_price), game.tyche))
-    return float(np.mean(costs))
+def beginning(start: Bundle, heads: Heads) -> Vector:
+    """The point at which the gate is the supervised network's floor; (PARAMETERS,)."""
+    outputs = np.zeros((3, len(heads) + len(CONTEXT) + 1))
+    gate, keep = outputs[0], outputs[1]
+    chosen = next(k for k, head in enumerate(heads.values()) if np.array_equal(head[:-1], start.network[:-1]))
+    outputs[:, chosen] = 1 / _UNIT
+    gate[-1] = -_logit(max(_LEAST_FLOOR, float(start.network[-1])))
+    keep[-1] = -_logit(_KEPT)
+    return np.append(outputs, math.log(max(1, start.settings["displace_percent"])))
+
+
+def bend(start: Bundle, heads: Heads, point: Vector) -> Bundle:
+    """The agent at a point of the search: a gated network with its bonus."""
+    outputs = point[:-1].reshape(3, -1)
+    weights = np.stack([np.append(layers_of(head).output, layers_of(head).output_bias) for head in heads.values()])
+    mixed = _UNIT * outputs[:, : len(heads)] @ weights
+    context = outputs[:, len(heads) :]
+    gate, keep = (np.concatenate([mixed[k, :-1], context[k, :-1], [mixed[k, -1] + context[k, -1]]]) for k in (0, 1))
+    network = start.network.copy()
+    layers = layers_of(network)
+    layers.output[:] = mixed[2, :-1]
+    layers.output_bias[:] = mixed[2, -1] + context[2, -1]
+    layers.floor[:] = 0.0
+    percent = round(min(_LARGEST_BONUS, math.exp(min(point[-1], 20.0))))
+    return replace(start, network=gated(network, gate, keep, context[2, :-1]), settings={"displace_percent": percent})
+
+
+def _share(agent: Bundle, played: Sequence[Sequence[_Game]], function_weight: float) -> float:
+    """Cost relative to Tyche's over the games of each scenario, mean over scenarios."""
+    equip = policy_of(agent, "trial").equip  # type: ignore[union-attr]
+    shares = []
+    for games in played:
+        costs = [cost(simulate(equip(game.world), record="none"), game.load_price) for game in games]
+        tyche = np.mean([game.tyche for game in games], axis=0)
+        shares.append(share_of(np.mean(costs, axis=0), tyche, function_weight))
+    return float(np.mean(shares))
 
 
 def _games(scenario: Scenario, expansions: int) -> list[_Game]:
@@ -187,3 +197,11 @@ def _games(scenario: Scenario, expansions: int) -> list[_Game]:
         for seed in range(expansions)
     ]
     return [_Game(world, price, cost(simulate(world, record="none"), price)) for world in worlds]
+
+
+def _standard_normal(draw: np.random.Generator) -> Any:
+    return lambda *shape: draw.standard_normal(shape)
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))

@@ -31,7 +31,7 @@ def test_a_bundle_comes_back_as_it_was(bundle: Bundle, saved: Path) -> None:
     [
         ({"format": 2}, "format must be 1"),
         ({"features": ["age"]}, "train it again"),
-        ({"form": "picture"}, "json: form must be row-network or policy"),
+        ({"form": "picture"}, "json: form must be row-network, gated-network or policy"),
         ({"form": "policy"}, "needs a recipe of kind algorithm, got hazard"),
         ({"settings": {"seed": 3}}, "settings may hold whole numbers for displace_percent"),
         ({"recipe": {"kind": "magic"}}, "recipe"),

@@ -9,8 +9,12 @@ import pytest
 import yaml
 
 from agents.learned.bundle import Bundle
+from agents.learned.gate import CONTEXT, GATED_SIZE
 from agents.learned.recipe import HazardRecipe, RecipeError, SearchRecipe
-from agents.learned.search import PARAMETERS, bend, train_search
+from agents.learned.search import beginning, bend, parameters, train_search
+from tyche_env.network import HIDDEN, layers_of
+
+_OUTPUT_AND_FLOOR = HIDDEN + 2
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +27,39 @@ def search(recipe: HazardRecipe, tmp_path_factory: pytest.TempPathFactory) -> Se
         scenarios=("small",),
         expansions=1,
         generations=2,
-        pairs=2,
+        population=4,
         windows=2,
         check_every=1,
     )
 
 
-def test_zeros_are_the_start_and_steps_move_what_decides(bundle: Bundle) -> None:
-    network, percent = bend(bundle, np.zeros(PARAMETERS))
-    np.testing.assert_array_equal(network, bundle.network)
-    assert percent == bundle.settings["displace_percent"]
-    moved, larger = bend(bundle, np.ones(PARAMETERS))
-    assert np.count_nonzero(moved != bundle.network) >= PARAMETERS - 2
-    assert larger > percent
+def heads_of(bundle: Bundle) -> dict[float, np.ndarray]:
+    other = bundle.network.copy()
+    other[-_OUTPUT_AND_FLOOR:] += 1
+    return {10: bundle.network, 60: other}
+
+
+def test_it_begins_as_the_supervised_network(bundle: Bundle) -> None:
+    heads = heads_of(bundle)
+    start = beginning(bundle, heads)
+    assert start.shape == (parameters(heads),)
+    found = bend(bundle, heads, start)
+    assert found.network.shape == (GATED_SIZE,)
+    assert found.settings == bundle.settings
+    np.testing.assert_allclose(layers_of(found.network[: len(bundle.network)]).output, layers_of(bundle.network).output)
+    assert not found.network[-len(CONTEXT) :].any()
+
+
+def test_every_parameter_moves_the_agent(bundle: Bundle) -> None:
+    heads = heads_of(bundle)
+    start = beginning(bundle, heads)
+    before = bend(bundle, heads, start)
+    for k in range(parameters(heads)):
+        moved = start.copy()
+        moved[k] += 1
+        after = bend(bundle, heads, moved)
+        assert (after.network != before.network).any() or after.settings != before.settings
+    assert bend(bundle, heads, start + 100).settings == {"displace_percent": 3000}
 
 
 def test_it_repeats_and_keeps_the_best_of_validation(search: SearchRecipe) -> None:
