@@ -39,7 +39,7 @@ def take_up(world: World, tables: Tables) -> CompiledEngine:
         world: that the snapshot's engine ran.
         tables: what :func:`snapshot` gave; copied.
     """
-    engine = CompiledEngine(world, features=True)
+    engine = CompiledEngine(world, record=False, features=True)  # the snapshot says whether there is a log
     content: Tables = {}
     for name, table in tables.items():
         dtype, _ = FIELDS[name]

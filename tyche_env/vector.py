@@ -73,7 +73,7 @@ class _Lane:
     def __init__(self, world: World, window: int, seed: int, layout: Layout) -> None:
         self.world, self.window, self.seed = world, window, seed
         self.blank = layout.blank(world.function_count, world.node_count, world.gpu_count)
-        self.engine = CompiledEngine(world, features=True)
+        self.engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
         self.now_us = 0
         self._load_s = (world.functions.library_us + world.functions.model_us) * 1e-6
         self.loads = np.zeros(world.function_count, np.int64)
