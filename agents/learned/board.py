@@ -18,7 +18,7 @@ from agents.learned.bundle import CARD, WEIGHTS, load_bundle
 from agents.learned.measure import BESIDES, METRICS, run_window
 from agents.learned.policy import policy_of
 from agents.learned.results import RESULTS, looks_note, read_results
-from agents.learned.standings import as_markdown, standings
+from agents.learned.standings import against_the_known, as_markdown, standings
 from agents.policy import POLICIES, Policy
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
@@ -113,6 +113,7 @@ def write_page(folder: Path, page: Path) -> None:
             looks_note(content),
             "",
             as_markdown(standings(content["rows"], content["against"])),
+            against_the_known(content["rows"]),
         ]
     page.write_text(f"{before}{BEGIN}\n" + "\n".join(parts) + f"{END}{after}", encoding="utf-8")
 

@@ -17,7 +17,7 @@ from agents.learned.looks import note_look
 from agents.learned.measure import measure
 from agents.learned.policy import policy_of
 from agents.learned.recipe import recipe_hash
-from agents.learned.standings import as_markdown, standings
+from agents.learned.standings import against_the_known, as_markdown, standings
 from agents.policy import Policy
 from agents.runs import versions
 from tyche_env.errors import UserError
@@ -108,7 +108,8 @@ def write_results(out: Path, content: Mapping[str, Any]) -> None:
     (out / RESULTS).write_text(json.dumps(content, indent=None) + "\n", encoding="utf-8")
     found = standings(content["rows"], content["against"])
     (out / "table.json").write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
-    (out / "table.md").write_text(as_markdown(found) + "\n" + looks_note(content) + "\n", encoding="utf-8")
+    table = "\n".join([as_markdown(found), against_the_known(content["rows"]), looks_note(content), ""])
+    (out / "table.md").write_text(table, encoding="utf-8")
 
 
 def read_results(folder: Path) -> dict[str, Any]:

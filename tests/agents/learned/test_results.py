@@ -16,7 +16,7 @@ from agents.learned.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS,
 from agents.learned.policy import policy_of
 from agents.learned.report import write_report
 from agents.learned.results import RESULTS, measure_agents, members_of, read_results
-from agents.learned.standings import as_markdown, standings
+from agents.learned.standings import against_the_known, as_markdown, standings
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 
@@ -52,6 +52,9 @@ def test_heuristics_ceiling_and_agents_stand_side_by_side(few: Scenario, bundle:
     assert text.count("per function") == 1
     against = {each.policy: each.versus for each in standings(rows, against="mine")}
     assert {name for name in against if against[name] == "mine"} == {*HEURISTICS, CEILING}
+    known = [line.split(" | ") for line in against_the_known(rows).splitlines() if " per " in line]
+    assert [line[1] for line in known] == ["empirical", "mine"] * len(METRICS)
+    assert not any("empirical" in line[-1] for line in known), "it is no rival there, but compared"
 
 
 def test_every_look_at_the_test_windows_is_counted_beside_the_weights(
