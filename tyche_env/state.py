@@ -93,6 +93,8 @@ NODE_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
         *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end")],
         *[(name, np.int32) for name in ("position", "runs")],
+        # no idle container has more free memory; at event least_at, no held model of an idle container was worth less
+        *[(name, np.int64) for name in ("roomiest_mb", "least_density", "least_at")],
     ]
 )
 

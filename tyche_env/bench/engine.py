@@ -129,6 +129,7 @@ _RUNS = {
     "full_model_starved_invocations_per_cpu_s": _FULL(2e6),
     "full_model_tenants_invocations_per_cpu_s": _FULL(4e6, nodes=64, tenants=True),
     "full_model_5000_functions_invocations_per_cpu_s": _FULL(1.5e6, speed="speed-5000", nodes=200),
+    "full_model_5000_busy_functions_invocations_per_cpu_s": _FULL(1.5e6, speed="speed-5000-busy", nodes=200),
     "faascache_invocations_per_cpu_s": Run("none", "faascache", 2.5e6),
     "pagurus_invocations_per_cpu_s": Run("none", "pagurus", 2.5e6),
     "contention_invocations_per_cpu_s": Run("none", "openwhisk", 1e6, cores=4),

@@ -357,36 +357,49 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
 
 
 @inner
-def comes_before(st: ClusterState, a: int, b: int) -> bool:
-    """Whether a is served before b: the greater key first, the lower index among equals."""
-    return st.order_key[a] > st.order_key[b] or (st.order_key[a] == st.order_key[b] and a < b)
+def comes_after(st: ClusterState, a: int, b: int) -> bool:
+    """Whether entry a of ``order`` is served after entry b: the lesser key last, the greater index among equals."""
+    later = (st.order_key[a] == st.order_key[b]) & (st.order[a] > st.order[b])
+    return bool((st.order_key[a] < st.order_key[b]) | later)
+
+
+@inner
+def settle(st: ClusterState, root: int, end: int, key: int, function: int) -> None:
+    """Put an entry into the heap below ``root``, whose top is served last; the hole at the root sinks first.
+
+    Like ``queue.sift``: which child sinks is computed, not branched on.
+    """
+    hole = root
+    child = 2 * hole + 1
+    while child < end:
+        if child + 1 < end:
+            child += np.int64(comes_after(st, child + 1, child))
+        st.order_key[hole] = st.order_key[child]
+        st.order[hole] = st.order[child]
+        hole = child
+        child = 2 * hole + 1
+    while hole > root:
+        parent = (hole - 1) >> 1
+        above = st.order_key[parent]
+        if above < key or (above == key and st.order[parent] > function):
+            break
+        st.order_key[hole] = above
+        st.order[hole] = st.order[parent]
+        hole = parent
+    st.order_key[hole] = key
+    st.order[hole] = function
 
 
 @inner
 def sort_order(st: ClusterState, count: int) -> None:
-    """Heap-sort the first ``count`` functions of ``order`` in place; ``order_key`` holds each function's density."""
-    end = count
-    root = count // 2
-    while end > 1:
-        if root > 0:
-            root -= 1
-        else:
-            end -= 1
-            held = st.order[0]
-            st.order[0] = st.order[end]
-            st.order[end] = held
-        at = root
-        child = 2 * at + 1
-        while child < end:
-            if child + 1 < end and comes_before(st, st.order[child], st.order[child + 1]):
-                child += 1
-            if not comes_before(st, st.order[at], st.order[child]):
-                break
-            held = st.order[at]
-            st.order[at] = st.order[child]
-            st.order[child] = held
-            at = child
-            child = 2 * at + 1
+    """Heap-sort the first ``count`` functions of ``order`` by ``order_key``, both in place."""
+    for root in range(count // 2 - 1, -1, -1):
+        settle(st, root, count, st.order_key[root], st.order[root])
+    for end in range(count - 1, 0, -1):
+        key, function = st.order_key[end], st.order[end]
+        st.order_key[end] = st.order_key[0]
+        st.order[end] = st.order[0]
+        settle(st, 0, end, key, function)
 
 
 @inner
@@ -405,8 +418,9 @@ def prepare_pack(st: ClusterState) -> None:
                 if r.gpu_state == HELD and r.state == HELD and st.containers[r.container].state == IDLE:
                     demote(st, at)
                 at = r.function_next
-        st.order_key[function] = st.candidate_density[row.slot]
-        if st.order_key[function] > 0:
+        worth = st.candidate_density[row.slot]
+        if worth > 0:
+            st.order_key[count] = worth
             st.order[count] = function
             count += 1
     sort_order(st, count)
@@ -424,8 +438,9 @@ def try_gpus(st: ClusterState) -> None:
     count = 0
     for function in range(s.functions):
         row = st.functions[function]
-        st.order_key[function] = gpu_density(st, function)
-        if row.gpu_decision == HOLD and row.residents > 0 and st.order_key[function] > 0:
+        worth = gpu_density(st, function)
+        if row.gpu_decision == HOLD and row.residents > 0 and worth > 0:
+            st.order_key[count] = worth
             st.order[count] = function
             count += 1
     sort_order(st, count)

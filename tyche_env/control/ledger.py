@@ -411,7 +411,16 @@ def reserve(st: ClusterState, container: int, mb: int) -> None:
     """Reserve (or, negative, release) memory inside an idle container."""
     c = st.containers[container]
     c.free_mb -= mb
+    note_room(st, container)
     add_preload(st, c.node, mb)
+
+
+@inner
+def note_room(st: ClusterState, container: int) -> None:
+    """Keep ``roomiest_mb`` true: an idle container is there, or has other free memory than before."""
+    c = st.containers[container]
+    n = st.nodes[c.node]
+    n.roomiest_mb = max(n.roomiest_mb, c.free_mb)
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -669,6 +678,7 @@ def become_idle(st: ClusterState, container: int) -> None:
     else:
         n.idle_head = container
     n.idle_tail = container
+    note_room(st, container)
     st.functions[c.owner].owned_idle += 1
     resident = c.resident_head
     if resident >= 0:  # at most one: the function that just ran

@@ -6,6 +6,8 @@ one container or one GPU.
 
 from __future__ import annotations
 
+import numpy as np
+
 from tyche_env.control.arrivals import in_group, walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.ledger import (
@@ -199,11 +201,16 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
     """The idle container of a node that takes f as it is: best, worst or empty; the youngest among equals."""
     packing = st.cluster[0].packing
     need = st.functions[function].peak_mb
+    n = st.nodes[node]
+    if need > n.roomiest_mb:
+        return -1
     best = -1
-    best_free = 0
-    at = st.nodes[node].idle_tail
+    best_free = np.int64(0)
+    roomiest = np.int64(0)
+    at = n.idle_tail
     while at >= 0:
         c = st.containers[at]
+        roomiest = max(roomiest, c.free_mb)
         if packing == SINGLE:
             better = best < 0 and c.residents == 0
         elif packing == WORST:
@@ -213,7 +220,10 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
         if better and c.free_mb >= need and may_host(st, at, function, False):
             best = at
             best_free = c.free_mb
+            if best_free == need and packing != WORST and packing != SINGLE:
+                return best
         at = c.idle_previous
+    n.roomiest_mb = roomiest
     return best
 
 
@@ -221,18 +231,23 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
 def mark_victims(st: ClusterState, function: int, container: int, worth: int) -> int:
     """Mark, in ``residents.density``, those that f would displace in a container, and price them.
 
+    The node's ``least_density`` falls to that of the least held resident seen.
+
     Returns:
         The worth of all that would have to go (their density x memory), or -1 if f cannot be made to fit.
     """
     s = st.cluster[0]
     f = st.functions[function]
     c = st.containers[container]
+    n = st.nodes[c.node]
     at = c.resident_head
     while at >= 0:
         r = st.residents[at]
         r.density = -1
         if r.state == HELD:
             other = density(st, r.function, max(1, copies(st, r.function)))
+            if n.least_density < 0 or other < n.least_density:
+                n.least_density = other
             if 100 * worth > (100 + s.displace_percent) * other:
                 r.density = other
         at = r.container_next
@@ -299,19 +314,33 @@ def kill_victims(st: ClusterState, function: int, container: int, worth: int) ->
 
 @inner
 def displaceable_container(st: ClusterState, function: int, node: int, worth: int) -> int:
-    """The idle container of a node where f displaces the least worth, the youngest among equals, or -1."""
+    """The idle container of a node where f displaces the least worth, the youngest among equals, or -1.
+
+    Within one event, what is held only becomes less and worth no less, as long as a function has one copy: who is not
+    worth enough for the least of a node, as last seen in the event, need not look again.
+    """
+    s = st.cluster[0]
+    n = st.nodes[node]
+    if n.least_at == s.events and (n.least_density < 0 or 100 * worth <= (100 + s.displace_percent) * n.least_density):
+        return -1
     hold_mb = st.functions[function].hold_mb
     best = -1
-    best_cost = 0
-    at = st.nodes[node].idle_tail
+    best_cost = np.int64(0)
+    saw_all = s.copies == 1
+    n.least_density = -1
+    at = n.idle_tail
     while at >= 0:
         c = st.containers[at]
-        if c.residents > 0 and may_host(st, at, function, True):
-            cost = mark_victims(st, function, at, worth)
-            if cost >= 0 and cost < worth * hold_mb and (best < 0 or cost < best_cost):
-                best = at
-                best_cost = cost
+        if c.residents > 0:
+            if may_host(st, at, function, True):
+                cost = mark_victims(st, function, at, worth)
+                if cost >= 0 and cost < worth * hold_mb and (best < 0 or cost < best_cost):
+                    best = at
+                    best_cost = cost
+            else:
+                saw_all = False
         at = c.idle_previous
+    n.least_at = s.events if saw_all else 0
     return best
 
 
