@@ -1,67 +1,62 @@
-"""Evaluations over a Ray cluster: the cells of a plan as tasks, their rows those of a serial run.
+"""Tasks over a Ray cluster, their results those of a serial run.
 
 The cluster is the one that the environment variable RAY_ADDRESS names, else one that runs on this machine, else one of
-this machine alone, for the time of the run.  Requests of a window go into Ray's object store once, from where the tasks
-of a machine map them; rows and recorded requests come back as values, so the machines need no common file system.
+this machine alone, for the time of the run.  A world goes into Ray's object store once, from where the tasks of a
+machine map it; results come back as values, so the machines need no common file system.
 They need this package, Python and Ray in the same versions, and the files that policies of one's own consist of.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from agents.evaluation import Cell, EvaluationError, Plan, run_cell, shared_world
-from agents.runs import RunFolder
-from tyche_env.world import World
+from agents.fan_out import EvaluationError, Task, WorldOf, call
+from tyche_env.scenario import test_windows_are_sealed
 
 
-def run_on_ray(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Iterator[dict[str, Any]]:
-    """The rows of the cells as they finish; their recorded requests are in ``folder`` by then.
-
-    Args:
-        plan: what the cells belong to.
-        folder: of the run.
-        cells: what to run, those of a window one after the other.
-
-    Raises:
-        EvaluationError: the cluster lost a task more often than Ray repeats it.
-    """
+@contextmanager
+def ray_crew() -> Iterator[RayCrew]:
+    """Who does tasks until the end of the block; a cluster that had to be started ends there too."""
     ray: Any = import_module("ray")
     ours = not ray.is_initialized()
     if ours:
         ray.init(log_to_driver=False, include_dashboard=False)
     try:
-        run = ray.remote(_run_apart)
-        worlds: dict[tuple[int, int], Any] = {}
-        waiting = {}
-        for cell in cells:
-            key = (cell.window, cell.seed)
-            if key not in worlds:
-                worlds[key] = ray.put(shared_world(plan, cell))
-            waiting[run.remote(plan, cell, worlds[key])] = cell
-        while waiting:
-            (done,), _ = ray.wait(list(waiting))
-            cell = waiting.pop(done)
-            row, requests = ray.get(done)
-            if requests is not None:
-                part = folder.part(cell.number)
-                part.parent.mkdir(parents=True, exist_ok=True)
-                part.write_bytes(requests)
-            yield row
-    except ray.exceptions.WorkerCrashedError as error:
-        raise EvaluationError(f"--engine ray: a task died again and again ({error}); --jobs needs no cluster") from None
+        yield RayCrew(ray)
     finally:
         if ours:
             ray.shutdown()
 
 
-def _run_apart(plan: Plan, cell: Cell, world: World) -> tuple[dict[str, Any], bytes | None]:
-    """The row of a cell and the file of its recorded requests, if there is one."""
-    with tempfile.TemporaryDirectory() as name:
-        part = Path(name) / "part.parquet"
-        row = run_cell(plan, cell, part, world)
-        return row, part.read_bytes() if part.exists() else None
+@dataclass(frozen=True, slots=True)
+class RayCrew:
+    """A connected cluster, and the worlds in its object store."""
+
+    ray: Any
+    worlds: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
+
+    def do(self, work: Callable[..., Any], tasks: Iterable[Task], world_of: WorldOf) -> Iterator[tuple[int, Any]]:
+        """All tasks at once.
+
+        Raises:
+            EvaluationError: the cluster lost a task more often than Ray repeats it.
+        """
+        remote = self.ray.remote(call)
+        waiting = {}
+        for place, task in enumerate(tasks):
+            if task.key not in self.worlds:
+                self.worlds[task.key] = self.ray.put(world_of(task.key))
+            sealed = test_windows_are_sealed()
+            waiting[remote.remote(work, task.arguments, self.worlds[task.key], sealed)] = place
+        try:
+            while waiting:
+                (done,), _ = self.ray.wait(list(waiting))
+                yield waiting.pop(done), self.ray.get(done)
+        except self.ray.exceptions.WorkerCrashedError as error:
+            raise EvaluationError(
+                f"--engine ray: a task died again and again ({error}); --jobs needs no cluster"
+            ) from None

@@ -6,15 +6,11 @@ where an earlier run of the same plan stopped, and ends with means, intervals an
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -22,17 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from numpy.typing import NDArray
 
 from agents.bound import bound
+from agents.fan_out import EvaluationError as EvaluationError
+from agents.fan_out import FanOut, Spread, Task, crew, shareable
 from agents.learned.looks import is_agent, note_look
 from agents.policy import BOUND, POLICIES, ForecastPolicy, KernelPolicy, Policy, load
 from agents.rates import by_rate
 from agents.runs import RequestsWriter, RunFolder, plan_hash, sampled, write_requests
 from agents.statistics import aggregate, compare
 from tyche_env import extensions
-from tyche_env.errors import UserError
 from tyche_env.metrics import METRIC_KEYS, Metrics, summarize
-from tyche_env.rules import Rules
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
-from tyche_env.stored import is_world, read_world, write_world
 from tyche_env.world import Kernel, World
 
 if TYPE_CHECKING:
@@ -40,17 +35,12 @@ if TYPE_CHECKING:
 
 Record = Literal["all", "sample", "none"]
 Engine = Literal["compiled", "reference"]
-FanOut = Literal["processes", "ray"]
 Decision = Literal["event"] | float
 
 Progress = Callable[[int, int], None]
 
 STREAM_ABOVE = 1 << 20
 """Requests above which a run's log is written while it goes on; percentiles are then within 1 %."""
-
-
-class EvaluationError(UserError):
-    """A plan that cannot be run; the message names the option and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +226,9 @@ def evaluate(
         KeyboardInterrupt: after the folder has been left consistent.
     """
     plan = plan.validated()
-    if jobs is not None and jobs < 1:
-        raise EvaluationError(f"--jobs: needs at least 1, got {jobs}")
     if fan_out == "ray" and plan.backend != "simulated":
         raise EvaluationError(f"--engine ray: backend {plan.backend} runs on one machine; leave it out")
-    if fan_out == "ray" and find_spec("ray") is None:
-        raise EvaluationError("--engine ray: Ray is not installed; pip install 'tyche-env[cluster]'")
+    spread = Spread(jobs, fan_out)
     if plan.split == "test" and not (out / "manifest.json").exists():
         for source in plan.policies:
             if is_agent(source):
@@ -256,7 +243,7 @@ def evaluate(
     try:
         if progress:
             progress(len(cells) - len(left), len(cells))
-        for count, row in enumerate(_run(plan, folder, left, _processes(plan, jobs), fan_out), start=1):
+        for count, row in enumerate(_run(plan, folder, left, _processes(plan, spread), fan_out), start=1):
             folder.append(row)
             if progress:
                 progress(len(cells) - len(left) + count, len(cells))
@@ -274,9 +261,9 @@ def evaluate(
     return outcome
 
 
-def _processes(plan: Plan, jobs: int | None) -> int:
+def _processes(plan: Plan, spread: Spread) -> int:
     """Real containers are one machine's: two runs at a time would disturb each other."""
-    return 1 if plan.backend != "simulated" else jobs or os.cpu_count() or 1
+    return 1 if plan.backend != "simulated" else spread.processes
 
 
 def run_cell(plan: Plan, cell: Cell, part: Path, world: World | None = None) -> dict[str, Any]:
@@ -441,54 +428,43 @@ def _ask_each_interval(plan: Plan, cell: Cell, policy: Policy) -> tuple[Result, 
 def _run(plan: Plan, folder: RunFolder, cells: list[Cell], jobs: int, fan_out: FanOut) -> Iterator[dict[str, Any]]:
     """The rows of the cells as they finish."""
     if fan_out == "ray" and cells:
-        from agents.cluster import run_on_ray
-
-        yield from run_on_ray(plan, folder, cells)
+        yield from _run_on_ray(plan, folder, cells)
         return
     jobs = min(jobs, len(cells))
     if jobs <= 1:
         for cell in cells:
             yield run_cell(plan, cell, folder.part(cell.number))
         return
-    # Children must not share state with this process, so they are started afresh.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _die_on_interrupt)
-
-    def submit(cell: Cell) -> Future[dict[str, Any]]:
-        return pool.submit(_run_mapped, plan, cell, folder.part(cell.number), _write_once(plan, cell, folder))
-
-    try:
-        # One process compiles the kernels; the others then find them in the cache.
-        yield submit(cells[0]).result()
-        for future in as_completed([submit(cell) for cell in cells[1:]]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise EvaluationError(
-            "a process died (out of memory?); the same command goes on from here, --jobs 1 needs least memory"
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    tasks = [Task((plan, cell, folder.part(cell.number)), (cell.window, cell.seed)) for cell in cells]
+    with crew(Spread(jobs), folder.parts) as processes:
+        for _, row in processes.do(run_cell, tasks, partial(shared_world, plan)):
+            yield row
 
 
-def shared_world(plan: Plan, cell: Cell) -> World:
+def _run_on_ray(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Iterator[dict[str, Any]]:
+    """The rows of the cells as they finish; their recorded requests are in ``folder`` by then."""
+    tasks = [Task((plan, cell), (cell.window, cell.seed)) for cell in cells]
+    with crew(Spread(engine="ray")) as cluster:
+        for place, (row, requests) in cluster.do(_run_apart, tasks, partial(shared_world, plan)):
+            if requests is not None:
+                part = folder.part(cells[place].number)
+                part.parent.mkdir(parents=True, exist_ok=True)
+                part.write_bytes(requests)
+            yield row
+
+
+def _run_apart(plan: Plan, cell: Cell, world: World) -> tuple[dict[str, Any], bytes | None]:
+    """The row of a cell and the file of its recorded requests, if there is one."""
+    with tempfile.TemporaryDirectory() as name:
+        part = Path(name) / "part.parquet"
+        row = run_cell(plan, cell, part, world)
+        return row, part.read_bytes() if part.exists() else None
+
+
+def shared_world(plan: Plan, key: tuple[int, int]) -> World:
     """The world that all cells of a window and seed can be given; it can be written and sent anywhere."""
-    return replace(plan.scenario.world(plan.split, cell.window, cell.seed), rules=Rules())
-
-
-def _write_once(plan: Plan, cell: Cell, folder: RunFolder) -> Path:
-    """Where the requests of a cell lie as files, which all processes map instead of reading the trace."""
-    path = folder.world(cell.window, cell.seed)
-    if not is_world(path):
-        write_world(shared_world(plan, cell), path)
-    return path
-
-
-def _run_mapped(plan: Plan, cell: Cell, part: Path, world: Path) -> dict[str, Any]:
-    return run_cell(plan, cell, part, read_world(world))
-
-
-def _die_on_interrupt() -> None:
-    """Ctrl-C reaches all processes; the children end silently, the parent tidies up."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    window, seed = key
+    return shareable(plan.scenario.world(plan.split, window, seed))
 
 
 def _conclude(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Outcome:

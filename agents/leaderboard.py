@@ -5,10 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from agents.options import spread_options
 from tyche_env.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.fan_out import FanOut
 
 FOLDER, PAGE = Path("docs/leaderboard"), Path("docs/leaderboard.md")
 _folder = click.option(
@@ -34,6 +39,7 @@ def leaderboard() -> None:
 @click.option("--expansions", type=click.IntRange(min=1), default=2, show_default=True, help="Of each window's counts.")
 @click.option("--against", metavar="AGENT", help="Compare with this agent instead of the best heuristic.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The result folder.")
+@spread_options
 def measure(
     folders: tuple[Path, ...],
     names: tuple[str, ...],
@@ -41,6 +47,8 @@ def measure(
     expansions: int,
     against: str | None,
     out: Path,
+    jobs: int | None,
+    engine: FanOut,
 ) -> None:
     """Compare the agents in FOLDERS with every heuristic on all test windows.
 
@@ -48,9 +56,12 @@ def measure(
     results.json, table.md, table.json and report.html.  Every look at the test windows is noted beside the weights.
 
     \b
-    Example:
+    Examples:
       tyche leaderboard measure runs/hazard runs/priced-ppo --out runs/trained
+      tyche leaderboard measure runs/hazard --out runs/trained --jobs 2
+      tyche leaderboard measure runs/hazard --out runs/trained --engine ray
     """  # noqa: D301 (click wants the character)
+    from agents.fan_out import Spread
     from agents.learned.results import measure_agents
     from agents.progress import bar
     from tyche_env.scenario import Scenario
@@ -65,6 +76,7 @@ def measure(
             against=against,
             command=_command_line(),
             bar=show,
+            spread=Spread(jobs, engine),
         )
     click.echo((out / "table.md").read_text(encoding="utf-8"))
     try:

@@ -148,13 +148,14 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
+    @property
+    def parts(self) -> Path:
+        """Where requests of each run, and worlds that processes share, lie until the end."""
+        return self.path / "parts"
+
     def part(self, number: int) -> Path:
         """Where the requests of one run go until the end."""
-        return self.path / "parts" / f"{number:06d}.parquet"
-
-    def world(self, window: int, seed: int) -> Path:
-        """Where the requests of a window and seed lie until the end, for all processes."""
-        return self.path / "parts" / f"world-{window}-{seed}"
+        return self.parts / f"{number:06d}.parquet"
 
     def merge_parts(self, numbers: Sequence[int]) -> None:
         """Put the parts together, in this order, as requests.parquet."""
@@ -181,7 +182,7 @@ class RunFolder:
 
     def remove_parts(self) -> None:
         """Drop the parts, once they are merged and the manifest says so."""
-        shutil.rmtree(self.path / "parts", ignore_errors=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
 
     def update_manifest(self, **changes: Any) -> None:
         """Change entries of the manifest."""

@@ -121,6 +121,11 @@ def sealed_test_windows() -> Iterator[None]:
         _sealed.reset(token)
 
 
+def test_windows_are_sealed() -> bool:
+    """Whether this runs inside :func:`sealed_test_windows`."""
+    return _sealed.get()
+
+
 class NodeGroup(Part):
     """``count`` equal nodes; GPU memory is that of one GPU.  Memory in MB of 10^6 bytes.
 
@@ -394,7 +399,7 @@ class Scenario(Part):
             SourceError: the trace's files are missing.
             SealedError: test windows, inside :func:`sealed_test_windows`.
         """
-        if split == "test" and _sealed.get():
+        if split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
         try:
             return windows_of(self.trace)[split]
@@ -455,7 +460,7 @@ class Scenario(Part):
             ScenarioError: no such kernel, or a world that no engine can run.
             SealedError: a test window, inside :func:`sealed_test_windows`.
         """
-        if chosen.split == "test" and _sealed.get():
+        if chosen.split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
         if mode not in (None, self.mode):
             return self.with_(mode=mode).world_of(chosen, seed, kernel, event_mode, prewarm)

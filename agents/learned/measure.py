@@ -7,15 +7,20 @@ window, its expansions averaged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
 
+from agents.fan_out import ALONE, Spread, Task, crew, in_order, shareable
+from agents.learned.bundle import Bundle, PolicyBundle
 from agents.learned.choose import cost
+from agents.learned.policy import policy_of
 from agents.policy import POLICIES, KernelPolicy, Policy
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import Result, simulate
-from tyche_env.world import Kernel
+from tyche_env.world import World
 
 HEURISTICS = ("lru", "greedy-dual", "tyche", "tyche-ewma", "tyche-histogram", "censored", "empirical")
 CEILING = "minute-oracle"
@@ -31,46 +36,74 @@ Row = dict[str, Any]
 
 def measure(
     scenario: Scenario,
-    agents: Mapping[str, Sequence[Policy]],
+    agents: Mapping[str, Sequence[Bundle | PolicyBundle]],
     *,
     expansions: int = 2,
     windows: int | None = None,
     progress: Callable[[float], None] | None = None,
+    spread: Spread = ALONE,
 ) -> list[Row]:
     """Run heuristics, the minute oracle and agents over the test windows of a scenario.
 
     Args:
         scenario: where.
-        agents: by name, one policy a training seed.
+        agents: by name, one bundle a training seed.
         expansions: of each window's counts into arrivals.
         windows: the first few; None: all.
         progress: called with the share that is done.
+        spread: where it runs; the rows are the same everywhere.
     """
-    policies: dict[str, Sequence[Policy]] = {name: [POLICIES[name]] for name in (*HEURISTICS, CEILING)}
-    policies |= agents
-    shown = scenario.windows("test")[:windows]
-    rows = []
-    for done, window in enumerate(shown):
-        for name, members in policies.items():
-            rows += [
-                {"scenario": scenario.name, "policy": name, "seed": seed, "window": window.index, "group": window.group}
-                | run_window(scenario, policy, window.index, expansions)
-                for seed, policy in enumerate(members)
-            ]
+    members: dict[str, Sequence[Bundle | PolicyBundle | None]] = {name: [None] for name in (*HEURISTICS, CEILING)}
+    members |= agents
+    rows: list[Row] = [
+        {"scenario": scenario.name, "policy": name, "seed": seed, "window": window.index, "group": window.group}
+        for window in scenario.windows("test")[:windows]
+        for name, found in members.items()
+        for seed in range(len(found))
+    ]
+    # runs of a world follow each other, so that it is made once and needed no longer
+    cells = sorted(product(range(len(rows)), range(expansions)), key=lambda cell: (rows[cell[0]]["window"], cell[1]))
+    tasks = [
+        Task((scenario, row["policy"], members[row["policy"]][row["seed"]], row["window"], seed), (row["window"], seed))
+        for row, seed in ((rows[place], seed) for place, seed in cells)
+    ]
+
+    @lru_cache(maxsize=1)
+    def world_of(key: tuple[int, int]) -> World:
+        return shareable(scenario.world("test", *key))
+
+    def done(count: int) -> None:
         if progress:
-            progress((done + 1) / len(shown))
-    return rows
+            progress(count / len(tasks))
+
+    with crew(spread) as workers:
+        found = dict(zip(cells, in_order(workers.do(_play, tasks, world_of), len(tasks), done), strict=True))
+    return [row | _mean_of([found[place, seed] for seed in range(expansions)]) for place, row in enumerate(rows)]
 
 
 def run_window(scenario: Scenario, policy: Policy, window: int, expansions: int) -> dict[str, float]:
     """Metrics of one policy in one test window, means over its expansions."""
-    found = [_metrics(_run(scenario, policy, window, seed), scenario) for seed in range(expansions)]
+    return _mean_of([_metrics(_run(scenario, policy, window, seed), scenario) for seed in range(expansions)])
+
+
+def _mean_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over expansions."""
     return {name: float(np.mean([each[name] for each in found])) for name in (*METRICS, *BESIDES)}
 
 
-def _run(scenario: Scenario, policy: Policy, window: int, seed: int) -> Result:
+def _play(
+    scenario: Scenario, name: str, bundle: Bundle | PolicyBundle | None, window: int, seed: int, world: World
+) -> dict[str, float]:
+    """Metrics of a heuristic by name, or of an agent by its bundle, in one expansion of a test window."""
+    policy = POLICIES[name] if bundle is None else policy_of(bundle, name)
+    return _metrics(_run(scenario, policy, window, seed, world), scenario)
+
+
+def _run(scenario: Scenario, policy: Policy, window: int, seed: int, world: World | None = None) -> Result:
+    """One run; ``world`` is that of the window and seed under any policy, None: read the trace."""
     if isinstance(policy, KernelPolicy):
-        return simulate(policy.equip(scenario.world("test", window, seed, Kernel.NONE)), record="none")
+        world = scenario.world("test", window, seed) if world is None else scenario.under(world, seed)
+        return simulate(policy.equip(world), record="none")
     import gymnasium as gym
 
     env = gym.make("tyche_env:tyche/Preload-v0", disable_env_checker=True, scenario=scenario, split="test")

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents.fan_out import ALONE, Spread
 from agents.learned.bundle import CARD, Bundle, PolicyBundle, load_bundle
 from agents.learned.looks import note_look
 from agents.learned.measure import measure
 from agents.learned.policy import policy_of
 from agents.learned.recipe import recipe_hash
 from agents.learned.standings import against_the_known, as_markdown, standings
-from agents.policy import Policy
 from agents.runs import versions
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
@@ -52,6 +52,7 @@ def measure_agents(
     against: str | None = None,
     command: str = "",
     bar: Bar | None = None,
+    spread: Spread = ALONE,
 ) -> dict[str, Any]:
     """Measure agents on all test windows of some scenarios, note the looks, and write the result folder.
 
@@ -63,6 +64,7 @@ def measure_agents(
         against: agent that all are compared with instead of the best heuristic.
         command: the command line.
         bar: called with a scenario's name and the share of it that is done.
+        spread: where it runs; the rows are the same everywhere.
 
     Returns:
         The content of ``results.json``.
@@ -74,19 +76,20 @@ def measure_agents(
     if against is not None and against not in members:
         raise UserError(f"--against: {against} is none of {', '.join(members)}")
     bundles = {name: [load_bundle(each) for each in found] for name, found in members.items()}
-    policies: dict[str, list[Policy]] = {
-        name: [policy_of(bundle, name) for bundle in found] for name, found in bundles.items()
-    }
+    for name, found in bundles.items():
+        for bundle in found:
+            policy_of(bundle, name)  # what is no agent is found before a look is noted
     rows = []
     for scenario in scenarios:
-        for found in members.values():
-            for each in found:
+        for folders_of in members.values():
+            for each in folders_of:
                 note_look(each, scenario.name)
         rows += measure(
             scenario,
-            policies,
+            bundles,
             expansions=expansions,
             progress=None if bar is None else lambda share, name=scenario.name: bar(name, share),  # type: ignore[misc]
+            spread=spread,
         )
     content = {
         "format": FORMAT,

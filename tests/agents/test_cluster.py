@@ -19,4 +19,5 @@ def test_two_nodes_give_the_rows_of_a_serial_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.agents.two_nodes", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == {"nodes": 2, "before": 3, "rows": True, "requests": True}
+    expected = {"nodes": 2, "before": 3, "rows": True, "measured": True, "requests": True}
+    assert json.loads(done.stdout.splitlines()[-1]) == expected

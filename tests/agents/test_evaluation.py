@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from agents import evaluation
+from agents import evaluation, fan_out
 from agents.evaluation import EvaluationError, Plan, evaluate, run_cell
 from agents.policy import PolicyError
 from agents.runs import RunError, RunFolder
 from tyche_env.metrics import METRIC_KEYS
 from tyche_env.scenario import Scenario
+from tyche_env.stored import read_world, write_world
 
 MakePlan = Callable[..., Plan]
 Row = dict[str, Any]
@@ -201,8 +202,6 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
 ) -> None:
     from concurrent.futures.process import BrokenProcessPool
 
-    import agents.evaluation
-
     class Pool:
         def __init__(self, *_: Any) -> None: ...
         def submit(self, *_: Any) -> Any:
@@ -213,7 +212,7 @@ def test_a_process_that_dies_is_reported_with_what_to_do(
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr(agents.evaluation, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(fan_out, "ProcessPoolExecutor", Pool)
     with pytest.raises(EvaluationError, match=r"a process died .* the same command goes on"):
         evaluate(plan_of("none"), tmp_path / "run", jobs=2)
 
@@ -222,14 +221,12 @@ def test_cells_run_alike_on_requests_that_are_mapped(plan_of: MakePlan, tmp_path
     plan = plan_of(
         *("none", "tyche", "bound"), prewarm=("histogram", "icebreaker"), modes=("paper", "realistic"), windows=1
     ).validated()
-    folder = RunFolder(tmp_path)
     cells = list(plan.cells())
     assert len(cells) == 12
+    write_world(evaluation.shared_world(plan, (0, 0)), tmp_path / "world")
     for cell in cells:
-        world = evaluation._write_once(plan, cell, folder)
-        mapped = evaluation._run_mapped(plan, cell, tmp_path / "mapped.parquet", world)
+        mapped = run_cell(plan, cell, tmp_path / "mapped.parquet", read_world(tmp_path / "world"))
         assert timeless([mapped]) == timeless([run_cell(plan, cell, tmp_path / "read.parquet")])
-    assert len(list(tmp_path.glob("parts/world-*"))) == 1
 
 
 def test_ray_is_for_simulated_runs_and_has_to_be_there(
@@ -238,7 +235,7 @@ def test_ray_is_for_simulated_runs_and_has_to_be_there(
     real = Plan(Scenario.load("real-small"), ("none",), backend="openwhisk-native")
     with pytest.raises(EvaluationError, match="ray: backend openwhisk-native runs on one machine; leave it out"):
         evaluate(real, tmp_path / "run", fan_out="ray")
-    monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
+    monkeypatch.setattr(fan_out, "find_spec", lambda name: None)
     with pytest.raises(EvaluationError, match=r"ray: Ray is not installed; pip install 'tyche-env\[cluster\]'"):
         evaluate(plan_of("none"), tmp_path / "run", fan_out="ray")
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,8 @@
 """Evaluate one plan serially and on a Ray cluster of two nodes: ``python -m tests.agents.two_nodes FOLDER``.
 
 A program of its own, since Ray leaves threads and processes behind that a test run would complain about.  Prints JSON:
-how many nodes ran cells, how many rows an interrupted run had, and whether rows and recorded requests are equal.
+how many nodes ran cells, how many rows an interrupted run had, and whether rows, recorded requests and the rows of a
+measurement are equal.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from agents.evaluation import Outcome, Plan, evaluate
+from agents.fan_out import Spread
+from agents.learned.measure import measure
 from agents.runs import RunFolder
 from tyche_env.scenario import Scenario
 
@@ -61,10 +64,12 @@ def main(folder: Path) -> None:
     except KeyboardInterrupt:
         before = len(RunFolder.read(folder / "ray").rows())
     outcome = evaluate(plan, folder / "ray", fan_out="ray")
+    measured = measure(plan.scenario, {}, expansions=1, windows=2, spread=Spread(engine="ray"))
     found = {
         "nodes": nodes,
         "before": before,
         "rows": rows_of(outcome) == rows_of(serial),
+        "measured": measured == measure(plan.scenario, {}, expansions=1, windows=2),
         "requests": pq.read_table(outcome.folder.requests).equals(pq.read_table(serial.folder.requests)),
     }
     ray.shutdown()

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agents.evaluation import Plan, evaluate
+from agents.fan_out import Spread
 from agents.learned.bundle import Bundle, load_bundle, save_bundle
+from agents.learned.gate import CONTEXT, gated
 from agents.learned.looks import TEST_LOG, looks
-from agents.learned.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure
-from agents.learned.policy import policy_of
+from agents.learned.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure, run_window
 from agents.learned.report import write_report
 from agents.learned.results import RESULTS, measure_agents, members_of, read_results
 from agents.learned.standings import against_the_known, as_markdown, standings
+from agents.policy import POLICIES
 from tyche_env.errors import UserError
+from tyche_env.network import HIDDEN
 from tyche_env.scenario import Scenario
 
 
@@ -37,8 +42,7 @@ def agent(saved: Path, tmp_path: Path) -> Path:
 
 
 def test_heuristics_ceiling_and_agents_stand_side_by_side(few: Scenario, bundle: Bundle) -> None:
-    mine = policy_of(bundle, "mine")
-    rows = measure(few, {"mine": [mine, mine]}, expansions=1)
+    rows = measure(few, {"mine": [bundle, bundle]}, expansions=1)
     assert {row["policy"] for row in rows} == {*HEURISTICS, CEILING, "mine"}
     assert all(0 <= row["hit_rate"] <= 1 and {*METRICS, *BESIDES} < set(row) for row in rows)
     found = {each.policy: each for each in standings(rows) if each.metric == "request_ms"}
@@ -55,6 +59,17 @@ def test_heuristics_ceiling_and_agents_stand_side_by_side(few: Scenario, bundle:
     known = [line.split(" | ") for line in against_the_known(rows).splitlines() if " per " in line]
     assert [line[1] for line in known] == ["empirical", "mine"] * len(METRICS)
     assert not any("empirical" in line[-1] for line in known), "it is no rival there, but compared"
+
+
+def test_several_processes_measure_the_same_as_one(few: Scenario, bundle: Bundle) -> None:
+    gate, keep = np.full((2, HIDDEN + len(CONTEXT) + 1), 0.1)
+    agents = {"plain": [bundle], "gated": [replace(bundle, network=gated(bundle.network, gate, keep, keep[HIDDEN:-1]))]}
+    shares: list[float] = []
+    one = measure(few, agents, windows=2)
+    assert measure(few, agents, windows=2, spread=Spread(2), progress=shares.append) == one
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert one[0].items() >= run_window(few, POLICIES["lru"], 0, 2).items()
 
 
 def test_every_look_at_the_test_windows_is_counted_beside_the_weights(
