@@ -33,6 +33,7 @@ _EXTRAS = {
     "magika": "functions",
     "matplotlib": "report",
     "onnxruntime": "functions",
+    "optuna": "train",
     "prometheus_client": "real",
     "pynvml": "real",
     "ray": "cluster",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
+from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 from tyche_env.network import HIDDEN
 from tyche_env.part import Part
@@ -42,14 +44,94 @@ class Choice(Part):
     function_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
+Value = bool | int | float | str
+"""Of a hyperparameter."""
+
+
+class Range(Part):
+    """What a search may set a hyperparameter to: an interval or choices.
+
+    Attributes:
+        low: the least value; whole numbers are tried if both ends are whole.
+        high: the greatest.
+        log: equal factors are equally likely instead of equal differences.
+        choices: the values, instead of an interval.
+    """
+
+    low: int | FiniteFloat | None = None
+    high: int | FiniteFloat | None = None
+    log: bool = False
+    choices: Annotated[tuple[bool | int | FiniteFloat | str, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("give either choices, or low and high")
+        elif self.low is None or self.high is None or self.low >= self.high:
+            raise ValueError("give low and a greater high, or choices")
+        elif self.log and self.low <= 0:
+            raise ValueError("low: must be greater than 0 with log")
+        return self
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """All choices, or both ends of the interval."""
+        return self.choices or tuple(end for end in (self.low, self.high) if end is not None)
+
+    def holds(self, value: Value) -> bool:
+        """Whether a value can be drawn; whole numbers only from whole ones."""
+        if self.low is None or self.high is None:
+            return value in self.ends
+        if isinstance(value, bool | str) or (isinstance(value, int) and not all(isinstance(e, int) for e in self.ends)):
+            return False
+        return self.low <= value <= self.high
+
+
+_NOT_TUNED = {"kind", "trace", "algorithm", "scenario", "scenarios", "choice", "function_weight"}
+"""Says what is trained, on what, and by what it is judged."""
+
+
 class _Trained(Part):
     """What all recipes have.
 
     Attributes:
         trace: file, of any known form, that replaces the traces of all scenarios that the recipe names.
+        tune: what ``tyche tune`` may set hyperparameters to, by their names (``options.gamma`` for one of ``options``).
+            It says nothing about what is trained, so it is part of no hash and no bundle.
     """
 
     trace: str | None = None
+    tune: Mapping[str, Range] = Field(default_factory=dict, exclude=True)
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Self:
+        known = self.hyperparameters()
+        for name, allowed in self.tune.items():
+            if name not in known:
+                raise ValueError(f"tune: there is no hyperparameter {name!r}; {did_you_mean(name, known)}")
+            for value in allowed.ends:
+                try:
+                    self.with_values({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"tune: {name}: {value!r}: {error.errors()[0]['msg']}") from None
+            if not allowed.holds(known[name]):
+                raise ValueError(f"tune: {name}: must hold the recipe's own {known[name]!r}, which is tried first")
+        return self
+
+    def hyperparameters(self) -> dict[str, Value]:
+        """What can be tuned: numbers and words that say neither what it is trained on nor by what it is judged."""
+        content = self.model_dump(exclude=_NOT_TUNED)
+        options = {f"options.{name}": value for name, value in content.pop("options", {}).items()}
+        return {name: value for name, value in (content | options).items() if isinstance(value, Value)}
+
+    def with_values(self, values: Mapping[str, Value]) -> Self:
+        """The recipe with other hyperparameters, named as in ``tune``, and without ranges."""
+        content: dict[str, Any] = self.model_dump()
+        for name, value in values.items():
+            *folder, last = name.split(".", 1)
+            (content[folder[0]] if folder else content)[last] = value
+        return type(self).model_validate(content)
 
     def scenario_of(self, name: str) -> Scenario:
         """A scenario that the recipe names, on the recipe's trace."""

@@ -46,7 +46,7 @@ def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
         save_bundle(bundle, folder)
         checkpoint.unlink(missing_ok=True)
         click.echo(f"{folder}: {_described(bundle)}")
-    best = min(folders, key=lambda folder: _score(load_bundle(folder)))
+    best = min(folders, key=lambda folder: validation_cost(load_bundle(folder)))
     (out / "best").mkdir(exist_ok=True)
     for file in (WEIGHTS, CARD):
         shutil.copyfile(best / file, out / "best" / file)
@@ -74,8 +74,8 @@ def _train(
     return train_priced(recipe, seed, log, progress, checkpoint)
 
 
-def _score(bundle: Bundle | PolicyBundle) -> float:
-    """What is least for the best seed on validation windows."""
+def validation_cost(bundle: Bundle | PolicyBundle) -> float:
+    """What is least for the best seed: cost on validation windows relative to Tyche's, else minus the reward there."""
     manifest = bundle.manifest
     cost = manifest.get("validation_cost_of_tyche")
     return float(-manifest["validation_reward"] if cost is None else cost)
