@@ -61,12 +61,7 @@ def measure(name: str, run: Run, repeats: int) -> Measurement:
     count = len(world.arrival_us)
     first = simulate(world, record=run.record)
     cpu_s = statistics.median(simulate(world, record=run.record).cpu_s for _ in range(repeats))
-    head = replace(
-        world,
-        arrival_us=world.arrival_us[:REFERENCE_REQUESTS],
-        arrival_function=world.arrival_function[:REFERENCE_REQUESTS],
-        end_us=int(world.arrival_us[REFERENCE_REQUESTS]),
-    )
+    head = head_of(world)
     reference = REFERENCE_REQUESTS / simulate(head, engine="reference").cpu_s
     value = count / cpu_s
     return Measurement(
@@ -79,6 +74,18 @@ def measure(name: str, run: Run, repeats: int) -> Measurement:
         note=f"{world.function_count} functions on {run.nodes} nodes{f' of {run.cores} cores' * (run.cores > 0)}, "
         f"{count} invocations, each {first.counters['loads'] / count:.3f} loads, "
         f"{first.counters['created'] / count:.3f} containers, {events_of(world) / count:.2f} events",
+    )
+
+
+def head_of(world: World) -> World:
+    """The beginning of a world, as much as the reference engine is given."""
+    end_us = int(world.arrival_us[REFERENCE_REQUESTS])
+    return replace(
+        world,
+        arrival_us=world.arrival_us[:REFERENCE_REQUESTS],
+        arrival_function=world.arrival_function[:REFERENCE_REQUESTS],
+        score_from_us=min(world.score_from_us, end_us),
+        end_us=end_us,
     )
 
 
@@ -101,12 +108,7 @@ def event_us(name: str, run: Run, repeats: int) -> Measurement:
     world = run.world()
     events = events_of(world)
     value = 1e6 * statistics.median(simulate(world, record="none").cpu_s for _ in range(repeats)) / events
-    head = replace(
-        world,
-        arrival_us=world.arrival_us[:REFERENCE_REQUESTS],
-        arrival_function=world.arrival_function[:REFERENCE_REQUESTS],
-        end_us=int(world.arrival_us[REFERENCE_REQUESTS]),
-    )
+    head = head_of(world)
     reference = 1e6 * simulate(head, engine="reference").cpu_s / events_of(head)
     return Measurement(
         name=name,
