@@ -32,12 +32,13 @@ def ray_crew() -> Iterator[RayCrew]:
             ray.shutdown()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RayCrew:
-    """A connected cluster, and the worlds in its object store."""
+    """A connected cluster, the worlds in its object store, and the CPU seconds of its tasks."""
 
     ray: Any
     worlds: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
+    cpu_s: float = 0.0
 
     def do(self, work: Callable[..., Any], tasks: Iterable[Task], world_of: WorldOf) -> Iterator[tuple[int, Any]]:
         """All tasks at once.
@@ -55,7 +56,9 @@ class RayCrew:
         try:
             while waiting:
                 (done,), _ = self.ray.wait(list(waiting))
-                yield waiting.pop(done), self.ray.get(done)
+                result, cpu_s = self.ray.get(done)
+                self.cpu_s += cpu_s
+                yield waiting.pop(done), result
         except self.ray.exceptions.WorkerCrashedError as error:
             raise EvaluationError(
                 f"--engine ray: a task died again and again ({error}); --jobs needs no cluster"

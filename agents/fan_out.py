@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -66,6 +67,9 @@ class Spread:
 ALONE = Spread()
 """In this process, one simulation after the other."""
 
+_Done = tuple[Any, float]
+"""What a task returned, and the CPU seconds that it took."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -81,7 +85,14 @@ class Task:
 
 
 class Crew(Protocol):
-    """Does tasks.  Worlds are asked for by key, without rules of a user's own (``shareable``)."""
+    """Does tasks.  Worlds are asked for by key, without rules of a user's own (``shareable``).
+
+    Attributes:
+        cpu_s: CPU seconds of all tasks so far, those of this process not counted.
+    """
+
+    @property
+    def cpu_s(self) -> float: ...  # noqa: D102
 
     def do(self, work: Callable[..., Any], tasks: Iterable[Task], world_of: WorldOf) -> Iterator[tuple[int, Any]]:
         """The place of each task and what the work returned for it, in the order in which they finish."""
@@ -105,7 +116,7 @@ def crew(spread: Spread, folder: Path | None = None) -> Iterator[Crew]:
 
             yield stack.enter_context(ray_crew())
         elif spread.processes == 1:
-            yield _Alone()
+            yield THIS_PROCESS
         else:
             at = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tyche-")))
             with _Processes(spread.processes, at) as processes:
@@ -133,8 +144,8 @@ def in_order(found: Iterable[tuple[int, Any]], count: int, done: Callable[[int],
     return results
 
 
-def call(work: Callable[..., Any], arguments: tuple[Any, ...], world: World | Path, sealed: bool) -> Any:
-    """Do a task where it was sent to.
+def call(work: Callable[..., Any], arguments: tuple[Any, ...], world: World | Path, sealed: bool) -> _Done:
+    """Do a task where it was sent to; returns its result and CPU seconds.
 
     Args:
         work: the function.
@@ -142,17 +153,25 @@ def call(work: Callable[..., Any], arguments: tuple[Any, ...], world: World | Pa
         world: or where its files lie.
         sealed: whether test windows may not be read.
     """
+    started = time.process_time()
     with sealed_test_windows() if sealed else nullcontext():
-        return work(*arguments, read_world(world) if isinstance(world, Path) else world)
+        result = work(*arguments, read_world(world) if isinstance(world, Path) else world)
+    return result, time.process_time() - started
 
 
 class _Alone:
     """This process."""
 
+    cpu_s = 0.0
+
     def do(self, work: Callable[..., Any], tasks: Iterable[Task], world_of: WorldOf) -> Iterator[tuple[int, Any]]:
         """One task after the other."""
         for place, task in enumerate(tasks):
             yield place, work(*task.arguments, world_of(task.key))
+
+
+THIS_PROCESS: Crew = _Alone()
+"""Does one task after the other."""
 
 
 @dataclass(slots=True)
@@ -162,7 +181,8 @@ class _Processes:
     count: int
     folder: Path
     pool: ProcessPoolExecutor = field(init=False)
-    compiled: bool = False
+    compiled: set[Callable[..., Any]] = field(default_factory=set)
+    cpu_s: float = 0.0
 
     def __enter__(self) -> _Processes:
         """Start none yet; they come with the tasks."""
@@ -174,26 +194,31 @@ class _Processes:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def do(self, work: Callable[..., Any], tasks: Iterable[Task], world_of: WorldOf) -> Iterator[tuple[int, Any]]:
-        """The first task alone, all others at once."""
-        waiting: dict[Future[Any], int] = {}
+        """The first task of its kind alone, all others at once."""
+        waiting: dict[Future[_Done], int] = {}
         try:
             for place, task in enumerate(tasks):
                 future = self.pool.submit(
                     call, work, task.arguments, self._written(task.key, world_of), test_windows_are_sealed()
                 )
-                if self.compiled:
+                if work in self.compiled:
                     waiting[future] = place
                 else:
                     # One process compiles the kernels; the others then find them in the cache.
-                    yield place, future.result()
-                    self.compiled = True
+                    yield place, self._counted(future.result())
+                    self.compiled.add(work)
             for future in as_completed(waiting):
-                yield waiting[future], future.result()
+                yield waiting[future], self._counted(future.result())
         except BrokenProcessPool:
             raise EvaluationError(
                 "a process died (out of memory?); --jobs 1 needs least memory, "
                 "and after tyche evaluate the same command goes on from here"
             ) from None
+
+    def _counted(self, done: _Done) -> Any:
+        """The result, its CPU time noted."""
+        self.cpu_s += done[1]
+        return done[0]
 
     def _written(self, key: tuple[Hashable, ...], world_of: WorldOf) -> Path:
         """Where a world lies as files, which all processes map instead of reading the trace."""

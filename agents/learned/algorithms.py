@@ -25,6 +25,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from torch import nn
 
+from agents.fan_out import THIS_PROCESS, Crew
 from agents.function_rows import function_rows, function_rows_space
 from agents.learned.bundle import Bundle, PolicyBundle
 from agents.learned.choose import Candidate, choose
@@ -130,15 +131,16 @@ def train_algorithm(
     log: Log | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    workers: Crew = THIS_PROCESS,
 ) -> Bundle | PolicyBundle:
     """Train by a recipe; the validation windows choose the checkpoint, of row networks the bonus and floor too."""
     torch.set_num_threads(1)
-    started = time.process_time()
+    started = time.process_time() + workers.cpu_s
     scenario = recipe.scenario_of(recipe.scenario)
     env = make_env(recipe, "train")
     model = make_model(recipe, env, seed)
     if recipe.start is not None:
-        imitate(model.policy, train_hazard(start_of(recipe), seed).network)
+        imitate(model.policy, train_hazard(start_of(recipe), seed, workers=workers).network)
 
     def at_stage() -> dict[str, Any]:
         tensors = {name: value.clone().numpy() for name, value in model.policy.state_dict().items()}
@@ -152,7 +154,7 @@ def train_algorithm(
     if recipe.choice is not None:
         candidates = [Candidate(f"{stage['rows']} rows", stage["network"]) for stage in stages]
         scenarios = [recipe.scenario_of(name) for name in recipe.choice.scenarios]
-        chosen = choose(candidates, recipe.choice, scenarios)
+        chosen = choose(candidates, recipe.choice, scenarios, workers)
         extractor: Any = model.policy.features_extractor
         return Bundle(
             network=chosen.candidate.network,
@@ -160,10 +162,10 @@ def train_algorithm(
             deviation=extractor.deviation.numpy()[:INPUTS].copy(),
             settings={"displace_percent": chosen.displace_percent},
             recipe=recipe,
-            manifest=manifest([scenario], seed, model.num_timesteps, started) | of_choice(chosen),
+            manifest=manifest([scenario], seed, model.num_timesteps, started - workers.cpu_s) | of_choice(chosen),
         )
     best = max(stages, key=lambda stage: float(stage["validation_reward"]))
-    card = manifest([scenario], seed, model.num_timesteps, started) | {
+    card = manifest([scenario], seed, model.num_timesteps, started - workers.cpu_s) | {
         "chosen": f"{best['rows']} rows",
         "validation_reward": round(best["validation_reward"], 3),
         "tried": [[stage["rows"], round(stage["validation_reward"], 3)] for stage in stages],

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.fan_out import THIS_PROCESS, Crew, Task, in_order, shareable
 from agents.learned.recipe import Choice
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import Result, simulate
@@ -38,16 +39,29 @@ class Chosen:
     table: tuple[tuple[str, int, float, float], ...]
 
 
-def choose(candidates: Sequence[Candidate], choice: Choice, scenarios: Sequence[Scenario]) -> Chosen:
-    """The candidate and bonus with the least score over the validation windows of some scenarios."""
+def choose(
+    candidates: Sequence[Candidate], choice: Choice, scenarios: Sequence[Scenario], workers: Crew = THIS_PROCESS
+) -> Chosen:
+    """The candidate and bonus with the least score over the validation windows of some scenarios.
+
+    Args:
+        candidates: what is tried.
+        choice: with which bonuses and floors.
+        scenarios: where.
+        workers: who plays the windows; the result is the same.
+    """
     tried = [
-        (score(each.network, percent, scenarios, choice.function_weight), each, percent)
+        (each, percent)
         for each in (with_floor(candidate, floor) for candidate in candidates for floor in choice.floors)
         for percent in choice.displace_percent
     ]
-    best = min(tried, key=lambda entry: entry[0])
-    table = tuple((each.name, percent, float(each.network[-1]), value) for value, each, percent in tried)
-    return Chosen(best[1], best[2], best[0], table)
+    equips = [RowNetwork(each.network, percent) for each, percent in tried]
+    values = validation_shares(equips, scenarios, choice.function_weight, workers)
+    value, best, percent = min(zip(values, *zip(*tried, strict=True), strict=True), key=lambda entry: entry[0])
+    table = tuple(
+        (each.name, bonus, float(each.network[-1]), found) for found, (each, bonus) in zip(values, tried, strict=True)
+    )
+    return Chosen(best, percent, value, table)
 
 
 def with_floor(candidate: Candidate, floor: float) -> Candidate:
@@ -57,37 +71,76 @@ def with_floor(candidate: Candidate, floor: float) -> Candidate:
     return Candidate(candidate.name, network)
 
 
+@dataclass(frozen=True, slots=True)
+class RowNetwork:
+    """Gives a world the kernel of a row network with a bonus; it can be sent to other processes."""
+
+    network: NDArray[np.float32]
+    displace_percent: int
+
+    def __call__(self, world: World) -> World:
+        """The world with weights and kernel."""
+        world = replace(world, network=self.network)
+        return world.with_settings(kernel=Kernel.NETWORK, displace_percent=self.displace_percent)
+
+
 def score(
     network: NDArray[np.float32], displace_percent: int, scenarios: Sequence[Scenario], function_weight: float = 0.5
 ) -> float:
     """Cost of a row network relative to Tyche's over the validation windows of some scenarios."""
-
-    def equip(world: World) -> World:
-        world = replace(world, network=network)
-        return world.with_settings(kernel=Kernel.NETWORK, displace_percent=displace_percent)
-
-    return validation_share(equip, scenarios, function_weight)
+    return validation_shares([RowNetwork(network, displace_percent)], scenarios, function_weight)[0]
 
 
-def validation_share(
-    equip: Callable[[World], World], scenarios: Sequence[Scenario], function_weight: float = 0.5
-) -> float:
-    """Cost relative to Tyche's over the validation windows of some scenarios.
+def validation_shares(
+    equips: Sequence[Callable[[World], World]],
+    scenarios: Sequence[Scenario],
+    function_weight: float = 0.5,
+    workers: Crew = THIS_PROCESS,
+) -> list[float]:
+    """Cost of each of some policies relative to Tyche's over the validation windows of some scenarios.
 
     The cost of a request is its wait for library, model and container, and where a scenario charges loads, their share.
 
     Args:
-        equip: gives a world the policy.
+        equips: give a world the policy.
         scenarios: where.
         function_weight: see :func:`share_of`.
+        workers: who plays the windows.
     """
-    shares = []
-    for scenario in scenarios:
-        worlds, tyche = _validation(scenario)
-        price = scenario.reward.load_per_s
-        costs = [cost(simulate(equip(world), record="none"), price) for world in worlds]
-        shares.append(share_of(np.mean(costs, axis=0), tyche, function_weight))
-    return float(np.mean(shares))
+    known = [(scenario.hash(), *_validation(scenario)) for scenario in scenarios]
+    worlds_of = {digest: worlds for digest, worlds, _ in known}
+    tasks = [
+        Task((equip, scenario, 0), (digest, "validation", window))
+        for equip in equips
+        for scenario, (digest, worlds, _) in zip(scenarios, known, strict=True)
+        for window in range(len(worlds))
+    ]
+    found = workers.do(played_cost, tasks, lambda key: shareable(worlds_of[key[0]][key[2]]))
+    costs = iter(in_order(found, len(tasks)))
+    return [
+        float(
+            np.mean(
+                [
+                    share_of(np.mean([next(costs) for _ in worlds], axis=0), tyche, function_weight)
+                    for _, worlds, tyche in known
+                ]
+            )
+        )
+        for _ in equips
+    ]
+
+
+def played_cost(equip: Callable[[World], World], scenario: Scenario, seed: int, world: World) -> tuple[float, float]:
+    """The two costs of a policy in a world of a scenario.
+
+    Args:
+        equip: gives a world the policy.
+        scenario: the world's.
+        seed: of the run.
+        world: under any policy.
+    """
+    world = equip(scenario.under(world, seed, Kernel.TYCHE))
+    return cost(simulate(world, record="none"), scenario.reward.load_per_s)
 
 
 def share_of(costs: NDArray[np.float64], tyche: NDArray[np.float64], function_weight: float = 0.5) -> float:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from agents.fan_out import THIS_PROCESS, Crew
 from agents.learned.bundle import Bundle
 from agents.learned.choose import Candidate, choose
 from agents.learned.course import Log, Progress
@@ -122,16 +123,26 @@ def flatten(
     return np.concatenate(parts).astype(np.float32)
 
 
-def train_hazard(recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None) -> Bundle:
+def train_hazard(
+    recipe: HazardRecipe,
+    seed: int,
+    log: Log | None = None,
+    progress: Progress | None = None,
+    workers: Crew = THIS_PROCESS,
+) -> Bundle:
     """Train by a recipe, choose horizon and bonus on the validation windows, and bundle the result."""
-    return train_heads(recipe, seed, log, progress)[0]
+    return train_heads(recipe, seed, log, progress, workers)[0]
 
 
 def train_heads(
-    recipe: HazardRecipe, seed: int, log: Log | None = None, progress: Progress | None = None
+    recipe: HazardRecipe,
+    seed: int,
+    log: Log | None = None,
+    progress: Progress | None = None,
+    workers: Crew = THIS_PROCESS,
 ) -> tuple[Bundle, dict[float, NDArray[np.float32]]]:
     """The same, and the row networks of all horizons, which differ in nothing but their output."""
-    started = time.process_time()
+    started = time.process_time() + workers.cpu_s
     scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
     expansions = tuple(range(recipe.expansions * seed, recipe.expansions * (seed + 1)))
     rows = joined([rows_of(scenario, seeds=expansions, share=recipe.share) for scenario in scenarios])
@@ -143,14 +154,14 @@ def train_heads(
         for at, horizon_s in enumerate(HORIZONS_S)
     }
     candidates = [Candidate(f"horizon {horizon_s:g} s", heads[horizon_s]) for horizon_s in recipe.horizons_s]
-    chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios])
+    chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios], workers)
     bundle = Bundle(
         network=chosen.candidate.network,
         mean=mean,
         deviation=deviation,
         settings={"displace_percent": chosen.displace_percent},
         recipe=recipe,
-        manifest=manifest(scenarios, seed, len(rows), started) | of_choice(chosen),
+        manifest=manifest(scenarios, seed, len(rows), started - workers.cpu_s) | of_choice(chosen),
     )
     return bundle, heads
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from torch import nn
 
+from agents.fan_out import THIS_PROCESS, Crew
 from agents.learned.algorithms import Standardised, moments_of_play
 from agents.learned.bundle import Bundle
 from agents.learned.choose import Candidate, choose
@@ -42,10 +43,11 @@ def train_priced(
     log: Log | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    workers: Crew = THIS_PROCESS,
 ) -> Bundle:
     """Train by a recipe; the validation windows choose the checkpoint and the bonus."""
     torch.set_num_threads(1)
-    started = time.process_time()
+    started = time.process_time() + workers.cpu_s
     scenario = recipe.scenario_of(recipe.scenario)
     env = make_env(recipe)
     model = make_ppo(recipe, env, seed)
@@ -66,14 +68,14 @@ def train_priced(
         model, env, Course(recipe.steps, recipe.checkpoints, at_stage, checkpoint, log=log, progress=progress)
     )
     candidates = [Candidate(f"{stage['rows']} rows", stage["network"]) for stage in stages]
-    chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios])
+    chosen = choose(candidates, recipe.choice, [recipe.scenario_of(name) for name in recipe.choice.scenarios], workers)
     return Bundle(
         network=chosen.candidate.network,
         mean=mean,
         deviation=deviation,
         settings={"displace_percent": chosen.displace_percent},
         recipe=recipe,
-        manifest=manifest([scenario], seed, model.num_timesteps, started) | of_choice(chosen),
+        manifest=manifest([scenario], seed, model.num_timesteps, started - workers.cpu_s) | of_choice(chosen),
     )
 
 

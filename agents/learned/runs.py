@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from agents.fan_out import ALONE, Crew, Spread, crew
 from agents.learned.bundle import CARD, WEIGHTS, Bundle, PolicyBundle, load_bundle, save_bundle
 from agents.learned.recipe import AlgorithmRecipe, HazardRecipe, Recipe, SearchRecipe, recipe_hash
 from agents.progress import bar
@@ -18,11 +19,17 @@ from tyche_env.scenario import sealed_test_windows
 CHECKPOINT = "checkpoint.pt"
 
 
-def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
+def train_seeds(recipe: Recipe, seeds: range, out: Path, spread: Spread = ALONE) -> list[Path]:
     """Train the seeds that are missing; returns the folders of all bundles.
 
     A seed that was interrupted goes on from its checkpoint.  ``OUT/best`` becomes a copy of the seed that did best on
-    the validation windows.  Test windows cannot be read in here.
+    the validation windows.  Test windows cannot be read in here, nor in the processes that evaluations are spread over.
+
+    Args:
+        recipe: what is trained.
+        seeds: training seeds.
+        out: where bundles and curves go.
+        spread: where candidates and trials are evaluated; what is trained is the same everywhere.
 
     Raises:
         UserError: a folder holds a bundle of another recipe.
@@ -39,9 +46,9 @@ def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
             continue
         log: Any = SummaryWriter(str(out / "curves" / f"seed-{seed}"))
         checkpoint = folder / f"{recipe_hash(recipe)}-{CHECKPOINT}"
-        with bar() as show, sealed_test_windows():
+        with bar() as show, sealed_test_windows(), crew(spread) as workers:
             name = f"{recipe.kind}, seed {seed}"
-            bundle = _train(recipe, seed, log, lambda share, name=name: show(name, share), checkpoint)  # type: ignore[misc]
+            bundle = _train(recipe, seed, log, lambda share, name=name: show(name, share), checkpoint, workers)  # type: ignore[misc]
         log.close()
         save_bundle(bundle, folder)
         checkpoint.unlink(missing_ok=True)
@@ -55,23 +62,23 @@ def train_seeds(recipe: Recipe, seeds: range, out: Path) -> list[Path]:
 
 
 def _train(
-    recipe: Recipe, seed: int, log: Any, progress: Callable[[float], None], checkpoint: Path
+    recipe: Recipe, seed: int, log: Any, progress: Callable[[float], None], checkpoint: Path, workers: Crew
 ) -> Bundle | PolicyBundle:
     if isinstance(recipe, HazardRecipe):
         from agents.learned.hazard import train_hazard
 
-        return train_hazard(recipe, seed, log, progress)
+        return train_hazard(recipe, seed, log, progress, workers)
     if isinstance(recipe, SearchRecipe):
         from agents.learned.search import train_search
 
-        return train_search(recipe, seed, log, progress, checkpoint)
+        return train_search(recipe, seed, log, progress, checkpoint, workers)
     if isinstance(recipe, AlgorithmRecipe):
         from agents.learned.algorithms import train_algorithm
 
-        return train_algorithm(recipe, seed, log, progress, checkpoint)
+        return train_algorithm(recipe, seed, log, progress, checkpoint, workers)
     from agents.learned.priced import train_priced
 
-    return train_priced(recipe, seed, log, progress, checkpoint)
+    return train_priced(recipe, seed, log, progress, checkpoint, workers)
 
 
 def validation_cost(bundle: Bundle | PolicyBundle) -> float:

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.fan_out import THIS_PROCESS, Crew, Task, in_order, shareable
 from agents.learned.bundle import Bundle
-from agents.learned.choose import Candidate, Chosen, cost, share_of, validation_share
+from agents.learned.choose import Candidate, Chosen, cost, played_cost, share_of, validation_shares
 from agents.learned.course import Log, Progress
 from agents.learned.gate import CONTEXT, gated
 from agents.learned.hazard import train_heads
@@ -44,11 +45,24 @@ _LEAST_FLOOR, _KEPT = 0.01, 0.02
 
 @dataclass(frozen=True, slots=True)
 class _Game:
-    """A training world, what a ms of loading costs there, and Tyche's two costs."""
+    """A training world, whose it is, which draws it has, how it is called, and Tyche's two costs."""
 
+    scenario: Scenario
+    seed: int
+    key: tuple[str, str, int, int]
     world: World
-    load_price: float
     tyche: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Gives a world the policy that an agent is; it can be sent to other processes."""
+
+    agent: Bundle
+
+    def __call__(self, world: World) -> World:
+        """The world with weights and kernel."""
+        return policy_of(self.agent, "trial").equip(world)  # type: ignore[union-attr]
 
 
 @dataclass(slots=True)
@@ -85,6 +99,7 @@ def train_search(
     log: Log | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    workers: Crew = THIS_PROCESS,
 ) -> Bundle:
     """Search from the supervised network of the same seed; the validation windows choose the generation.
 
@@ -98,8 +113,8 @@ def train_search(
     start_recipe = load_recipe(recipe.start)
     if not isinstance(start_recipe, HazardRecipe):
         raise RecipeError(f"start: {recipe.start} is of kind {start_recipe.kind}, a search starts from kind hazard")
-    started = time.process_time()
-    start, heads = train_heads(start_recipe.model_copy(update={"trace": recipe.trace}), seed)
+    started = time.process_time() + workers.cpu_s
+    start, heads = train_heads(start_recipe.model_copy(update={"trace": recipe.trace}), seed, workers=workers)
     scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
     games = [_games(scenario, recipe.expansions) for scenario in scenarios]
     draw = np.random.default_rng(seed)
@@ -110,8 +125,9 @@ def train_search(
 
     def check(generation: int) -> None:
         where = strategy.mean.tolist()
-        equip = policy_of(bend(start, heads, strategy.mean), "trial").equip  # type: ignore[union-attr]
-        at.checked.append((generation, where, validation_share(equip, scenarios, recipe.function_weight)))
+        trial = Trial(bend(start, heads, strategy.mean))
+        (value,) = validation_shares([trial], scenarios, recipe.function_weight, workers)
+        at.checked.append((generation, where, value))
         if log:
             log.add_scalar("search/validation", at.checked[-1][2], generation)
 
@@ -125,7 +141,8 @@ def train_search(
         if generation <= len(at.costs):
             strategy.tell(trials, at.costs[generation - 1])
             continue
-        costs = [_share(bend(start, heads, trial), played, recipe.function_weight) for trial in trials]
+        agents = [Trial(bend(start, heads, trial)) for trial in trials]
+        costs = _shares(agents, played, recipe.function_weight, workers)
         strategy.tell(trials, costs)
         at.costs.append(costs)
         if generation % recipe.check_every == 0 or generation == recipe.generations:
@@ -143,7 +160,9 @@ def train_search(
         Candidate(f"generation {best[0]}", found.network), found.settings["displace_percent"], best[2], table
     )
     rows = recipe.generations * recipe.population * recipe.windows * len(scenarios)
-    return replace(found, recipe=recipe, manifest=manifest(scenarios, seed, rows, started) | of_choice(chosen))
+    return replace(
+        found, recipe=recipe, manifest=manifest(scenarios, seed, rows, started - workers.cpu_s) | of_choice(chosen)
+    )
 
 
 def parameters(heads: Heads) -> int:
@@ -178,25 +197,38 @@ def bend(start: Bundle, heads: Heads, point: Vector) -> Bundle:
     return replace(start, network=gated(network, gate, keep, context[2, :-1]), settings={"displace_percent": percent})
 
 
-def _share(agent: Bundle, played: Sequence[Sequence[_Game]], function_weight: float) -> float:
-    """Cost relative to Tyche's over the games of each scenario, mean over scenarios."""
-    equip = policy_of(agent, "trial").equip  # type: ignore[union-attr]
-    shares = []
-    for games in played:
-        costs = [cost(simulate(equip(game.world), record="none"), game.load_price) for game in games]
-        tyche = np.mean([game.tyche for game in games], axis=0)
-        shares.append(share_of(np.mean(costs, axis=0), tyche, function_weight))
-    return float(np.mean(shares))
+def _shares(
+    trials: Sequence[Trial], played: Sequence[Sequence[_Game]], function_weight: float, workers: Crew
+) -> list[float]:
+    """Cost of each trial relative to Tyche's over the games of each scenario, mean over scenarios."""
+    worlds = {game.key: game.world for games in played for game in games}
+    tasks = [
+        Task((trial, game.scenario, game.seed), game.key) for trial in trials for games in played for game in games
+    ]
+    costs = iter(in_order(workers.do(played_cost, tasks, lambda key: shareable(worlds[key])), len(tasks)))
+    tyche = [np.mean([game.tyche for game in games], axis=0) for games in played]
+    return [
+        float(
+            np.mean(
+                [
+                    share_of(np.mean([next(costs) for _ in games], axis=0), theirs, function_weight)
+                    for games, theirs in zip(played, tyche, strict=True)
+                ]
+            )
+        )
+        for _ in trials
+    ]
 
 
 def _games(scenario: Scenario, expansions: int) -> list[_Game]:
-    price = scenario.reward.load_per_s
-    worlds = [
-        scenario.world("train", window, seed, Kernel.TYCHE)
-        for window in range(len(scenario.windows("train")))
-        for seed in range(expansions)
-    ]
-    return [_Game(world, price, cost(simulate(world, record="none"), price)) for world in worlds]
+    price, digest = scenario.reward.load_per_s, scenario.hash()
+    games = []
+    for window in range(len(scenario.windows("train"))):
+        for seed in range(expansions):
+            world = scenario.world("train", window, seed, Kernel.TYCHE)
+            found = cost(simulate(world, record="none"), price)
+            games.append(_Game(scenario, seed, (digest, "train", window, seed), world, found))
+    return games
 
 
 def _standard_normal(draw: np.random.Generator) -> Any:

@@ -20,7 +20,7 @@ def test_seeds_are_trained_once_each_and_go_on_where_they_stopped(
 ) -> None:
     trained: list[int] = []
 
-    def fake(recipe: Any, seed: int, log: Any, progress: Any, checkpoint: Path) -> Bundle:
+    def fake(recipe: Any, seed: int, log: Any, progress: Any, checkpoint: Path, workers: Any) -> Bundle:
         trained.append(seed)
         log.add_scalar("loss", 1.0, 1)
         progress(1.0)

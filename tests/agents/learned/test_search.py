@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
+from agents.fan_out import Spread, crew
 from agents.learned.bundle import Bundle
 from agents.learned.gate import CONTEXT, GATED_SIZE
 from agents.learned.recipe import HazardRecipe, RecipeError, SearchRecipe
 from agents.learned.search import beginning, bend, parameters, train_search
 from tyche_env.network import HIDDEN, layers_of
+from tyche_env.scenario import sealed_test_windows
 
 _OUTPUT_AND_FLOOR = HIDDEN + 2
 
@@ -68,6 +70,15 @@ def test_it_repeats_and_keeps_the_best_of_validation(search: SearchRecipe) -> No
     scores = [entry[-1] for entry in first.manifest["tried"]]
     assert len(scores) == 3
     assert first.manifest["validation_cost_of_tyche"] == pytest.approx(min(scores), abs=1e-4)
+
+
+def test_several_processes_search_as_one(search: SearchRecipe) -> None:
+    one = train_search(search, seed=0)
+    with sealed_test_windows(), crew(Spread(2)) as processes:
+        two = train_search(search, seed=0, workers=processes)
+    np.testing.assert_array_equal(two.network, one.network)
+    assert two.settings == one.settings
+    assert two.manifest["tried"] == one.manifest["tried"]
 
 
 def test_a_killed_search_ends_with_the_same_network(search: SearchRecipe, tmp_path: Path) -> None:

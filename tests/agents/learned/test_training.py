@@ -10,16 +10,19 @@ import pytest
 import torch
 from torch import nn
 
+from agents.fan_out import Spread, Task, crew, shareable
 from agents.learned import runs
-from agents.learned.choose import score
+from agents.learned.bundle import Bundle
+from agents.learned.choose import Candidate, choose, score
 from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
 from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard
-from agents.learned.recipe import HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
+from agents.learned.recipe import Choice, HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
 from agents.learned.runs import train_seeds
 from tyche_env.hold_price import roomy
 from tyche_env.network import INPUTS, logits
 from tyche_env.scenario import Scenario, SealedError, sealed_test_windows
 from tyche_env.vector import PreloadVectorEnv
+from tyche_env.world import World
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,26 @@ def test_test_windows_are_sealed_while_an_agent_trains(recipe: HazardRecipe, tmp
     scenario.world("test")
 
 
+def look_at_test_windows(world: World) -> None:
+    """What a task of a training must not do."""
+    Scenario.load("small").windows("test")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_every_training_runs_with_test_windows_sealed(
-    recipe: HazardRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: HazardRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     monkeypatch.setattr(runs, "_train", lambda *arguments: Scenario.load("small").windows("test"))
     with pytest.raises(SealedError):
-        train_seeds(recipe, range(1), tmp_path)
+        train_seeds(recipe, range(1), tmp_path, Spread(jobs))
+
+    def in_a_task(*arguments: Any) -> None:
+        world = shareable(Scenario.load("small").world("validation"))
+        list(arguments[-1].do(look_at_test_windows, [Task((), ("validation",))], lambda key: world))
+
+    monkeypatch.setattr(runs, "_train", in_a_task)
+    with pytest.raises(SealedError):
+        train_seeds(recipe, range(1), tmp_path, Spread(jobs))
 
 
 def test_training_repeats_bit_for_bit(rows: Rows, recipe: HazardRecipe) -> None:
@@ -110,6 +127,20 @@ def test_a_trained_agent_beats_tyche_on_validation_windows(recipe: HazardRecipe)
     assert score(bundle.network, percent, [Scenario.load("small")]) == pytest.approx(
         bundle.manifest["validation_cost_of_tyche"], abs=1e-4
     )
+
+
+def test_several_processes_choose_the_same_as_one(bundle: Bundle) -> None:
+    candidates = [Candidate(str(scale), (scale * bundle.network).astype(np.float32)) for scale in (0.5, 1.0)]
+    scenarios = [Scenario.load("small"), Scenario.load("small").with_(**{"trace.group_size": 20})]
+    choice = Choice(scenarios=("small",), displace_percent=(10, 100), floors=(0.0, 0.4))
+    one = choose(candidates, choice, scenarios)
+    with sealed_test_windows(), crew(Spread(2)) as processes:
+        two = choose(candidates, choice, scenarios, processes)
+        assert processes.cpu_s > 0
+    assert (two.table, two.score, two.displace_percent) == (one.table, one.score, one.displace_percent)
+    np.testing.assert_array_equal(two.candidate.network, one.candidate.network)
+    assert len({value for *_, value in one.table}) > 1
+    assert one.table[0][-1] == score(candidates[0].network, 10, scenarios)
 
 
 @pytest.mark.parametrize("name", recipe_names())

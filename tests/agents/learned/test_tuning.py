@@ -42,7 +42,9 @@ class Trainings:
         self.begun = 0
         self._bundle, self._interrupted = bundle, interrupted
 
-    def __call__(self, recipe: HazardRecipe, seed: int, log: Any, progress: Any, checkpoint: Path) -> Bundle:
+    def __call__(
+        self, recipe: HazardRecipe, seed: int, log: Any, progress: Any, checkpoint: Path, workers: Any
+    ) -> Bundle:
         self.begun += 1
         if self.begun in self._interrupted:
             raise KeyboardInterrupt
