@@ -16,7 +16,7 @@ from tyche_env.metrics import TOTALS_DTYPE
 from tyche_env.network import HIDDEN, INPUTS
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import load_tables
-from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, Routing, World, WorldError
+from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, Routing, Scope, World, WorldError
 
 Records = NDArray[Any]
 
@@ -42,11 +42,12 @@ CLUSTER_DTYPE = np.dtype(
             *("seed", "kernel", "event_mode", "window", "load_ppm", "offload_ppm", "prior_gap_us", "prewarm"),
             *("keep_alive_us", "routing", "isolation", "after_run", "busy_counts", "copies", "displace_percent"),
             *("scheduling_us", "clear_us", "command_us", "offload_us", "preloads", "scope", "packing"),
-            *("contention", "keeps_gaps"),
+            *("contention", "keeps_gaps", "unseen_openings"),
             # sizes
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
             # clock and counters
-            *("now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
+            # passed_key: no event that was handled has a greater key
+            *("passed_key", "now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
             *("clock", "load_clock"),
             *("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"),
             # pools: fresh = first slot never used, free = slots on the free list
@@ -65,7 +66,7 @@ FUNCTION_DTYPE = np.dtype(
     [
         # written at every request
         *[(name, np.int64) for name in ("last_arrival_us", "first_arrival_us", "gap_us", "arrivals", "priority")],
-        *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "timer_soon")],
+        *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "timer_soon", "opening_key")],
         *[(name, np.int64) for name in ("hold_mb", "peak_mb", "saved_us")],
         *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
@@ -358,6 +359,13 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         if hasattr(settings, name):
             cluster[name] = int(getattr(settings, name))
     cluster["busy_counts"] &= settings.after_run == AfterRun.KEEP
+    # nobody looks at decisions, and whether a function has all its copies is one number (ledger.look_at_opening)
+    cluster["unseen_openings"] = (
+        settings.event_mode
+        and not features
+        and settings.kernel in (Kernel.TYCHE, Kernel.EWMA)
+        and settings.scope != Scope.WORKER
+    )
     cluster["functions"], cluster["nodes"], cluster["gpus"] = functions, nodes, gpus
     cluster["score_from_us"], cluster["record"] = world.score_from_us, int(record)
     cluster["features"], cluster["clock_us"] = int(features), world.clock_us
@@ -369,7 +377,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rows["saved_us"] = rows["library_us"] + rows["model_us"]
     for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head", "wide", "last_end_us"):
         rows[name] = -1
-    for name in ("timer_key", "timer_queued", "timer_soon", "prewarm_key", "prewarm_queued"):
+    for name in ("timer_key", "timer_queued", "timer_soon", "opening_key", "prewarm_key", "prewarm_queued"):
         rows[name] = NO_KEY
     rows["group"] = 1
     order = world.node_order()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tyche_env.control.compiled import inner
 from tyche_env.state import GAPS, ClusterState
 from tyche_env.world import Kernel
@@ -126,6 +128,8 @@ def set_group(st: ClusterState, function: int) -> None:
 def walk(st: ClusterState, function: int, step: int) -> int:
     """The ``step``-th node of f's walk (``seq`` in ``docs/engine.md``, 4)."""
     row = st.functions[function]
+    if step == 0:
+        return np.int64(row.home_node)  # most walks are this short, and dividing takes longer than all the rest
     return st.node_order[(row.home_position + step * row.step) % len(st.node_order)]
 
 

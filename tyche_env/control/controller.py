@@ -10,7 +10,7 @@ import numpy as np
 
 from tyche_env.control.arrivals import record_arrival
 from tyche_env.control.compiled import inner
-from tyche_env.control.kernels import NO_TIMER, ask
+from tyche_env.control.kernels import NO_TIMER, ask, window_end_us
 from tyche_env.control.ledger import (
     ABSENT,
     BUSY,
@@ -23,6 +23,7 @@ from tyche_env.control.ledger import (
     IDLE,
     IN_GPU,
     IN_MEMORY,
+    LEAVE,
     LOADING,
     NODE_SHIFT,
     OFFLOAD,
@@ -45,6 +46,7 @@ from tyche_env.control.ledger import (
     new_resident,
     note_freed,
     note_lost,
+    opens_for_nothing,
     refresh_candidate,
     remove_container,
     reserve,
@@ -52,6 +54,7 @@ from tyche_env.control.ledger import (
     set_expiry,
     set_timer,
     take_ownership,
+    timer_key,
 )
 from tyche_env.control.packing import OWN, SINGLE, fill, gpu_try, load, next_gpu_victim, offload, place, promote
 from tyche_env.control.queue import (
@@ -282,17 +285,24 @@ def leave_queue(st: ClusterState, node: int) -> None:
 
 @inner
 def decide(st: ClusterState, function: int) -> None:
-    """Ask the policy about f, and when to ask again."""
+    """Ask the policy about f, and when to ask again: an opening that would change nothing needs no event."""
+    s = st.cluster[0]
     row = st.functions[function]
     decision, priority, again_us = ask(st, function)
     row.decision = decision
     row.gpu_decision = decision
     row.priority = priority
     row.gpu_priority = priority
+    row.opening_key = NO_KEY
     if again_us == NO_TIMER:
         row.timer_key = NO_KEY
     else:
-        set_timer(st, function, st.cluster[0].now_us + again_us)
+        if decision == LEAVE and opens_for_nothing(st, function):
+            closes_us = window_end_us(st, function)
+            if again_us < closes_us:
+                row.opening_key = timer_key(s.now_us + again_us, TIMER, function)
+                again_us = closes_us
+        set_timer(st, function, s.now_us + again_us)
     refresh_candidate(st, function)
 
 

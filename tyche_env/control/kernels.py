@@ -138,6 +138,24 @@ def count_within(st: ClusterState, at: int, end: int, before_us: int) -> int:
 
 
 @inner
+def window_gap_us(st: ClusterState, function: int) -> int:
+    """The mean gap that rules with a window take for f."""
+    s = st.cluster[0]
+    row = st.functions[function]
+    gap_us = max(1, row.smooth_gap_us) if s.kernel == _EWMA and row.window_count > 1 else row.gap_us
+    # a worker that decides alone takes requests to be spread evenly over the workers (InstaInfer)
+    return min(LONGEST_GAP_US, gap_us * s.nodes if s.scope == WORKER else gap_us)
+
+
+@inner
+def window_end_us(st: ClusterState, function: int) -> int:
+    """After how long the window of f closes, from now on."""
+    s = st.cluster[0]
+    closes_us = window_gap_us(st, function) * s.offload_ppm // 1_000_000
+    return closes_us - (s.now_us - st.functions[function].last_arrival_us)
+
+
+@inner
 def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
     """Ask the policy about one function now.
 
@@ -151,9 +169,7 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
         if row.window_count == 0:
             return LEAVE, 0, NO_TIMER
         age_us = s.now_us - row.last_arrival_us
-        # a worker that decides alone takes requests to be spread evenly over the workers (InstaInfer)
-        gap_us = max(1, row.smooth_gap_us) if kernel == _EWMA and row.window_count > 1 else row.gap_us
-        gap_us = min(LONGEST_GAP_US, gap_us * s.nodes if s.scope == WORKER else gap_us)
+        gap_us = window_gap_us(st, function)
         if kernel == _NO_TIMERS:
             return HOLD, probability_within_minute(st.tables, gap_us), NO_TIMER
         return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, gap_us, age_us)

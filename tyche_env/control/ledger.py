@@ -17,6 +17,7 @@ from tyche_env.control.queue import (
     LAST_US,
     NO_KEY,
     PREWARM,
+    TIME_SHIFT,
     TIMER,
     key_of,
     pop,
@@ -88,6 +89,33 @@ def set_timer(st: ClusterState, function: int, time_us: int) -> None:
         row.timer_soon = key
         push(st.soon, s.soon_count, key)
         s.soon_count += 1
+
+
+@inner
+def opens_for_nothing(st: ClusterState, function: int) -> bool:
+    """Whether a window that opened now would change nothing: f has its copies, and none of them is to go to a GPU."""
+    s = st.cluster[0]
+    if s.unseen_openings == 0 or st.functions[function].memory_head >= 0:
+        return False
+    return copies(st, function) >= s.copies
+
+
+@inner
+def look_at_opening(st: ClusterState, function: int) -> None:
+    """The opening of f's window, for which no timer was set, matters: it has passed, or is an event like any other.
+
+    Called before anything for which it matters can be seen: a copy fewer, or one in memory that may go to a GPU.
+    """
+    row = st.functions[function]
+    key = row.opening_key
+    if key == NO_KEY:
+        return
+    row.opening_key = NO_KEY
+    if key <= st.cluster[0].passed_key:
+        row.decision = HOLD
+        row.gpu_decision = HOLD
+    else:
+        set_timer(st, function, key >> TIME_SHIFT)
 
 
 @inner
@@ -227,9 +255,10 @@ def refresh_candidate(st: ClusterState, function: int) -> None:
         return
     row = st.functions[function]
     value = 0
-    if row.decision == HOLD:
-        have = 0 if s.scope == WORKER else copies(st, function)
-        if have < s.copies:
+    have = 0 if s.scope == WORKER else copies(st, function)
+    if have < s.copies:
+        look_at_opening(st, function)
+        if row.decision == HOLD:
             value = density(st, function, have + 1)
     st.candidate_density[row.slot] = value
 
@@ -289,6 +318,8 @@ def enter_category(st: ClusterState, resident: int, category: int) -> None:
     r = st.residents[resident]
     if r.category != IN_NONE:
         leave_category(st, resident)
+    if category == IN_MEMORY:
+        look_at_opening(st, r.function)
     head = category_head(st, r.function, category)
     r.category_previous = -1
     r.category_next = head

@@ -26,6 +26,7 @@ from tyche_env.control.ledger import (
     HOLD,
     LOADING,
     OFFLOAD,
+    look_at_opening,
     next_timer_key,
     refresh_candidate,
     take_timer,
@@ -221,6 +222,7 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
                 continue
         elif not take_timer(st, key):
             continue
+        s.passed_key = max(s.passed_key, key)
         s.now_us = key >> TIME_SHIFT
         s.events += 1
         if not contended or (kind != STAGES_END and kind <= PRIORITIES):
@@ -258,6 +260,7 @@ def take_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDAr
     st = open_state(handles)
     for function in range(st.cluster[0].functions):
         f = st.functions[function]
+        look_at_opening(st, function)
         f.decision = decision[function, 0]
         f.gpu_decision = decision[function, 1]
         if f.decision == OFFLOAD:
