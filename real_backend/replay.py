@@ -39,7 +39,7 @@ START_TYPES = {
 
 _CONSTANT = (
     *("arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "own_first", "forecast", "tables"),
-    *("node_order", "candidate_function"),
+    *("node_order", "candidate_peak_mb", "candidate_function"),
 )
 
 

@@ -67,6 +67,8 @@ FUNCTION_DTYPE = np.dtype(
         # written at every request
         *[(name, np.int64) for name in ("last_arrival_us", "first_arrival_us", "gap_us", "arrivals", "priority")],
         *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "timer_soon", "opening_key")],
+        # worth per MB of the first copy, and of its GPU memory: what follows from the priorities alone
+        *[(name, np.int64) for name in ("first_density", "gpu_density")],
         *[(name, np.int64) for name in ("hold_mb", "peak_mb", "saved_us")],
         *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
@@ -178,13 +180,13 @@ class ClusterState(NamedTuple):
         gaps: (F, 32) last gaps between arrivals, a ring a function; (1, 32) where nobody looks at them.
         idle_bins, gap_bins: (F, 240) histograms; (1, 240) where no policy reads them.
         node_order: (N,) nodes in walk order.
-        candidate_density, candidate_function: (F,) ordered by (home node, function); a density is positive exactly
-            when the pre-loader would load one more copy of that function.
+        candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, function); a density is
+            positive exactly when the pre-loader would load one more copy of that function.
         wide: (F,) functions whose routing group has more than one node.
         lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
             function that is to be placed anywhere.
         commands: what the backend has to do.
-        timers, soon, completions: binary heaps of event keys; the first two belong to the core (``soon`` holds the keys
+        timers, soon, completions: heaps of event keys; the first two belong to the core (``soon`` holds the keys
             of functions that have a later one in ``timers`` already), the third to the simulator.
         arrival_us, arrival_function, arrival_duration_us: the requests.
         own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
@@ -204,7 +206,7 @@ class ClusterState(NamedTuple):
         job_work: (residents + containers, 6) nominal us of each of its stages.
         container_jobs: (containers,) first load or transfer in progress in each, or -1.
         ready: jobs that go on with their next stage in this event; those that only begin as -1 - job.
-        instants: binary heap of event keys of the present instant.
+        instants: heap of event keys of the present instant.
     """
 
     cluster: Records
@@ -223,6 +225,7 @@ class ClusterState(NamedTuple):
     gap_bins: NDArray[np.int32]
     node_order: NDArray[np.int64]
     candidate_density: NDArray[np.int64]
+    candidate_peak_mb: NDArray[np.int64]
     candidate_function: NDArray[np.int32]
     wide: NDArray[np.int32]
     lost: NDArray[np.int64]
@@ -275,6 +278,7 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "gap_bins": (np.dtype(np.int32), 2),
     "node_order": (np.dtype(np.int64), 1),
     "candidate_density": (np.dtype(np.int64), 1),
+    "candidate_peak_mb": (np.dtype(np.int64), 1),
     "candidate_function": (np.dtype(np.int32), 1),
     "wide": (np.dtype(np.int32), 1),
     "lost": (np.dtype(np.int64), 1),
@@ -446,6 +450,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),
+        candidate_peak_mb=rows["peak_mb"][by_home],
         candidate_function=by_home,
         wide=wide,
         lost=np.zeros(residents + settings.copies * functions + 1, np.int64),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tyche_env.control.compiled import outer
 from tyche_env.control.handles import open_state
 from tyche_env.control.kernels import meaning
-from tyche_env.control.ledger import LEAVE, refresh_candidate
+from tyche_env.control.ledger import LEAVE, refresh_candidate, set_gpu_priority, set_priority
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe, observe_scaled
 from tyche_env.reward import charges_rent
@@ -45,10 +45,10 @@ def act(handles: NDArray[np.int64], action: NDArray[np.float32]) -> bool:
         finite = finite and good and gpu_good
         f.decision = decision
         if decision != LEAVE:
-            f.priority = priority
+            set_priority(st, function, priority)
         f.gpu_decision = gpu_decision
         if gpu_decision != LEAVE:
-            f.gpu_priority = gpu_priority
+            set_gpu_priority(st, function, gpu_priority)
         refresh_candidate(st, function)
     return finite
 

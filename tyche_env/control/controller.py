@@ -37,7 +37,6 @@ from tyche_env.control.ledger import (
     enter_models,
     enter_warm,
     free_resident,
-    gpu_density,
     leave_category,
     leave_idle,
     leave_models,
@@ -52,6 +51,8 @@ from tyche_env.control.ledger import (
     reserve,
     reserve_gpu,
     set_expiry,
+    set_gpu_priority,
+    set_priority,
     set_timer,
     take_ownership,
     timer_key,
@@ -291,8 +292,8 @@ def decide(st: ClusterState, function: int) -> None:
     decision, priority, again_us = ask(st, function)
     row.decision = decision
     row.gpu_decision = decision
-    row.priority = priority
-    row.gpu_priority = priority
+    set_priority(st, function, priority)
+    set_gpu_priority(st, function, priority)
     row.opening_key = NO_KEY
     if again_us == NO_TIMER:
         row.timer_key = NO_KEY
@@ -448,7 +449,7 @@ def try_gpus(st: ClusterState) -> None:
     count = 0
     for function in range(s.functions):
         row = st.functions[function]
-        worth = gpu_density(st, function)
+        worth = row.gpu_density
         if row.gpu_decision == HOLD and row.residents > 0 and worth > 0:
             st.order_key[count] = worth
             st.order[count] = function

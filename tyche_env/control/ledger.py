@@ -198,12 +198,29 @@ def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
 
 
 @inner
+def set_priority(st: ClusterState, function: int, priority: int) -> None:
+    """Take a new priority, and the worth per MB of a first copy: priority x latency saved / memory (paper, packing)."""
+    row = st.functions[function]
+    row.priority = priority
+    row.first_density = priority * row.saved_us // row.hold_mb
+
+
+@inner
+def set_gpu_priority(st: ClusterState, function: int, priority: int) -> None:
+    """Take a new priority for the GPU, and the worth of its memory: priority x transfer time / GPU memory."""
+    row = st.functions[function]
+    row.gpu_priority = priority
+    row.gpu_density = priority * row.transfer_us // row.gpu_mb if row.gpu_mb > 0 else 0
+
+
+@inner
 def density(st: ClusterState, function: int, copy: int) -> int:
-    """Worth per MB of the ``copy``-th copy, from 1: priority x latency saved / memory (paper, packing).
+    """Worth per MB of the ``copy``-th copy, from 1: a further one is worth what is likely to go to it.
 
     GREEDY_DUAL adds what the clock said at the last request, if f is wanted; the credit of other kernels is 0.
     """
     row = st.functions[function]
+    worth = row.first_density
     p = row.priority
     if copy > 1 and st.cluster[0].scope != WORKER:
         rho = 0
@@ -211,16 +228,8 @@ def density(st: ClusterState, function: int, copy: int) -> int:
         if row.window_count >= 2 and span > 0:
             rho = min(4095, (row.inference_us * 256 * row.window_count) // span)
         p = (p * st.tables[TAIL + min(copy, 8) - 2, rho]) >> 20
-    return p * row.saved_us // row.hold_mb + (row.credit if p > 0 else 0)
-
-
-@inner
-def gpu_density(st: ClusterState, function: int) -> int:
-    """Worth of GPU memory: priority x transfer time / GPU memory."""
-    row = st.functions[function]
-    if row.gpu_mb == 0:
-        return 0
-    return row.gpu_priority * row.transfer_us // row.gpu_mb
+        worth = p * row.saved_us // row.hold_mb
+    return worth + (row.credit if p > 0 else 0)
 
 
 @inner

@@ -33,7 +33,6 @@ from tyche_env.control.ledger import (
     enter_category,
     enter_warm,
     free_resident,
-    gpu_density,
     leave_category,
     leave_models,
     leave_warm,
@@ -120,7 +119,7 @@ def promote(st: ClusterState, gpu: int) -> None:
             r = st.residents[at]
             f = st.functions[r.function]
             if r.gpu_state == ABSENT and f.gpu_mb <= g.free_mb and f.decision != OFFLOAD:
-                worth = gpu_density(st, r.function)
+                worth = f.gpu_density
                 if worth > best_density or (worth == best_density and best >= 0 and at < best):
                     best = at
                     best_density = worth
@@ -143,7 +142,7 @@ def next_gpu_victim(st: ClusterState, gpu: int, above_density: int, above_slot: 
     while at >= 0:
         r = st.residents[at]
         if r.gpu_state == HELD:
-            worth = gpu_density(st, r.function)
+            worth = st.functions[r.function].gpu_density
             if limit < 0 or 100 * limit > (100 + h) * worth:
                 later = worth > above_density or (worth == above_density and at > above_slot)
                 if later and (best < 0 or worth < best_density or (worth == best_density and at < best)):
@@ -162,7 +161,7 @@ def gpu_try(st: ClusterState, resident: int) -> None:
     c = st.containers[r.container]
     if r.state != HELD or r.gpu_state != ABSENT or c.state != IDLE or c.gpu < 0 or f.decision == OFFLOAD:
         return
-    worth = gpu_density(st, r.function)
+    worth = f.gpu_density
     if worth <= 0:
         return
     g = st.gpus[c.gpu]
@@ -187,7 +186,7 @@ def gpu_try(st: ClusterState, resident: int) -> None:
             return
         if pricing:
             other = st.residents[victim].function
-            last_density = gpu_density(st, other)
+            last_density = st.functions[other].gpu_density
             last_slot = victim
             free += st.functions[other].gpu_mb
             cost += last_density * st.functions[other].gpu_mb
@@ -428,7 +427,7 @@ def fill(st: ClusterState, container: int) -> None:
         else:
             for slot in range(n.candidate_first, n.candidate_end):
                 worth = st.candidate_density[slot]
-                if worth > best_density:
+                if worth > best_density and st.candidate_peak_mb[slot] <= c.free_mb:
                     function = st.candidate_function[slot]
                     if fills(st, function, container):
                         best = function

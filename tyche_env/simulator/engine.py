@@ -29,6 +29,8 @@ from tyche_env.control.ledger import (
     look_at_opening,
     next_timer_key,
     refresh_candidate,
+    set_gpu_priority,
+    set_priority,
     take_timer,
 )
 from tyche_env.control.queue import (
@@ -201,6 +203,9 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
         elif arrival_key == key:
             entity = np.int64(st.arrival_function[request])
             s.next_arrival += 1
+        elif key == completion_key and kind == STAGES_END:
+            if not stages_are_due(st, entity, key):
+                continue
         elif key == completion_key:
             if at_once:
                 pop(st.instants, s.instant_count)
@@ -218,8 +223,6 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
                 if r.due_key != key:
                     continue
                 r.due_key = NO_KEY
-            elif kind == STAGES_END and not stages_are_due(st, entity, key):
-                continue
         elif not take_timer(st, key):
             continue
         s.passed_key = max(s.passed_key, key)
@@ -264,13 +267,13 @@ def take_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDAr
         f.decision = decision[function, 0]
         f.gpu_decision = decision[function, 1]
         if f.decision == OFFLOAD:
-            f.priority = 0
+            set_priority(st, function, 0)
         elif f.decision == HOLD:
-            f.priority = priority[function, 0]
+            set_priority(st, function, priority[function, 0])
         if f.gpu_decision == OFFLOAD:
-            f.gpu_priority = 0
+            set_gpu_priority(st, function, 0)
         elif f.gpu_decision == HOLD:
-            f.gpu_priority = priority[function, 1]
+            set_gpu_priority(st, function, priority[function, 1])
         refresh_candidate(st, function)
 
 

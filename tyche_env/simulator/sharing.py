@@ -17,7 +17,7 @@ from tyche_env.control.compiled import apart, inner
 from tyche_env.control.controller import MET_LOAD
 from tyche_env.control.handles import open_state
 from tyche_env.control.ledger import DO_CREATE, DO_KILL, DO_LOAD, DO_OFFLOAD, DO_REMOVE, DO_START, LOADING
-from tyche_env.control.queue import CREATED, FINISH, LOADED, NO_KEY, OFFLOADED, key_of, push
+from tyche_env.control.queue import CREATED, FINISH, LOADED, NO_KEY, OFFLOADED, SPARE, key_of, pop, push, sift
 from tyche_env.simulator.serving import (
     add_totals,
     begin_row,
@@ -61,39 +61,48 @@ def get_on(st: ClusterState, resource: int) -> None:
 @inner
 def expect(st: ClusterState, resource: int) -> None:
     """Let the event of a resource be at the time at which the first of its jobs is done."""
-    s = st.cluster[0]
+    q = st.resources[resource]
+    q.key = next_key(st, resource)
+    if q.key < q.queued:
+        q.queued = q.key
+        push_completion(st, q.key)
+
+
+@inner
+def next_key(st: ClusterState, resource: int) -> int:
+    """The key of the time at which the first job of a resource is done, as things are."""
     q = st.resources[resource]
     if q.jobs == 0:
-        q.key = NO_KEY
-        return
+        return int(NO_KEY)
     left = max(0, st.entries[q.first].finish - q.virtual)
     if q.jobs > q.capacity:
         speed = q.capacity << UNIT_SHIFT
         wait_us = (left * q.jobs + speed - 1) // speed
     else:
         wait_us = (left + (1 << UNIT_SHIFT) - 1) >> UNIT_SHIFT
-    q.key = key_of(s.now_us + wait_us, STAGES_END, resource)
-    if q.key < q.queued:
-        q.queued = q.key
-        push(st.completions, s.completion_count, q.key)
-        s.completion_count += 1
+    return key_of(st.cluster[0].now_us + wait_us, STAGES_END, resource)
 
 
 @inner
 def stages_are_due(st: ClusterState, resource: int, key: int) -> bool:
-    """Whether a key popped from the heap is the one that a resource waits for; put off, it is queued again."""
+    """Whether the least key of the heap is the one that a resource waits for; then it stays until ``open_again``.
+
+    One that was put off is queued again at its present time.
+    """
     s = st.cluster[0]
     q = st.resources[resource]
-    if key != q.queued:
-        return False
     wanted = q.key
-    if wanted == key:
+    if key == q.queued and key == wanted:
         q.queued = CLOSED
         return True
-    q.queued = wanted
-    if wanted != NO_KEY:
-        push(st.completions, s.completion_count, wanted)
-        s.completion_count += 1
+    if key == q.queued and wanted != NO_KEY:
+        q.queued = wanted
+        sift(st.completions, s.completion_count, wanted)
+        return False
+    if key == q.queued:
+        q.queued = NO_KEY
+    pop(st.completions, s.completion_count)
+    s.completion_count -= 1
     return False
 
 
@@ -168,9 +177,20 @@ def end_stages(st: ClusterState, resource: int) -> None:
 
 @inner
 def open_again(st: ClusterState, resource: int) -> None:
-    """The event of a resource is over, and it waits for its next one."""
-    st.resources[resource].queued = NO_KEY
-    expect(st, resource)
+    """The event of a resource is over, and it waits for its next one, whose key replaces the old one in the heap."""
+    s = st.cluster[0]
+    q = st.resources[resource]
+    old = key_of(s.now_us, STAGES_END, resource)
+    q.key = next_key(st, resource)
+    q.queued = q.key
+    if st.completions[0] != old:  # something less came meanwhile; the old key will be found to be nobody's
+        if q.key != NO_KEY:
+            push_completion(st, q.key)
+    elif q.key != NO_KEY:
+        sift(st.completions, s.completion_count, q.key)
+    else:
+        pop(st.completions, s.completion_count)
+        s.completion_count -= 1
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
@@ -202,8 +222,7 @@ def begin_later(st: ClusterState, job: int, begin_us: int) -> None:
         st.ready[s.ready_count] = -1 - job  # unless it is cancelled in this very event
         s.ready_count += 1
         return
-    push(st.completions, s.completion_count, j.begin_key)
-    s.completion_count += 1
+    push_completion(st, j.begin_key)
 
 
 @inner
@@ -306,8 +325,7 @@ def go_on(st: ClusterState, job: int) -> None:
             continue
         if j.stage == INFERENCE and j.on_gpu != 0:
             j.inference_us = work_us
-            push(st.completions, s.completion_count, key_of(now_us + work_us, FINISH, j.container))
-            s.completion_count += 1
+            push_completion(st, key_of(now_us + work_us, FINISH, j.container))
             return
         join(st, job, resource_of(st, j.container, j.stage), work_us)
         return
@@ -325,7 +343,7 @@ def go_on(st: ClusterState, job: int) -> None:
         r.due_key = key_of(now_us, LOADED, job)
     elif j.request == NOBODY:
         kind = CREATED
-    if s.instant_count >= len(st.instants):
+    if s.instant_count + SPARE >= len(st.instants):
         s.overflow = 1
         return
     push(st.instants, s.instant_count, key_of(now_us, kind, entity))
