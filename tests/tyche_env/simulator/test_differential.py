@@ -26,6 +26,14 @@ def test_engines_agree_on_random_worlds(first: int) -> None:
     assert_engines_agree(first, crowd=False)
 
 
+def test_windows_open_unseen_as_they_do_where_decisions_are_observed() -> None:
+    for seed in range(3 * BATCH):
+        run = random_run(seed, crowd=False)
+        seen, unseen = CompiledEngine(run.world, features=True), CompiledEngine(run.world)
+        assert difference(seen, unseen, run) is None, f"random_run({seed})"
+        assert unseen.state.cluster["events"] <= seen.state.cluster["events"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, CROWDS, BATCH))
 def test_engines_agree_on_crowded_worlds(first: int) -> None:
