@@ -67,8 +67,9 @@ FUNCTION_DTYPE = np.dtype(
         # written at every request
         *[(name, np.int64) for name in ("last_arrival_us", "first_arrival_us", "gap_us", "arrivals", "priority")],
         *[(name, np.int64) for name in ("gpu_priority", "timer_key", "timer_queued", "timer_soon", "opening_key")],
-        # worth per MB of the first copy, and of its GPU memory: what follows from the priorities alone
-        *[(name, np.int64) for name in ("first_density", "gpu_density")],
+        # worth per MB of the first copy, and of its GPU memory: what follows from the priorities alone; GREEDY_DUAL's
+        # part of it
+        *[(name, np.int64) for name in ("first_density", "gpu_density", "credit")],
         *[(name, np.int64) for name in ("hold_mb", "peak_mb", "saved_us")],
         *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
@@ -81,7 +82,7 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
         # ordinals of draws
         *[(name, np.int64) for name in ("load_count", "transfer_count", "prewarm_count", "decide_count")],
-        *[(name, np.int64) for name in ("smooth_gap_us", "freq", "owned", "credit")],
+        *[(name, np.int64) for name in ("smooth_gap_us", "freq", "owned")],
         # histogram pre-warming
         *[(name, np.int64) for name in ("prewarm_key", "prewarm_queued", "prewarm_keep_us", "last_end_us")],
         *[(name, np.int64) for name in ("idle_total", "idle_oob", "idle_squares", "gap_total", "gap_oob")],

@@ -7,6 +7,7 @@ one container or one GPU.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tyche_env.control.arrivals import in_group, walk
 from tyche_env.control.compiled import inner
@@ -46,6 +47,8 @@ from tyche_env.state import ClusterState
 
 SINGLE, OWN, WORST = 1, 2, 3
 """Ways of packing other than by density (``world.Packing``)."""
+_MANY = 8
+"""More functions of a node than this are looked at together before they are looked at one by one: mostly none fits."""
 
 
 @inner
@@ -410,6 +413,15 @@ def fills(st: ClusterState, function: int, container: int) -> bool:
 
 
 @inner
+def any_fits(density: NDArray[np.int64], peak_mb: NDArray[np.int64], free_mb: int) -> bool:
+    """Whether the load of any function fits whose density is positive; without branches, so that vectors come of it."""
+    found = False
+    for at in range(len(density)):
+        found |= (density[at] > 0) & (peak_mb[at] <= free_mb)
+    return found
+
+
+@inner
 def fill(st: ClusterState, container: int) -> None:
     """Load the densest wanted functions into the free memory of one idle container."""
     s = st.cluster[0]
@@ -425,7 +437,12 @@ def fill(st: ClusterState, container: int) -> None:
             if worth > 0 and c.residents == 0 and fills(st, c.owner, container):
                 best = c.owner
         else:
-            for slot in range(n.candidate_first, n.candidate_end):
+            first, end = n.candidate_first, n.candidate_end
+            if end - first > _MANY and not any_fits(
+                st.candidate_density[first:end], st.candidate_peak_mb[first:end], c.free_mb
+            ):
+                end = first
+            for slot in range(first, end):
                 worth = st.candidate_density[slot]
                 if worth > best_density and st.candidate_peak_mb[slot] <= c.free_mb:
                     function = st.candidate_function[slot]
