@@ -1,7 +1,8 @@
 """What an agent sees that decides for one function: its features and scaled columns, and a summary of its cluster.
 
-The rows of all functions are written by compiled code in one pass.  ``tyche_env.features`` is the plain twin of the
-features, ``tyche_env.scaling`` says how columns are scaled.
+The rows of all functions are written by compiled code in one pass: from an observation, or, for many clusters at once
+(:class:`FunctionRowsVectorEnv`), straight from their states.  ``tyche_env.features`` is the plain twin of the features,
+``tyche_env.scaling`` says how columns are scaled.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner, outer
+from tyche_env.control.handles import open_state_at
 from tyche_env.features import WIDTH
 from tyche_env.network import FEATURES, INPUTS, MOST_ARRIVALS
+from tyche_env.observe import observe_all, write_cluster, write_requests, write_standing
 from tyche_env.scaling import factors_of, scale, scaled_value
-from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, column
+from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, Observation, column
+from tyche_env.vector import PreloadVectorEnv
 
 Floats = NDArray[np.float32]
 
@@ -79,17 +84,50 @@ def function_rows(observation: Mapping[str, Floats]) -> Floats:
     rows = np.empty((*masks.shape, ROW_WIDTH + CONTEXT_WIDTH), np.float32)
     write_rows(
         observation["functions"].reshape(-1, functions * WIDTH),
-        masks.reshape(-1, functions),
+        masks.reshape(-1, functions).sum(axis=1).astype(np.int64),
         observation["cluster"].reshape(-1, len(CLUSTER_COLUMNS)),
+        rows.reshape(-1, *rows.shape[-2:]),
         _COLUMN_FACTORS,
         _CLUSTER_FACTORS,
-        rows.reshape(-1, *rows.shape[-2:]),
+        *_places(functions),
+    )
+    return rows
+
+
+class FunctionRowsVectorEnv(PreloadVectorEnv):
+    """A batch whose observation is (num_envs, max_functions, width) rows of :func:`function_rows`."""
+
+    def __init__(self, num_envs: int, scenario: Any = "small", **arguments: Any) -> None:
+        super().__init__(num_envs, scenario, **arguments)
+        width = ROW_WIDTH + CONTEXT_WIDTH
+        limit = np.finfo(np.float32).max
+        self.single_observation_space = spaces.Box(-limit, limit, (self.max_functions, width), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._places = (np.zeros(self.max_functions * WIDTH, np.float32), *_places(self.max_functions))
+
+    def observation_of(self, lane: int) -> Observation:
+        """The whole present observation of one cluster."""
+        seen = self._blanks[lane].copy()
+        observe_all(self._look_up()[lane : lane + 1], seen[None], *self._rows, self._factors)
+        return self._one.layout.split(seen)
+
+    def _observe(self, lanes: NDArray[np.int64]) -> Floats:
+        rows = np.empty((len(lanes), self.max_functions, ROW_WIDTH + CONTEXT_WIDTH), np.float32)
+        observe_rows(self._look_up()[lanes], rows, _COLUMN_FACTORS, _CLUSTER_FACTORS, *self._places)
+        return rows
+
+    def _shown(self, seen: Floats) -> Floats:
+        return seen
+
+
+def _places(functions: int) -> tuple[NDArray[np.float64], Floats, NDArray[np.float64], Floats]:
+    """Room to work in for :func:`write_cluster_rows`."""
+    return (
         np.zeros((functions, INPUTS)),
         np.zeros((functions, _PLACES), np.float32),
         np.zeros((2, INPUTS)),
         np.zeros(CONTEXT_WIDTH, np.float32),
     )
-    return rows
 
 
 @inner
@@ -125,70 +163,133 @@ def write_arguments(row: Floats, out: NDArray[np.float64]) -> None:
     out[15] = 1.0 if row[_RUNNING] + row[_LOADING] + row[_HELD] + row[_GPU] > 0.0 else 0.0
 
 
-@outer
-def write_rows(
-    functions: Floats,
-    masks: Floats,
-    clusters: Floats,
+@inner
+def write_cluster_rows(
+    table: Floats,
+    count: int,
+    out: Floats,
     column_factors: Floats,
     cluster_factors: Floats,
-    out: NDArray[np.float32],
     features: NDArray[np.float64],
     columns: Floats,
     sums: NDArray[np.float64],
     context: Floats,
 ) -> None:
-    """Write the rows of all functions of n clusters.
+    """Write the rows of all functions of a cluster.
 
-    Each step is done for all functions of a cluster before the next, so that the compiler finds vectors.
+    Each step is done for all functions before the next, so that the compiler finds vectors.
 
     Args:
-        functions: (n, 36 F) the tables.
-        masks: (n, F) 1 where a function is real.
-        clusters: (n, 14).
+        table: (36 F,) of the functions; only what rows show is read.
+        count: functions that are real, the first ones.
+        out: (F, width).
         column_factors: of the scaled columns, as in ``scaling.factors_of``.
         cluster_factors: of the cluster's.
-        out: (n, F, width).
         features: (F, INPUTS), room to work.
         columns: (F, 16) likewise; what is beyond the scaled columns stays 0.
         sums: (2, 16) likewise.
-        context: (CONTEXT_WIDTH,) likewise.
+        context: (CONTEXT_WIDTH,); begins with the cluster's columns, the rest is room to work.
     """
-    for cluster in range(len(functions)):
-        for function in range(len(features)):
-            row = functions[cluster, WIDTH * function : WIDTH * (function + 1)]
-            write_arguments(row, features[function])
-            for k in range(_OWN - INPUTS):
-                columns[function, k] = row[_COLUMNS[k]]
-        for function in range(len(features)):
-            for k in range(INPUTS):
-                value = features[function, k]
-                features[function, k] = log1p(_LOGARITHMIC[k] * value) + _PLAIN[k] * value
-            for k in range(_PLACES):
-                x = columns[function, k]
-                columns[function, k] = scaled_value(x, column_factors, k)
-        sums[:] = 0.0
-        count = 0
-        for function in range(len(features)):
-            real = masks[cluster, function] > 0.0
-            known = real and functions[cluster, WIDTH * function + _ARRIVALS] > 0.0
-            count += real
-            for k in range(INPUTS):
-                value = features[function, k] if known else 0.0
-                out[cluster, function, k] = value
-                sums[0, k] += value
-            for k in range(_OWN - INPUTS):
-                x = columns[function, k] if real else np.float32(0.0)
-                out[cluster, function, INPUTS + k] = x
-                sums[1, k] += x
-        for k in range(_SHARED):
-            context[k] = clusters[cluster, k]
-        scale(context[:_SHARED], cluster_factors)
-        for k in range(INPUTS):
-            context[_SHARED + k] = sums[0, k] / max(1, count)
+    for function in range(count):
+        row = table[WIDTH * function : WIDTH * (function + 1)]
+        write_arguments(row, features[function])
         for k in range(_OWN - INPUTS):
-            context[_SHARED + INPUTS + k] = sums[1, k] / max(1, count)
-        for function in range(len(features)):
-            real = masks[cluster, function] > 0.0
-            for k in range(CONTEXT_WIDTH):
-                out[cluster, function, _OWN + k] = context[k] if real else np.float32(0.0)
+            columns[function, k] = row[_COLUMNS[k]]
+    for function in range(count):
+        for k in range(INPUTS):
+            value = features[function, k]
+            features[function, k] = log1p(_LOGARITHMIC[k] * value) + _PLAIN[k] * value
+        for k in range(_PLACES):
+            x = columns[function, k]
+            columns[function, k] = scaled_value(x, column_factors, k)
+    sums[:] = 0.0
+    for function in range(count):
+        known = table[WIDTH * function + _ARRIVALS] > 0.0
+        for k in range(INPUTS):
+            value = features[function, k] if known else 0.0
+            out[function, k] = value
+            sums[0, k] += value
+        for k in range(_OWN - INPUTS):
+            x = columns[function, k]
+            out[function, INPUTS + k] = x
+            sums[1, k] += x
+    scale(context[:_SHARED], cluster_factors)
+    for k in range(INPUTS):
+        context[_SHARED + k] = sums[0, k] / max(1, count)
+    for k in range(_OWN - INPUTS):
+        context[_SHARED + INPUTS + k] = sums[1, k] / max(1, count)
+    for function in range(count):
+        for k in range(CONTEXT_WIDTH):
+            out[function, _OWN + k] = context[k]
+    out[count:] = 0.0
+
+
+@outer
+def write_rows(
+    tables: Floats,
+    counts: NDArray[np.int64],
+    clusters: Floats,
+    out: Floats,
+    column_factors: Floats,
+    cluster_factors: Floats,
+    features: NDArray[np.float64],
+    columns: Floats,
+    sums: NDArray[np.float64],
+    context: Floats,
+) -> None:
+    """Write the rows of all functions of n clusters from their observations, see :func:`write_cluster_rows`.
+
+    Args:
+        tables: (n, 36 F).
+        counts: (n,).
+        clusters: (n, 14).
+        out: (n, F, width).
+        column_factors: as there, like all that follow.
+        cluster_factors: as there.
+        features: as there.
+        columns: as there.
+        sums: as there.
+        context: as there.
+    """
+    for n in range(len(tables)):
+        for k in range(_SHARED):
+            context[k] = clusters[n, k]
+        write_cluster_rows(
+            tables[n], counts[n], out[n], column_factors, cluster_factors, features, columns, sums, context
+        )
+
+
+@outer
+def observe_rows(
+    addresses: NDArray[np.int64],
+    out: Floats,
+    column_factors: Floats,
+    cluster_factors: Floats,
+    table: Floats,
+    features: NDArray[np.float64],
+    columns: Floats,
+    sums: NDArray[np.float64],
+    context: Floats,
+) -> None:
+    """Write the rows of all functions of n clusters from their states, see :func:`write_cluster_rows`.
+
+    Args:
+        addresses: (n,) of the handles of each cluster.
+        out: (n, F, width).
+        column_factors: as there, like all that follow.
+        cluster_factors: as there.
+        table: as there.
+        features: as there.
+        columns: as there.
+        sums: as there.
+        context: as there.
+    """
+    for n in range(len(addresses)):
+        st = open_state_at(addresses[n])
+        count = st.cluster[0].functions
+        for function in range(count):
+            row = table[WIDTH * function : WIDTH * (function + 1)]
+            write_requests(st, function, row)
+            write_standing(st, function, row)
+        write_cluster(st, context)
+        write_cluster_rows(table, count, out[n], column_factors, cluster_factors, features, columns, sums, context)

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.function_rows import function_rows, function_rows_space
+from agents.function_rows import FunctionRowsVectorEnv, function_rows_space
 from tyche_env.control.kernels import DEAD_ZONE
 from tyche_env.env import PreloadEnvError
 from tyche_env.features import WIDTH
@@ -125,7 +125,7 @@ class ClusterVecEnv(_BatchedVecEnv):
         """Begin an episode in every cluster."""
         observation, infos = self.batch.reset(seed=self._first_seed())
         self.reset_infos = [{"window": window} for window in infos["window"].tolist()]
-        return observation
+        return cast(dict[str, Floats], observation)
 
     def step_wait(self) -> tuple[dict[str, Floats], Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; the last observation of an ended episode is in ``terminal_observation``."""
@@ -156,19 +156,25 @@ class FunctionVecEnv(_BatchedVecEnv):
     def __init__(
         self, clusters: int, scenario: Any = "train-25", *, actions: Actions = "priority", **arguments: Any
     ) -> None:
-        batch = PreloadVectorEnv(clusters, scenario, **arguments)
-        super().__init__(batch, batch.max_functions, function_rows_space(), choice_space(actions))
+        self._rows = FunctionRowsVectorEnv(clusters, scenario, **arguments)
+        functions = self._rows.max_functions
+        super().__init__(self._rows, functions, function_rows_space(), choice_space(actions))
         self.actions: Actions = actions
+        self._masks = np.zeros((clusters, functions, len(Tier)), np.bool_)
+        self._unmasked = np.ones(clusters, np.bool_)
 
     def reset(self) -> Floats:
         """Begin an episode in every cluster."""
-        self.observation, _ = self.batch.reset(seed=self._first_seed())
-        return function_rows(self.observation).reshape(self.num_envs, -1)
+        return self._begin(self._first_seed(), {})
 
     def begin(self, window: int, seed: int) -> Floats:
         """Begin an episode of one window in every cluster, so that several agents can meet the same requests."""
-        self.observation, _ = self.batch.reset(seed=seed, options={"window": window})
-        return function_rows(self.observation).reshape(self.num_envs, -1)
+        return self._begin(seed, {"window": window})
+
+    def _begin(self, seed: int | None, options: dict[str, Any]) -> Floats:
+        rows, _ = self.batch.reset(seed=seed, options=options)
+        self._unmasked[:] = True
+        return cast(Floats, rows).reshape(self.num_envs, -1)
 
     def state_dict(self) -> dict[str, Any]:
         """Where all clusters stand, for :meth:`load_state_dict`."""
@@ -176,24 +182,28 @@ class FunctionVecEnv(_BatchedVecEnv):
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Go on exactly where another environment with the same arguments stood."""
-        self.observation = self.batch.load_state_dict(content)
+        self.batch.load_state_dict(content)
+        self._unmasked[:] = True
 
     def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; the last rows of an ended episode are in ``terminal_observation``."""
-        shape = (self.batch.num_envs, self.batch.max_functions)
-        action = cluster_action(self.actions, np.asarray(self._actions).reshape(shape))
-        observation, _, _, ended, infos = self.batch.step(action)
-        self.observation = observation
+        clusters, functions = self.batch.num_envs, self.batch.max_functions
+        action = cluster_action(self.actions, np.asarray(self._actions).reshape(clusters, functions))
+        rows, _, _, ended, infos = self.batch.step(action)
         out: list[dict[str, Any]] = [{}] * self.num_envs  # one for all that go on: thousands of rows
         for cluster in np.flatnonzero(ended).tolist():
-            last = function_rows(infos["final_obs"][cluster])
-            for function in range(shape[1]):
-                out[cluster * shape[1] + function] = {
-                    "terminal_observation": last[function],
-                    "TimeLimit.truncated": True,
-                }
+            self._unmasked[cluster] = True
+            for function, last in enumerate(infos["final_obs"][cluster]):
+                out[cluster * functions + function] = {"terminal_observation": last, "TimeLimit.truncated": True}
         rewards = infos["function_rewards"].reshape(-1).astype(np.float32)
-        return function_rows(observation).reshape(self.num_envs, -1), rewards, np.repeat(ended, shape[1]), out
+        return rows.reshape(self.num_envs, -1), rewards, np.repeat(ended, functions), out
+
+    def tier_masks(self) -> NDArray[np.bool_]:
+        """Which tiers make sense, (num_envs, 4): they follow from the cluster, and stay for an episode."""
+        for cluster in np.flatnonzero(self._unmasked).tolist():
+            self._masks[cluster] = tier_masks(self._rows.observation_of(cluster))
+        self._unmasked[:] = False
+        return self._masks.reshape(self.num_envs, -1)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tiers make sense, (num_envs, 4): padding can only be left, and GPUs need a GPU.
@@ -203,7 +213,7 @@ class FunctionVecEnv(_BatchedVecEnv):
         """
         if self.actions != "tiers":
             raise PreloadEnvError("actions: only tiers have masks; pass actions='tiers'")
-        return tier_masks(self.observation)
+        return self.tier_masks()
 
 
 class HoldPriceVecEnv(_BatchedVecEnv):

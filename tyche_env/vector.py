@@ -17,62 +17,65 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import outer
-from tyche_env.control.handles import open_state
+from tyche_env.control.handles import open_state_at
 from tyche_env.control.kernels import meaning
 from tyche_env.control.ledger import LEAVE, refresh_candidate, set_gpu_priority, set_priority
 from tyche_env.env import PreloadEnv, PreloadEnvError
-from tyche_env.observe import observe, observe_scaled
+from tyche_env.observe import observe_all
 from tyche_env.reward import charges_rent
 from tyche_env.scaling import factors_of_layout, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.snapshot import snapshot, take_up
-from tyche_env.spaces import Layout
 from tyche_env.world import Kernel, World
 
-Batch = dict[str, NDArray[np.float32]]
+
+@outer
+def act(addresses: NDArray[np.int64], actions: NDArray[np.float32]) -> int:
+    """Write the decisions of one action in each cluster, (n, at least F, 2), into their states.
+
+    Returns:
+        -1, or the first cluster whose action holds a value that is not finite.
+    """
+    bad = -1
+    for lane in range(len(addresses)):
+        st = open_state_at(addresses[lane])
+        finite = True
+        for function in range(st.cluster[0].functions):
+            f = st.functions[function]
+            decision, priority, good = meaning(actions[lane, function, 0])
+            gpu_decision, gpu_priority, gpu_good = meaning(actions[lane, function, 1])
+            finite = finite and good and gpu_good
+            f.decision = decision
+            if decision != LEAVE:
+                set_priority(st, function, priority)
+            f.gpu_decision = gpu_decision
+            if gpu_decision != LEAVE:
+                set_gpu_priority(st, function, gpu_priority)
+            refresh_candidate(st, function)
+        if bad < 0 and not finite:
+            bad = lane
+    return bad
 
 
 @outer
-def act(handles: NDArray[np.int64], action: NDArray[np.float32]) -> bool:
-    """Write the decisions of one action, at least (F, 2), into a state; returns whether every value was finite."""
-    st = open_state(handles)
-    finite = True
-    for function in range(st.cluster[0].functions):
-        f = st.functions[function]
-        decision, priority, good = meaning(action[function, 0])
-        gpu_decision, gpu_priority, gpu_good = meaning(action[function, 1])
-        finite = finite and good and gpu_good
-        f.decision = decision
-        if decision != LEAVE:
-            set_priority(st, function, priority)
-        f.gpu_decision = gpu_decision
-        if gpu_decision != LEAVE:
-            set_gpu_priority(st, function, gpu_priority)
-        refresh_candidate(st, function)
-    return finite
-
-
-@outer
-def take_rewards(handles: NDArray[np.int64], out: NDArray[np.float64]) -> float:
-    """Move the rewards that fell due, by function, into ``out``, at least (F,); returns their sum."""
-    st = open_state(handles)
-    total = 0.0
-    for function in range(st.cluster[0].functions):
-        out[function] = st.rewards[function]
-        total += st.rewards[function]
-        st.rewards[function] = 0.0
-    return total
+def take_rewards(addresses: NDArray[np.int64], out: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    """Move the rewards that fell due, by function, into ``out``, (n, at least F), and their sums into (n,)."""
+    for lane in range(len(addresses)):
+        st = open_state_at(addresses[lane])
+        for function in range(st.cluster[0].functions):
+            out[lane, function] = st.rewards[function]
+            sums[lane] += st.rewards[function]
+            st.rewards[function] = 0.0
 
 
 class _Lane:
     """One cluster of the batch: its engine and where it stands."""
 
-    __slots__ = ("_load_s", "blank", "engine", "loads", "now_us", "seed", "window", "world")
+    __slots__ = ("_load_s", "engine", "loads", "now_us", "seed", "window", "world")
 
-    def __init__(self, world: World, window: int, seed: int, layout: Layout) -> None:
+    def __init__(self, world: World, window: int, seed: int) -> None:
         self.world, self.window, self.seed = world, window, seed
-        self.blank = layout.blank(world.function_count, world.node_count, world.gpu_count)
         self.engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
         self.now_us = 0
         self._load_s = (world.functions.library_us + world.functions.model_us) * 1e-6
@@ -141,7 +144,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         given = self._one.observation_space
         rows = self._one.layout.rows
         self._rows = rows["functions"], rows["nodes"], rows["gpus"]
-        self._factors = factors_of_layout(self._one.layout) if scaled else None
+        self._factors = factors_of_layout(self._one.layout) if scaled else np.zeros((3, 0), np.float32)
         self.single_observation_space = scaled_space(cast(spaces.Dict, given)) if scaled else given
         self.single_action_space = self._one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -150,11 +153,15 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self.render_mode = None
         self.spec = None
         self._lanes: list[_Lane] = []
+        self._all = np.arange(num_envs)
+        self._blanks = np.zeros((num_envs, self._one.layout.size), np.float32)
+        self._handles: list[NDArray[np.int64] | None] = [None] * num_envs
+        self._addresses = np.zeros(num_envs, np.int64)
         self._draws: list[np.random.Generator] = []
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Batch, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every cluster.
 
         Args:
@@ -168,14 +175,11 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         if not self._draws or seed is not None:
             self._draws = [np.random.default_rng(s) for s in seeds]
         self._lanes = [self._begin(lane, window, seeds[lane]) for lane in self._count()]
-        flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
-        for lane in self._count():
-            self._observe(lane, flat[lane])
-        return self._one.layout.split(flat), self._infos(np.zeros((self.num_envs, self.max_functions)))
+        return self._shown(self._observe(self._all)), self._infos(np.zeros((self.num_envs, self.max_functions)))
 
     def step(
         self, actions: NDArray[np.float32]
-    ) -> tuple[Batch, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Apply one action in every cluster, (num_envs, max_functions, 2), and let one interval pass."""
         actions = np.ascontiguousarray(actions, np.float32)
         if actions.shape != self.action_space.shape:
@@ -185,35 +189,32 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         rewards = np.zeros(self.num_envs)
         function_rewards = np.zeros((self.num_envs, self.max_functions))
         truncated = np.zeros(self.num_envs, np.bool_)
-        flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
-        finals: dict[int, NDArray[np.float32]] = {}
+        if (bad := act(self._look_up(), actions)) >= 0:
+            raise PreloadEnvError(f"actions: row {bad} holds a value that is not finite")
         interval_us = self._one.interval_us
         for at, lane in enumerate(self._lanes):
-            engine = lane.engine
-            if not act(engine.handles, actions[at]):
-                raise PreloadEnvError(f"actions: row {at} holds a value that is not finite")
             lane.now_us = min(lane.now_us + interval_us, lane.world.end_us)
-            engine.advance_from_decisions(lane.now_us)
-            self._observe(at, flat[at])
-            if lane.now_us >= lane.world.end_us:
-                engine.drain()
-                truncated[at] = True
-            rewards[at] = take_rewards(engine.handles, function_rewards[at])
-            if self._load_price:
+            lane.engine.advance_from_decisions(lane.now_us)
+            truncated[at] = lane.now_us >= lane.world.end_us
+        seen = self._observe(self._all)
+        over = np.flatnonzero(truncated)
+        for ended in over.tolist():
+            self._lanes[ended].engine.drain()
+        take_rewards(self._look_up(), function_rewards, rewards)
+        if self._load_price:
+            for at, lane in enumerate(self._lanes):
                 charge = self._load_price * lane.loads_s()
                 function_rewards[at, : len(charge)] -= charge
                 rewards[at] -= charge.sum()
-        for ended in np.flatnonzero(truncated).tolist():
-            finals[ended] = flat[ended].copy()
+        finals = np.full(self.num_envs, None)
+        for ended in over.tolist():
+            finals[ended] = self._shown(seen[ended].copy())
             self._lanes[ended] = self._begin(ended, None, None)
-            self._observe(ended, flat[ended])
         infos = self._infos(function_rewards)
-        if finals:
-            infos["final_obs"] = np.array(
-                [self._one.layout.split(finals[at]) if at in finals else None for at in self._count()], dtype=object
-            )
-            infos["_final_obs"] = truncated.copy()
-        return self._one.layout.split(flat), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
+        if len(over):
+            seen[over] = self._observe(over)
+            infos["final_obs"], infos["_final_obs"] = finals, truncated.copy()
+        return self._shown(seen), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
 
     def state_dict(self) -> dict[str, Any]:
         """Where all clusters and their draws stand: plain numbers and arrays, for :meth:`load_state_dict`."""
@@ -225,7 +226,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             ],
         }
 
-    def load_state_dict(self, content: Mapping[str, Any]) -> Batch:
+    def load_state_dict(self, content: Mapping[str, Any]) -> Any:
         """Go on exactly where another environment with the same arguments stood; returns the observation there.
 
         Raises:
@@ -237,14 +238,12 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         for draw, state in zip(self._draws, content["draws"], strict=True):
             draw.bit_generator.state = state
         self._lanes = []
-        flat = np.empty((self.num_envs, self._one.layout.size), np.float32)
         for at, given in enumerate(content["lanes"]):
             lane = self._begin(at, given["window"], given["seed"])
             lane.engine, lane.now_us = take_up(lane.world, given["tables"]), given["now_us"]
             lane.loads = lane.engine.state.functions["load_count"].copy()
             self._lanes.append(lane)
-            self._observe(at, flat[at])
-        return self._one.layout.split(flat)
+        return self._shown(self._observe(self._all))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget the engines."""
@@ -262,14 +261,26 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         if not 0 <= chosen < count:
             raise PreloadEnvError(f"reset options: split {self.split} has windows 0 to {count - 1}, got {chosen}")
         world = self.scenario.world(self.split, chosen, world_seed, Kernel.LRU, event_mode=False)
-        return _Lane(world, chosen, world_seed, self._one.layout)
+        self._blanks[lane] = self._one.layout.blank(world.function_count, world.node_count, world.gpu_count)
+        return _Lane(world, chosen, world_seed)
 
-    def _observe(self, lane: int, out: NDArray[np.float32]) -> None:
-        out[:] = self._lanes[lane].blank
-        if self._factors is None:
-            observe(self._lanes[lane].engine.handles, out, *self._rows)
-        else:
-            observe_scaled(self._lanes[lane].engine.handles, out, *self._rows, self._factors)
+    def _look_up(self) -> NDArray[np.int64]:
+        """Where the tables of all engines are found, (n,); an engine replaces its handles when a table grows."""
+        for at, lane in enumerate(self._lanes):
+            handles = lane.engine.handles
+            if handles is not self._handles[at]:
+                self._handles[at], self._addresses[at] = handles, handles.ctypes.data
+        return self._addresses
+
+    def _observe(self, lanes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What some clusters show now, one row each."""
+        seen: NDArray[np.float32] = self._blanks[lanes]
+        observe_all(self._look_up()[lanes], seen, *self._rows, self._factors)
+        return seen
+
+    def _shown(self, seen: NDArray[np.float32]) -> Any:
+        """One row or all, as the caller gets them."""
+        return self._one.layout.split(seen)
 
     def _infos(self, function_rewards: NDArray[np.float64]) -> dict[str, Any]:
         return {

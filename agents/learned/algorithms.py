@@ -259,7 +259,7 @@ class AlgorithmAgent:
         rows = env.begin(window, seed=0)
         total, state, over, first = 0.0, None, False, True
         while not over:
-            chosen, state = self.choose(rows, tier_masks(env.observation), state, first)
+            chosen, state = self.choose(rows, env.tier_masks(), state, first)
             rows, rewards, ended, _ = env.step(chosen)  # type: ignore[assignment]
             total, over, first = total + float(rewards.sum()), bool(ended.any()), False
         return total

@@ -11,8 +11,8 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 
-from agents.function_rows import ROW_WIDTH
-from agents.sb3 import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
+from agents.function_rows import ROW_WIDTH, function_rows
+from agents.sb3 import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv, tier_masks
 from tyche_env.env import PreloadEnvError
 from tyche_env.features import features_of
 from tyche_env.hold_price import HoldPriceEnv
@@ -52,13 +52,15 @@ def test_a_function_sees_its_own_features_and_earns_its_own_rewards(padded: dict
 
 
 def test_a_function_sees_its_scaled_columns_and_those_of_its_cluster(padded: dict[str, Any]) -> None:
-    env = FunctionVecEnv(2, **padded)
+    env, plain = FunctionVecEnv(2, **padded), PreloadVectorEnv(2, **padded)
     env.seed(4)
     env.reset()
+    plain.reset(seed=4)
     for _ in range(10):
         rows = cast(Any, env.step(np.ones((16, 1), np.float32))[0]).reshape(2, 8, -1)
+        observation = plain.step(np.ones((2, 8, 2), np.float32))[0]
     scales = {
-        name: dict(zip((c.name for c in columns), scaled_rows(env.observation[name], name).T, strict=True))
+        name: dict(zip((c.name for c in columns), scaled_rows(observation[name], name).T, strict=True))
         for name, columns in TABLES.items()
     }
     for place, name in ((0, "in_flight_count"), (4, "held_count"), (6, "hold_mb"), (9, "transfer_s")):
@@ -66,6 +68,23 @@ def test_a_function_sees_its_scaled_columns_and_those_of_its_cluster(padded: dic
     for place, name in ((0, "elapsed_s"), (13, "price_s_per_mb")):
         expected = np.repeat(scales["cluster"][name].reshape(2, 1), 6, axis=1)
         np.testing.assert_allclose(rows[:, :6, ROW_WIDTH + place], expected)
+
+
+def test_rows_from_states_are_those_from_observations(padded: dict[str, Any]) -> None:
+    env, plain = FunctionVecEnv(2, **padded), PreloadVectorEnv(2, **padded)
+    env.seed(3)
+    rows: Any = env.reset()
+    observation, _ = plain.reset(seed=3)
+    draw = np.random.default_rng(0)
+    for step in range(steps_of(padded["scenario"]) + 3):  # over the end of an episode
+        np.testing.assert_array_equal(rows.reshape(2, 8, -1), function_rows(observation))
+        action = draw.uniform(-1, 1, (16, 1)).astype(np.float32)
+        rows, _, _, infos = env.step(action)
+        observation, _, _, ended, shown = plain.step(np.repeat(action.reshape(2, 8, 1), 2, axis=-1))
+        assert ended.all() == (step == steps_of(padded["scenario"]) - 1)
+        if ended.all():
+            last = np.stack([info["terminal_observation"] for info in infos]).reshape(2, 8, -1)
+            np.testing.assert_array_equal(last, np.stack([function_rows(final) for final in shown["final_obs"]]))
 
 
 def scaled_rows(values: Any, name: str) -> Any:
@@ -132,6 +151,7 @@ def test_masks_leave_padding_alone_and_ask_for_no_gpu_where_there_is_none(padded
     assert masks[:, 6:].sum(axis=-1).tolist() == [[1, 1], [1, 1]]
     assert masks[:, 6:, Tier.LEAVE].all()
     assert masks[:, :6, Tier.GPU].all()
+    np.testing.assert_array_equal(masks[1], tier_masks(env.batch.observation_of(1)))  # type: ignore[attr-defined]
     bare = FunctionVecEnv(1, no_gpus(padded["scenario"]), actions="tiers")
     bare.reset()
     assert not bare.action_masks()[:, Tier.GPU].any()
