@@ -67,7 +67,9 @@ def cluster_action(form: Actions, chosen: NDArray[Any]) -> Floats:
     value = chosen.astype(np.float32)
     if form == "logit":
         value = (DEAD_ZONE + (1 - DEAD_ZONE) / (1 + np.exp(-value))).astype(np.float32)
-    return np.repeat(value[..., None], 2, axis=-1)
+    action = np.empty((*value.shape, 2), np.float32)
+    action[...] = value[..., None]
+    return action
 
 
 class _BatchedVecEnv(VecEnv):
@@ -196,7 +198,9 @@ class FunctionVecEnv(_BatchedVecEnv):
             for function, last in enumerate(infos["final_obs"][cluster]):
                 out[cluster * functions + function] = {"terminal_observation": last, "TimeLimit.truncated": True}
         rewards = infos["function_rewards"].reshape(-1).astype(np.float32)
-        return rows.reshape(self.num_envs, -1), rewards, np.repeat(ended, functions), out
+        over = np.empty((clusters, functions), np.bool_)
+        over[...] = ended[:, None]
+        return rows.reshape(self.num_envs, -1), rewards, over.reshape(-1), out
 
     def tier_masks(self) -> NDArray[np.bool_]:
         """Which tiers make sense, (num_envs, 4): they follow from the cluster, and stay for an episode."""
