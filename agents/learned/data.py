@@ -37,10 +37,12 @@ class Rows:
     Attributes:
         features: (n, INPUTS) float32 of functions that were requested before.
         wait_s: (n,) float32 seconds until the next request; infinite if none came in the window.
+        requests_per_h: (n,) float32, how often the row's function is requested in the whole stretch.
     """
 
     features: NDArray[np.float32]
     wait_s: NDArray[np.float32]
+    requests_per_h: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.wait_s)
@@ -81,7 +83,11 @@ def rows_of(scenario: Scenario, *, seeds: tuple[int, ...], share: float, split: 
 
 def joined(parts: Sequence[Rows]) -> Rows:
     """All rows, one after the other."""
-    return Rows(np.concatenate([part.features for part in parts]), np.concatenate([part.wait_s for part in parts]))
+    return Rows(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.wait_s for part in parts]),
+        np.concatenate([part.requests_per_h for part in parts]),
+    )
 
 
 def _rows_of_world(world: World, draw: np.random.Generator, share: float) -> Rows:
@@ -91,8 +97,9 @@ def _rows_of_world(world: World, draw: np.random.Generator, share: float) -> Row
     order = np.argsort(world.arrival_function, kind="stable")
     own_us = world.arrival_us[order]
     first = np.searchsorted(world.arrival_function[order], np.arange(count + 1))
+    per_h = (np.diff(first) / (world.end_us / 3.6e9)).astype(np.float32)
     flat = layout.blank(count, world.node_count, world.gpu_count)
-    features, waits = [], []
+    features, waits, rates = [], [], []
     now_us = 0
     while True:
         now_us += int(draw.uniform(*_STEP_S) * 1e6)
@@ -107,4 +114,5 @@ def _rows_of_world(world: World, draw: np.random.Generator, share: float) -> Row
         over = at >= first[kept + 1]
         wait_s = (own_us[np.minimum(at, len(own_us) - 1)] - now_us) * 1e-6
         waits.append(np.where(over, NEVER_S, wait_s).astype(np.float32))
-    return Rows(np.concatenate(features), np.concatenate(waits))
+        rates.append(per_h[kept])
+    return Rows(np.concatenate(features), np.concatenate(waits), np.concatenate(rates))

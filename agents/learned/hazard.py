@@ -53,6 +53,7 @@ def fit(
     features = torch.from_numpy((rows.features - mean) / deviation)
     features[:, HELD] = 0.0
     wait_s, horizons = torch.from_numpy(rows.wait_s), torch.tensor(HORIZONS_S)
+    worth = torch.from_numpy(worth_of(rows.requests_per_h, recipe.rare_exponent))
     batches = max(1, len(rows) // recipe.batch_size)
     optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * batches)
@@ -62,7 +63,7 @@ def fit(
         order = torch.randperm(len(rows), generator=generator)
         for batch in range(batches):
             taken = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            target = (wait_s[taken, None] <= horizons).float()
+            target = (wait_s[taken, None] <= horizons).float() * worth[taken, None]
             loss = loss_of(network(features[taken]), target)
             optimiser.zero_grad()
             loss.backward()
@@ -74,6 +75,19 @@ def fit(
         if log:
             log.add_scalar("hazard/loss", total / batches, epoch + 1)
     return network, mean, deviation
+
+
+def worth_of(requests_per_h: NDArray[np.float32], exponent: float) -> NDArray[np.float32]:
+    """What a second of waiting counts: 1 at one request an hour and below, and less the more often one comes.
+
+    The mean over functions counts a second of a rarely requested function for more than the mean over requests does; an
+    exponent of 0 counts requests, of 1 functions.
+
+    Args:
+        requests_per_h: (n,) of each row's function.
+        exponent: 0 to 1.
+    """
+    return np.maximum(requests_per_h, np.float32(1)) ** np.float32(-exponent)
 
 
 def moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

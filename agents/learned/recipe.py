@@ -147,6 +147,8 @@ class HazardRecipe(_Trained):
         expansions: how many times the counts are expanded into arrivals, each with other seconds.
         share: share of the rows that is used.
         horizons_s: horizons among which the validation windows choose.
+        rare_exponent: what is learnt is the chance divided by (requests an hour, at least 1) to the power of this, so
+            that memory goes to rarely requested functions too, as the mean over functions rewards; 0 learns chances.
     """
 
     kind: Literal["hazard"]
@@ -157,6 +159,7 @@ class HazardRecipe(_Trained):
     batch_size: Count = 4096
     learning_rate: Rate = 2e-3
     horizons_s: Annotated[tuple[float, ...], Field(min_length=1)] = (2, 10, 60)
+    rare_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
     choice: Choice
 
 

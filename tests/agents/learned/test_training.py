@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from agents.learned import runs
 from agents.learned.bundle import Bundle
 from agents.learned.choose import Candidate, choose, score
 from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
-from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard
+from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard, worth_of
 from agents.learned.recipe import Choice, HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
 from agents.learned.runs import train_seeds
 from tyche_env.hold_price import roomy
@@ -39,6 +40,16 @@ def test_rows_say_when_the_next_request_comes(rows: Rows) -> None:
     hazard = rows.features[:, 10]
     assert np.mean(rows.wait_s[hazard > 0.5] <= 60) > np.mean(rows.wait_s[hazard < 0.1] <= 60)
     assert max(HORIZONS_S) * 1e6 == LONGEST_US
+
+
+def test_rows_say_how_often_their_function_is_requested(rows: Rows, recipe: HazardRecipe) -> None:
+    scenario = Scenario.load(recipe.scenarios[0])
+    window = scenario.windows("train")[0]
+    requests = rows.requests_per_h * (window.end_us - window.start_us) / 3.6e9
+    np.testing.assert_allclose(requests, np.round(requests), rtol=1e-5)
+    assert requests.min() >= 1
+    often = requests > np.median(requests)
+    assert np.mean(rows.wait_s[often] <= 60) > 2 * np.mean(rows.wait_s[~often] <= 60)
 
 
 def test_rows_repeat_with_the_seed(rows: Rows, recipe: HazardRecipe) -> None:
@@ -102,6 +113,33 @@ def test_training_repeats_bit_for_bit(rows: Rows, recipe: HazardRecipe) -> None:
     assert not torch.equal(next(first.parameters()), next(third.parameters()))
 
 
+def test_a_second_counts_less_where_requests_are_many() -> None:
+    per_h = np.array([0.3, 1, 16, 256], np.float32)
+    np.testing.assert_array_equal(worth_of(per_h, 0), np.ones(4, np.float32))
+    np.testing.assert_allclose(worth_of(per_h, 0.5), [1, 1, 1 / 4, 1 / 16])
+    np.testing.assert_allclose(worth_of(per_h, 1.0), [1, 1, 1 / 16, 1 / 256])
+
+
+def test_without_an_exponent_the_count_of_requests_plays_no_role(rows: Rows, recipe: HazardRecipe) -> None:
+    blind = replace(rows, requests_per_h=np.full(len(rows), 7, np.float32))
+    first, second = (fit(each, recipe, seed=3)[0] for each in (rows, blind))
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_with_an_exponent_priority_moves_to_rarely_requested_functions(rows: Rows, recipe: HazardRecipe) -> None:
+    often = rows.requests_per_h > np.median(rows.requests_per_h)
+
+    def lead_of_the_often_requested(exponent: float) -> float:
+        changed = recipe.with_values({"rare_exponent": exponent, "epochs": 5})
+        network, mean, deviation = fit(rows, changed, seed=0)
+        with torch.no_grad():
+            chances = torch.sigmoid(network(torch.from_numpy((rows.features - mean) / deviation)))[:, 1].numpy()
+        return float(chances[often].mean() / chances[~often].mean())
+
+    assert lead_of_the_often_requested(0.0) > 1.3 * lead_of_the_often_requested(0.5)
+
+
 def test_the_hazard_does_not_depend_on_what_is_held(rows: Rows, recipe: HazardRecipe) -> None:
     network: Any = fit(rows, recipe, seed=0)[0]
     assert not network[0].weight.detach()[:, HELD].any()
@@ -154,3 +192,13 @@ def test_a_mistake_in_a_recipe_is_named() -> None:
         as_recipe({"kind": "hazard", "scenarios": ["small"], "epoch": 3, "choice": {}})
     with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe("nothing")
+
+
+@pytest.mark.parametrize(
+    ("exponent", "message"), [(-0.1, "greater than or equal to 0"), (1.5, "less than or equal to 1")]
+)
+def test_an_exponent_is_between_counting_requests_and_counting_functions(
+    recipe: HazardRecipe, exponent: float, message: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"rare_exponent: Input should be {message}"):
+        as_recipe(recipe.model_dump() | {"rare_exponent": exponent})
