@@ -1,8 +1,9 @@
 """How Python hands the tables to compiled code: addresses, so that a call costs a tenth of a microsecond.
 
 Unboxing the forty arrays of a :class:`ClusterState` at each call would cost five microseconds.  Instead the host passes
-one small array with the address and shape of each table, and compiled code rebuilds the tuple from it.  The host keeps
-the arrays alive, and makes new handles when it replaces one.
+one small array with the address and shape of each table.  Within compiled code the state is the address of that array,
+one word however many functions hand it on; a table is made from its row where it is used.  The host keeps the arrays
+alive, and makes new handles when it replaces one.
 """
 
 from __future__ import annotations
@@ -11,22 +12,82 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
+from numba import extending as numba_extending
 from numba import types as numba_types
 from numba.core import cgutils as numba_cgutils
-from numba.extending import intrinsic
+from numba.core.typing.templates import AttributeTemplate as NumbaAttributeTemplate
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
 from tyche_env.state import CLUSTER_DTYPE, FIELDS, ClusterState
 
 # numba does not type its extension interface
+extending: Any = numba_extending
 types: Any = numba_types
 cgutils: Any = numba_cgutils
+AttributeTemplate: Any = NumbaAttributeTemplate
 
-_ARRAYS = [types.Array(from_dtype(dtype), ndim, "C") for dtype, ndim in FIELDS.values()]
-_STATE = types.NamedTuple(_ARRAYS, ClusterState)
+_ARRAYS = {name: types.Array(from_dtype(dtype), ndim, "C") for name, (dtype, ndim) in FIELDS.items()}
+_ROWS = {name: row for row, name in enumerate(FIELDS)}
 _WORDS = 3
 _HANDLES_AT = CLUSTER_DTYPE.fields["handles"][1]  # type: ignore[index]
+
+
+class _StateType(types.Type):  # type: ignore[misc]
+    """Numba's type of the state: what has the tables of :class:`ClusterState` as attributes."""
+
+
+_STATE = _StateType(name="ClusterState")
+
+
+@extending.register_model(_StateType)
+class _StateModel(extending.models.PrimitiveModel):  # type: ignore[misc]
+    """One word: the address of the handles."""
+
+    def __init__(self, manager: Any, state_type: Any) -> None:
+        super().__init__(manager, state_type, cgutils.intp_t)
+
+
+@extending.infer_getattr
+class _Tables(AttributeTemplate):  # type: ignore[misc]
+    """Which attributes there are."""
+
+    key = _StateType
+
+    def generic_resolve(self, state: Any, name: str) -> Any:
+        """The type of a table, or None."""
+        return _ARRAYS.get(name)
+
+
+def _table(context: Any, builder: Any, state: Any, address: Any, name: str) -> Any:
+    """Code that makes a table from its row of the handles."""
+    array_type = _ARRAYS[name]
+    word = address.type
+    data = builder.inttoptr(address, word.as_pointer())
+    always = builder.module.add_metadata([])
+
+    def read(at: int) -> Any:
+        value = builder.load(builder.gep(data, [word(_WORDS * _ROWS[name] + at)]))
+        value.set_metadata("invariant.load", always)  # handles stay as they are while compiled code runs
+        return value
+
+    start, first, second = (read(at) for at in range(_WORDS))
+    array = context.make_array(array_type)(context, builder)
+    item = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+    array.data = builder.inttoptr(start, array.data.type)
+    array.itemsize = item
+    array.nitems = builder.mul(first, second)
+    shape, strides = [first], [item]
+    if array_type.ndim == 2:
+        shape, strides = [first, second], [builder.mul(second, item), item]
+    array.shape = cgutils.pack_array(builder, shape)
+    array.strides = cgutils.pack_array(builder, strides)
+    array.parent = context.get_constant_null(types.pyobject)
+    array.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
+    return array._getvalue()
+
+
+extending.lower_getattr_generic(_StateType)(_table)
 
 
 def handles_of(state: ClusterState) -> NDArray[np.int64]:
@@ -49,42 +110,21 @@ def _open_state(typing: Any, handles: Any) -> tuple[Any, Callable[..., Any]]:
     """Type and code of :data:`open_state` and :data:`open_state_at`, in numba's form for intrinsics."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word_type = context.get_value_type(types.int64)
-        if isinstance(signature.args[0], types.Array):
-            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-            # for rules that are called by address, which open the tables again (control.hooks)
-            cluster = builder.load(builder.gep(data, [context.get_constant(types.intp, 0)]))
-            place = builder.add(cluster, context.get_constant(types.int64, _HANDLES_AT))
-            builder.store(builder.ptrtoint(data, word_type), builder.inttoptr(place, word_type.as_pointer()))
-        else:
-            data = builder.inttoptr(arguments[0], word_type.as_pointer())
-        tables = []
-        for row, array_type in enumerate(_ARRAYS):
-            address, first, second = (
-                builder.load(builder.gep(data, [context.get_constant(types.intp, _WORDS * row + word)]))
-                for word in range(_WORDS)
-            )
-            array = context.make_array(array_type)(context, builder)
-            size = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
-            item = context.get_constant(types.intp, size)
-            array.data = builder.inttoptr(address, array.data.type)
-            array.itemsize = item
-            array.nitems = builder.mul(first, second)
-            shape, strides = [first], [item]
-            if array_type.ndim == 2:
-                shape, strides = [first, second], [builder.mul(second, item), item]
-            array.shape = cgutils.pack_array(builder, shape)
-            array.strides = cgutils.pack_array(builder, strides)
-            array.parent = context.get_constant_null(types.pyobject)
-            array.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
-            tables.append(array._getvalue())
-        return context.make_tuple(builder, signature.return_type, tables)
+        if not isinstance(signature.args[0], types.Array):
+            return arguments[0]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.ptrtoint(data, cgutils.intp_t)
+        # for rules that are called by address, which open the tables again (control.hooks)
+        cluster = builder.load(builder.gep(data, [context.get_constant(types.intp, 0)]))
+        place = builder.add(cluster, context.get_constant(types.int64, _HANDLES_AT))
+        builder.store(address, builder.inttoptr(place, cgutils.intp_t.as_pointer()))
+        return address
 
     return _STATE(handles), generate
 
 
-open_state = cast(Callable[[NDArray[np.int64]], ClusterState], intrinsic(_open_state))
+open_state = cast(Callable[[NDArray[np.int64]], ClusterState], extending.intrinsic(_open_state))
 """Compiled code's view of the tables behind handles; nothing is copied or counted."""
 
-open_state_at = cast(Callable[[int], ClusterState], intrinsic(_open_state))
+open_state_at = cast(Callable[[int], ClusterState], extending.intrinsic(_open_state))
 """The same from the address of the handles."""
