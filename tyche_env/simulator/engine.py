@@ -33,6 +33,7 @@ from tyche_env.control.ledger import (
     set_priority,
     take_timer,
 )
+from tyche_env.control.prefetch import prefetch
 from tyche_env.control.queue import (
     CREATED,
     ENTITY_BITS,
@@ -68,6 +69,10 @@ Handles = NDArray[np.int64]
 DONE, GROW, OVERFLOW = 0, 1, 2
 """Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
 _TIMER_MARGIN = 8
+_LARGE = 1_000
+"""Functions from which on their rows, of half a kilobyte, are no longer all near."""
+_AHEAD = 3
+"""Requests after the present one, whose functions are looked up meanwhile."""
 
 
 # -- carrying out commands ---------------------------------------------------------------------------------------------
@@ -160,6 +165,27 @@ def collect_rewards(st: ClusterState, until_us: int) -> None:
 
 
 @inner
+def look_ahead(st: ClusterState, request: int) -> None:
+    """Bring near what the arrival of a later request will look at."""
+    if request < len(st.arrival_function):
+        function = np.int64(st.arrival_function[request])
+        prefetch(st.functions, function, 8)
+        prefetch(st.windows, function, 2)
+        if len(st.idle_bins) > 1:
+            prefetch(st.idle_bins, function, 2)
+
+
+@inner
+def look_at_next(st: ClusterState) -> None:
+    """Bring near what the completion that is due next will look at."""
+    key = st.completions[0]
+    if (key >> ENTITY_BITS) & KIND_MASK >= LOADED:
+        prefetch(st.residents, key & ENTITY_MASK, 2)
+    else:
+        prefetch(st.containers, key & ENTITY_MASK, 2)
+
+
+@inner
 def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
     """Handle every event up to and including a time, or, draining, until every request has finished.
 
@@ -169,6 +195,7 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
     limit = ((until_us + 1) << TIME_SHIFT) - 1
     arrivals = len(st.arrival_us)
     contended = s.contention != 0
+    large = s.functions >= _LARGE
     reserve = len(st.residents) + len(st.containers) + 8
     if contended:
         reserve *= 4
@@ -203,6 +230,8 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
         elif arrival_key == key:
             entity = np.int64(st.arrival_function[request])
             s.next_arrival += 1
+            if large:
+                look_ahead(st, request + _AHEAD)
         elif key == completion_key and kind == STAGES_END:
             if not stages_are_due(st, entity, key):
                 continue
@@ -213,6 +242,8 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
             else:
                 pop(st.completions, s.completion_count)
                 s.completion_count -= 1
+                if large:
+                    look_at_next(st)
             if kind > PRIORITIES:
                 if kind == LOAD_BEGINS:
                     if st.jobs[entity].begin_key != key:
