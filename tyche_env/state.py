@@ -31,6 +31,8 @@ GAPS = 32
 """Last gaps of a function that its features look at."""
 LATENCY_BINS = 4736
 """Bins of the streaming end-to-end histogram: 128 an octave, so a percentile is off by less than 1 %."""
+LARGEST_CONTAINER_MB = (1 << 22) - 1
+"""Free memory that an entry of ``rooms`` can say."""
 MOST_SLOTS = 1 << 17
 """Entities of one kind that an event key can name."""
 
@@ -86,6 +88,8 @@ FUNCTION_DTYPE = np.dtype(
         # histogram pre-warming
         *[(name, np.int64) for name in ("prewarm_key", "prewarm_queued", "prewarm_keep_us", "last_end_us")],
         *[(name, np.int64) for name in ("idle_total", "idle_oob", "idle_squares", "gap_total", "gap_oob")],
+        # where its percentiles were found last, and how many idle times are shorter
+        *[(name, np.int64) for name in ("head_bin", "head_below", "tail_bin", "tail_below")],
     ]
 )
 
@@ -96,9 +100,11 @@ NODE_DTYPE = np.dtype(
         *[(name, np.int64) for name in ("busy_weighted", "idle_weighted", "preload_weighted", "gpu_weighted")],
         *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
         *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end")],
-        *[(name, np.int32) for name in ("position", "runs")],
+        *[(name, np.int32) for name in ("position", "runs", "room_first", "room_end")],
         # no idle container has more free memory; at event least_at, no held model of an idle container was worth less
         *[(name, np.int64) for name in ("roomiest_mb", "least_density", "least_at")],
+        # at that event its idle containers are listed in ``rooms``
+        ("listed_at", np.int64),
     ]
 )
 
@@ -115,7 +121,7 @@ CONTAINER_DTYPE = np.dtype(
         *[(name, np.int64) for name in ("worth", "idle_since_us")],
         *[(name, np.int32) for name in ("state", "node", "gpu", "tenant", "owner", "created_for")],
         *[(name, np.int32) for name in ("resident_head", "idle_previous", "idle_next", "warm", "warm_previous")],
-        *[(name, np.int32) for name in ("warm_next", "residents", "shared")],
+        *[(name, np.int32) for name in ("warm_next", "residents", "shared", "room", "pad")],
     ]
 )
 
@@ -180,6 +186,9 @@ class ClusterState(NamedTuple):
         windows: (F, W) last arrival times, a ring a function.
         gaps: (F, 32) last gaps between arrivals, a ring a function; (1, 32) where nobody looks at them.
         idle_bins, gap_bins: (F, 240) histograms; (1, 240) where no policy reads them.
+        rooms, room_container: (containers,) the idle containers of each node, from ``nodes.room_first`` to before
+            ``nodes.room_end``, at event ``nodes.listed_at``: what the best fit is the least of (``ledger.fit_order``),
+            and which container it is.
         node_order: (N,) nodes in walk order.
         candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, function); a density is
             positive exactly when the pre-loader would load one more copy of that function.
@@ -224,6 +233,8 @@ class ClusterState(NamedTuple):
     gaps: NDArray[np.int64]
     idle_bins: NDArray[np.int32]
     gap_bins: NDArray[np.int32]
+    rooms: NDArray[np.int64]
+    room_container: NDArray[np.int32]
     node_order: NDArray[np.int64]
     candidate_density: NDArray[np.int64]
     candidate_peak_mb: NDArray[np.int64]
@@ -277,6 +288,8 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "gaps": (np.dtype(np.int64), 2),
     "idle_bins": (np.dtype(np.int32), 2),
     "gap_bins": (np.dtype(np.int32), 2),
+    "rooms": (np.dtype(np.int64), 1),
+    "room_container": (np.dtype(np.int32), 1),
     "node_order": (np.dtype(np.int64), 1),
     "candidate_density": (np.dtype(np.int64), 1),
     "candidate_peak_mb": (np.dtype(np.int64), 1),
@@ -321,6 +334,8 @@ def _pool_sizes(world: World) -> tuple[int, int]:
     """Most containers and residents that the nodes' memory can hold."""
     smallest = int(world.functions.container_mb.min())
     containers = int((world.node_memory_mb // smallest).sum())
+    if (largest := int(world.functions.container_mb.max())) > LARGEST_CONTAINER_MB:
+        raise WorldError(f"container_mb: {largest} is more than the {LARGEST_CONTAINER_MB} that can be told apart")
     lightest = int(world.functions.hold_mb.min())
     residents = int((world.node_memory_mb // lightest).sum()) + containers
     for name, count in (("containers", containers), ("residents", residents), ("functions", world.function_count)):
@@ -403,6 +418,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     node_rows["gpu_first"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="left")
     node_rows["gpu_end"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="right")
     node_rows["position"][order] = np.arange(nodes)
+    node_rows["listed_at"] = -1
     by_home = np.argsort(rows["home_node"], kind="stable").astype(np.int32)
     rows["slot"][by_home] = np.arange(functions)
     homes = rows["home_node"][by_home]
@@ -449,6 +465,8 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
         gaps=np.zeros((functions if cluster["keeps_gaps"][0] else 1, GAPS), np.int64),
         gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
+        rooms=np.zeros(containers, np.int64),
+        room_container=np.zeros(containers, np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),
         candidate_peak_mb=rows["peak_mb"][by_home],
@@ -470,7 +488,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         activations=np.zeros(INPUTS + 2 * HIDDEN, np.float32),
         kernel_memory=np.zeros((functions, 0 if own.kernel is None else own.kernel.memory), np.int64),
         prewarm_memory=np.zeros((functions, 0 if own.prewarm is None else own.prewarm.memory), np.int64),
-        tables=load_tables().copy(),
+        tables=load_tables(),
         log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
         totals=np.zeros(functions, TOTALS_DTYPE),
         latency_bins=np.zeros(LATENCY_BINS, np.int64),

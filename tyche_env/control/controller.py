@@ -40,6 +40,7 @@ from tyche_env.control.ledger import (
     leave_category,
     leave_idle,
     leave_models,
+    list_rooms,
     make_room,
     new_container,
     new_resident,
@@ -417,6 +418,7 @@ def sort_order(st: ClusterState, count: int) -> None:
 def prepare_pack(st: ClusterState) -> None:
     """All decisions are new: off-load, and list what to place, densest first (``docs/engine.md``, 6)."""
     s = st.cluster[0]
+    list_rooms(st)
     count = 0
     for function in range(s.functions):
         row = st.functions[function]

@@ -32,10 +32,10 @@ UNUSED, CREATING, IDLE, BUSY = 0, 1, 2, 3
 ABSENT, LOADING, HELD, OFFLOADING = 0, 1, 2, 3
 LEAVE, HOLD, OFFLOAD = 0, 1, 2
 IN_NONE, IN_GPU, IN_MEMORY, IN_LOADING = 0, 1, 2, 3
-STRICT = 2
-TENANT = 1
+NONE, TENANT, STRICT = 0, 1, 2
 WORKER = 1
 NODE_SHIFT = 32
+RANK_BITS = 40
 DO_START, DO_LOAD, DO_TRANSFER, DO_OFFLOAD, DO_CREATE, DO_REMOVE, DO_KILL, DO_DEMOTE = 0, 1, 2, 3, 4, 5, 6, 7
 """Commands: what a backend is told to do.  A start implies that everything else in its container is killed."""
 
@@ -457,10 +457,38 @@ def reserve(st: ClusterState, container: int, mb: int) -> None:
 
 @inner
 def note_room(st: ClusterState, container: int) -> None:
-    """Keep ``roomiest_mb`` true: an idle container is there, or has other free memory than before."""
+    """An idle container is there, or has other free memory than before: ``roomiest_mb`` and the room list follow."""
     c = st.containers[container]
     n = st.nodes[c.node]
     n.roomiest_mb = max(n.roomiest_mb, c.free_mb)
+    if n.listed_at == st.cluster[0].events:
+        st.rooms[c.room] = fit_order(c.free_mb, c.rank)
+
+
+@inner
+def fit_order(free_mb: int, rank: int) -> int:
+    """What the best fit has least of: the free memory of a container, and among equals that of the latest rank."""
+    return (free_mb << RANK_BITS) + (1 << RANK_BITS) - 1 - rank
+
+
+@inner
+def list_rooms(st: ClusterState) -> None:
+    """List the idle containers of each node by what the best fit looks at, for this event, which begins many loads."""
+    s = st.cluster[0]
+    room = 0
+    for node in range(s.nodes):
+        n = st.nodes[node]
+        n.room_first = room
+        container = n.idle_head
+        while container >= 0:
+            c = st.containers[container]
+            c.room = room
+            st.rooms[room] = fit_order(c.free_mb, c.rank)
+            st.room_container[room] = container
+            room += 1
+            container = c.idle_next
+        n.room_end = room
+        n.listed_at = s.events
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------

@@ -21,8 +21,10 @@ from tyche_env.control.ledger import (
     IDLE,
     IN_LOADING,
     LOADING,
+    NONE,
     OFFLOAD,
     OFFLOADING,
+    RANK_BITS,
     STRICT,
     TENANT,
     WORKER,
@@ -43,6 +45,7 @@ from tyche_env.control.ledger import (
     reserve_gpu,
     resident_of,
 )
+from tyche_env.control.queue import NO_KEY
 from tyche_env.state import ClusterState
 
 SINGLE, OWN, WORST = 1, 2, 3
@@ -206,6 +209,10 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
     n = st.nodes[node]
     if need > n.roomiest_mb:
         return -1
+    s = st.cluster[0]
+    listed = n.listed_at == s.events and packing != SINGLE and packing != WORST
+    if listed and s.isolation == NONE and st.functions[function].residents == 0:
+        return listed_container(st, node, need)
     best = -1
     best_free = np.int64(0)
     roomiest = np.int64(0)
@@ -227,6 +234,36 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
         at = c.idle_previous
     n.roomiest_mb = roomiest
     return best
+
+
+@inner
+def listed_container(st: ClusterState, node: int, need_mb: int) -> int:
+    """The best fit of a node whose rooms are listed, for a function that any of its idle containers may host; or -1."""
+    n = st.nodes[node]
+    rooms = st.rooms[n.room_first : n.room_end]
+    best, most = next_to(rooms, need_mb << RANK_BITS)
+    if best == NO_KEY:
+        n.roomiest_mb = most >> RANK_BITS
+        return -1
+    at = 0
+    while rooms[at] != best:
+        at += 1
+    return np.int64(st.room_container[n.room_first + at])
+
+
+@inner
+def next_to(numbers: NDArray[np.int64], enough: int) -> tuple[int, int]:
+    """The least of numbers that are not less than another, or NO_KEY, and the most of the others, or -1.
+
+    Without branches, so that the compiler finds vectors.
+    """
+    above = NO_KEY
+    below = np.int64(-1)
+    for at in range(len(numbers)):
+        number = numbers[at]
+        above = min(above, number if number >= enough else NO_KEY)
+        below = max(below, number if number < enough else -1)
+    return above, below
 
 
 @inner

@@ -28,20 +28,34 @@ def on_arrival(st: ClusterState, function: int) -> None:
             st.idle_bins[function, idle_bin] = before + 1
             row.idle_squares += 2 * before + 1
             row.idle_total += 1
+            row.head_below += idle_bin < row.head_bin
+            row.tail_below += idle_bin < row.tail_bin
         else:
             row.idle_oob += 1
 
 
 @inner
-def percentile_bin(st: ClusterState, function: int, percent: int) -> int:
-    """The first bin whose cumulative count reaches ``percent`` of the total."""
+def percentile_bin(st: ClusterState, function: int, percent: int, near: int, below: int) -> tuple[int, int]:
+    """The first bin whose cumulative count reaches ``percent`` of a total that is not 0.
+
+    Args:
+        st: the state.
+        function: f.
+        percent: the percentile.
+        near: a bin from which it is looked for; it moves little from one idle time to the next.
+        below: idle times in the bins below that one.
+
+    Returns:
+        The bin, and the idle times in the bins below it.
+    """
     need = percent * st.functions[function].idle_total
-    cumulative = 0
-    for b in range(BINS):
-        cumulative += st.idle_bins[function, b]
-        if cumulative * 100 >= need:
-            return b
-    return BINS - 1
+    while (below + st.idle_bins[function, near]) * 100 < need:
+        below += st.idle_bins[function, near]
+        near += 1
+    while below * 100 >= need:
+        near -= 1
+        below -= st.idle_bins[function, near]
+    return near, below
 
 
 @inner
@@ -58,8 +72,10 @@ def keep_alive_us(st: ClusterState, function: int) -> int:
     )
     if not representative:
         return BINS * BIN_US
-    head = percentile_bin(st, function, 5)
-    tail_us = (percentile_bin(st, function, 99) + 1) * BIN_US * 11 // 10
+    head, row.head_below = percentile_bin(st, function, 5, row.head_bin, row.head_below)
+    tail, row.tail_below = percentile_bin(st, function, 99, row.tail_bin, row.tail_below)
+    row.head_bin, row.tail_bin = head, tail
+    tail_us = (tail + 1) * BIN_US * 11 // 10
     if head == 0:
         return tail_us
     prewarm_us = head * BIN_US * 9 // 10
