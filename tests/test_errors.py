@@ -255,6 +255,12 @@ def too_many_containers(_: Path) -> None:
     simulate(Scenario.load("small").with_(**{"cluster.nodes": [{"memory_mb": 10**9}]}).world(kernel="lru"))
 
 
+def too_large_a_container(_: Path) -> None:
+    world = Scenario.load("small").with_(**{"cluster.nodes": [{"memory_mb": 10**7}]}).world(kernel="lru")
+    world.functions.container_mb[:] = 5 * 10**6
+    simulate(world)
+
+
 OWN_FUNCTION = """from real_backend.functions.own import OwnFunction
 FUNCTIONS = {"mine": OwnFunction(["no_such_module"], dict, max, hold_mb=60, peak_mb=80)}
 """
@@ -321,6 +327,7 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
         "settings: routing has no meaning 99",
     ),
     (too_many_containers, WorldError, " may live at once, the event key can name "),
+    (too_large_a_container, WorldError, "container_mb: 5000000 is more than the 4194303 MB that can be told apart"),
     (
         lambda _: counts(np.zeros(3, np.uint32)),
         TraceError,

@@ -335,7 +335,7 @@ def _pool_sizes(world: World) -> tuple[int, int]:
     smallest = int(world.functions.container_mb.min())
     containers = int((world.node_memory_mb // smallest).sum())
     if (largest := int(world.functions.container_mb.max())) > LARGEST_CONTAINER_MB:
-        raise WorldError(f"container_mb: {largest} is more than the {LARGEST_CONTAINER_MB} that can be told apart")
+        raise WorldError(f"container_mb: {largest} is more than the {LARGEST_CONTAINER_MB} MB that can be told apart")
     lightest = int(world.functions.hold_mb.min())
     residents = int((world.node_memory_mb // lightest).sum()) + containers
     for name, count in (("containers", containers), ("residents", residents), ("functions", world.function_count)):

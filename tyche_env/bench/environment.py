@@ -1,10 +1,13 @@
-"""Steps a CPU-second of the environments, and how long the command line takes to answer."""
+"""Steps a CPU-second of the environments, and how long the command line and the kernels take to be there."""
 
 from __future__ import annotations
 
+import os
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 
@@ -133,6 +136,31 @@ def show_help(repeats: int) -> Measurement:
     )
 
 
+def compile_kernels(repeats: int) -> Measurement:
+    """CPU seconds to compile the kernels where nobody has yet, against loading them; measured once."""
+    code = "from tyche_env.simulator import warm_up; warm_up()"
+
+    def start(folder: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        environment = os.environ | {"TYCHE_CACHE_DIR": folder}
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    with tempfile.TemporaryDirectory() as folder:
+        value, loaded = start(folder), start(folder)
+    return Measurement(
+        name="compile_kernels_s",
+        value=value,
+        unit="CPU s",
+        reference="loading them, imports included",
+        ratio=value / loaded,
+        goal=60.0,
+        note=f"once for a machine and a version; loading them, imports included, takes {loaded:.1f} s",
+        at_most=True,
+    )
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "env_step_per_s": partial(env_step, "env_step_per_s", False, 40_000),
     "env_step_few_decisions_per_s": partial(env_step, "env_step_few_decisions_per_s", True, None),
@@ -141,4 +169,5 @@ BENCHMARKS: dict[str, Benchmark] = {
         vector_step, "vector_env_200_functions_steps_per_core_s", 200, None
     ),
     "help_per_s": show_help,
+    "compile_kernels_s": compile_kernels,
 }
