@@ -35,9 +35,8 @@ def _prefetch(typing: Any, table: Any, row: Any, lines: Any) -> tuple[Any, Calla
         at = builder.add(builder.ptrtoint(array.data, word), builder.mul(arguments[1], step))
         byte = ir.IntType(8).as_pointer()
         flag = ir.IntType(32)
-        take = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]), "llvm.prefetch.p0"
-        )
+        form = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        take = builder.module.declare_intrinsic("llvm.prefetch", [byte], form)
         for line in range(count):
             place = builder.inttoptr(builder.add(at, word(line * _LINE)), byte)
             builder.call(take, [place, flag(_READ), flag(_KEEP), flag(_DATA)])

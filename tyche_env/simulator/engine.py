@@ -185,12 +185,23 @@ def look_at_next(st: ClusterState) -> None:
         prefetch(st.containers, key & ENTITY_MASK, 2)
 
 
-@inner
-def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
+@outer
+def begin(handles: Handles) -> None:
+    """Time 0."""
+    controller.begin(open_state(handles))
+
+
+@outer
+def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
     """Handle every event up to and including a time, or, draining, until every request has finished.
 
-    With new priorities, those are the first event, at the present time.
+    With new priorities, those are the first event, at the present time.  At the end the rewards that fell due are
+    collected.
+
+    Returns:
+        Why the loop stopped.
     """
+    st = open_state(handles)
     s = st.cluster[0]
     limit = ((until_us + 1) << TIME_SHIFT) - 1
     arrivals = len(st.arrival_us)
@@ -269,23 +280,8 @@ def run_until(st: ClusterState, handles: Handles, until_us: int, drain: bool, ne
             return OVERFLOW
     if not drain and s.now_us < until_us:
         s.now_us = until_us
+    collect_rewards(st, s.now_us if drain else until_us)
     return DONE
-
-
-@outer
-def begin(handles: Handles) -> None:
-    """Time 0."""
-    controller.begin(open_state(handles))
-
-
-@outer
-def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
-    """Run the loop, then collect the rewards that fell due; returns why it stopped."""
-    st = open_state(handles)
-    code = run_until(st, handles, until_us, drain, new_priorities)
-    if code == DONE:
-        collect_rewards(st, st.cluster[0].now_us if drain else until_us)
-    return code
 
 
 @outer
