@@ -26,7 +26,6 @@ from tyche_env.control.queue import (
     NO_KEY,
     OFFLOADED,
     TIME_SHIFT,
-    key_of,
 )
 from tyche_env.simulator.engine import take_priorities
 from tyche_env.state import new_state
@@ -55,8 +54,6 @@ def on_event(handles: NDArray[np.int64], now_us: int, kind: int, entity: int, re
     st = open_state(handles)
     s = st.cluster[0]
     s.now_us = max(s.now_us, now_us)
-    s.passed_key = max(s.passed_key, key_of(s.now_us, kind, entity))
-    s.events += 1
     s.command_count = 0
     if kind == 0:
         s.next_arrival = request + 1

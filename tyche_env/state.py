@@ -31,8 +31,10 @@ GAPS = 32
 """Last gaps of a function that its features look at."""
 LATENCY_BINS = 4736
 """Bins of the streaming end-to-end histogram: 128 an octave, so a percentile is off by less than 1 %."""
-LARGEST_CONTAINER_MB = (1 << 22) - 1
-"""Free memory that an entry of ``rooms`` can say."""
+RANK_BITS = 40
+"""Bits of an entry of ``rooms`` that tell ranks apart; those above say the free memory."""
+LARGEST_CONTAINER_MB = (1 << (62 - RANK_BITS)) - 1
+"""The most that they can say."""
 MOST_SLOTS = 1 << 17
 """Entities of one kind that an event key can name."""
 
@@ -334,13 +336,13 @@ def _pool_sizes(world: World) -> tuple[int, int]:
     """Most containers and residents that the nodes' memory can hold."""
     smallest = int(world.functions.container_mb.min())
     containers = int((world.node_memory_mb // smallest).sum())
-    if (largest := int(world.functions.container_mb.max())) > LARGEST_CONTAINER_MB:
-        raise WorldError(f"container_mb: {largest} is more than the {LARGEST_CONTAINER_MB} MB that can be told apart")
     lightest = int(world.functions.hold_mb.min())
     residents = int((world.node_memory_mb // lightest).sum()) + containers
     for name, count in (("containers", containers), ("residents", residents), ("functions", world.function_count)):
         if count >= MOST_SLOTS:
             raise WorldError(f"{name}: {count} may live at once, the event key can name {MOST_SLOTS - 1}")
+    if (largest := int(world.functions.container_mb.max())) > LARGEST_CONTAINER_MB:
+        raise WorldError(f"container_mb: {largest} is more than the {LARGEST_CONTAINER_MB} MB that can be told apart")
     return containers, residents
 
 

@@ -70,6 +70,7 @@ from tyche_env.control.queue import (
     OFFLOADED,
     PRIORITIES,
     TIMER,
+    key_of,
 )
 from tyche_env.control.queue import PREWARM as PREWARM_TIMER
 from tyche_env.control.routing import OVERFLOWED, has_room, route, select
@@ -550,6 +551,8 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         request: row of the arrival table, for an arrival.
     """
     s = st.cluster[0]
+    s.events += 1
+    s.passed_key = max(s.passed_key, key_of(s.now_us, kind, entity))
     mode = NOTHING
     node = -1
     function = -1

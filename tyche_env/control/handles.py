@@ -1,6 +1,6 @@
 """How Python hands the tables to compiled code: addresses, so that a call costs a tenth of a microsecond.
 
-Unboxing the forty arrays of a :class:`ClusterState` at each call would cost five microseconds.  Instead the host passes
+Unboxing the fifty arrays of a :class:`ClusterState` at each call would cost five microseconds.  Instead the host passes
 one small array with the address and shape of each table.  Within compiled code the state is the address of that array,
 one word however many functions hand it on; a table is made from its row where it is used.  The host keeps the arrays
 alive, and makes new handles when it replaces one.

@@ -25,7 +25,7 @@ from tyche_env.control.queue import (
     sift,
 )
 from tyche_env.prewarm.faascache import FAASCACHE, least_worth, worth
-from tyche_env.state import ClusterState
+from tyche_env.state import RANK_BITS, ClusterState
 from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
 
 UNUSED, CREATING, IDLE, BUSY = 0, 1, 2, 3
@@ -35,7 +35,6 @@ IN_NONE, IN_GPU, IN_MEMORY, IN_LOADING = 0, 1, 2, 3
 NONE, TENANT, STRICT = 0, 1, 2
 WORKER = 1
 NODE_SHIFT = 32
-RANK_BITS = 40
 DO_START, DO_LOAD, DO_TRANSFER, DO_OFFLOAD, DO_CREATE, DO_REMOVE, DO_KILL, DO_DEMOTE = 0, 1, 2, 3, 4, 5, 6, 7
 """Commands: what a backend is told to do.  A start implies that everything else in its container is killed."""
 
@@ -457,7 +456,7 @@ def reserve(st: ClusterState, container: int, mb: int) -> None:
 
 @inner
 def note_room(st: ClusterState, container: int) -> None:
-    """An idle container is there, or has other free memory than before: ``roomiest_mb`` and the room list follow."""
+    """An idle container is there, or has other free memory than before: ``roomiest_mb`` and ``rooms`` follow."""
     c = st.containers[container]
     n = st.nodes[c.node]
     n.roomiest_mb = max(n.roomiest_mb, c.free_mb)

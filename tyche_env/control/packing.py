@@ -24,7 +24,6 @@ from tyche_env.control.ledger import (
     NONE,
     OFFLOAD,
     OFFLOADING,
-    RANK_BITS,
     STRICT,
     TENANT,
     WORKER,
@@ -46,7 +45,7 @@ from tyche_env.control.ledger import (
     resident_of,
 )
 from tyche_env.control.queue import NO_KEY
-from tyche_env.state import ClusterState
+from tyche_env.state import RANK_BITS, ClusterState
 
 SINGLE, OWN, WORST = 1, 2, 3
 """Ways of packing other than by density (``world.Packing``)."""
@@ -204,12 +203,12 @@ def gpu_try(st: ClusterState, resident: int) -> None:
 @inner
 def fitting_container(st: ClusterState, function: int, node: int) -> int:
     """The idle container of a node that takes f as it is: best, worst or empty; the youngest among equals."""
-    packing = st.cluster[0].packing
+    s = st.cluster[0]
+    packing = s.packing
     need = st.functions[function].peak_mb
     n = st.nodes[node]
     if need > n.roomiest_mb:
         return -1
-    s = st.cluster[0]
     listed = n.listed_at == s.events and packing != SINGLE and packing != WORST
     if listed and s.isolation == NONE and st.functions[function].residents == 0:
         return listed_container(st, node, need)

@@ -69,10 +69,10 @@ Handles = NDArray[np.int64]
 DONE, GROW, OVERFLOW = 0, 1, 2
 """Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
 _TIMER_MARGIN = 8
-_LARGE = 1_000
+LARGE = 1_000
 """Functions from which on their rows, of half a kilobyte, are no longer all near."""
 _AHEAD = 3
-"""Requests after the present one, whose functions are looked up meanwhile."""
+"""Which request after the present one has its function's rows asked for."""
 
 
 # -- carrying out commands ---------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def collect_rewards(st: ClusterState, until_us: int) -> None:
 
 @inner
 def look_ahead(st: ClusterState, request: int) -> None:
-    """Bring near what the arrival of a later request will look at."""
+    """Bring near what the arrival of a later request will look at: mostly the first lines of each row."""
     if request < len(st.arrival_function):
         function = np.int64(st.arrival_function[request])
         prefetch(st.functions, function, 8)
@@ -199,14 +199,14 @@ def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) 
     collected.
 
     Returns:
-        Why the loop stopped.
+        DONE, GROW or OVERFLOW.
     """
     st = open_state(handles)
     s = st.cluster[0]
     limit = ((until_us + 1) << TIME_SHIFT) - 1
     arrivals = len(st.arrival_us)
     contended = s.contention != 0
-    large = s.functions >= _LARGE
+    large = s.functions >= LARGE
     reserve = len(st.residents) + len(st.containers) + 8
     if contended:
         reserve *= 4
@@ -267,11 +267,11 @@ def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) 
                 r.due_key = NO_KEY
         elif not take_timer(st, key):
             continue
-        s.passed_key = max(s.passed_key, key)
         s.now_us = key >> TIME_SHIFT
-        s.events += 1
         if not contended or (kind != STAGES_END and kind <= PRIORITIES):
             handle(st, kind, entity, request)
+        else:
+            s.events += 1
         if contended:
             contend(handles, kind, entity)
         elif s.command_count > 0:

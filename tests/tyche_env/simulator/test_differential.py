@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.tyche_env.simulator.strategies import Run, Step, difference, random_run, worlds
 from tyche_env.bench.core import packing_values, packing_world
-from tyche_env.simulator.engine import _LARGE, CompiledEngine
+from tyche_env.simulator.engine import LARGE, CompiledEngine
 from tyche_env.simulator.reference import ReferenceEngine
 from tyche_env.world import Kernel, Prewarm
 
@@ -72,11 +72,11 @@ def test_engines_agree_where_many_containers_are_filled_at_once() -> None:
 
 def test_engines_agree_where_rows_are_asked_for_early() -> None:
     draw = np.random.default_rng(0)
-    world = packing_world(_LARGE, 20)
+    world = packing_world(LARGE, 20)
     world = replace(
         world,
         arrival_us=np.sort(draw.integers(0, 500_000_000, 150)),
-        arrival_function=draw.integers(0, _LARGE, 150).astype(np.int32) // 20 * 20,
+        arrival_function=draw.integers(0, LARGE, 150).astype(np.int32) // 20 * 20,
         settings=replace(world.settings, kernel=Kernel.TYCHE, event_mode=True, prewarm=Prewarm.HISTOGRAM),
     )
     run = Run(world, (), (250_000_000,))
