@@ -8,11 +8,12 @@ RUN ?= --scenario small --policy none --policy lru --policy tyche --policy oracl
 SCENARIOS ?= small azure-8h azure-day
 SEEDS ?= 3
 NOTEBOOKS ?= off
+FUZZ_S ?= 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint docs bench results decision-modes train real clean
+.PHONY: help run test test-slow fuzz lint docs bench results decision-modes train real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,10 @@ test: $(VENV)/.dev  ## run the quick tests
 
 test-slow: $(VENV)/.slow  ## run the slow tests
 	$(BIN)/python -m pytest -n 2 -m slow
+
+fuzz: $(VENV)/.dev  ## look for files that crash a reader of traces, for FUZZ_S seconds, other ones every time
+	@mkdir -p build/fuzz
+	$(BIN)/python -m tests.traces.fuzz -max_total_time=$(FUZZ_S) -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/fuzz/
 
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .

@@ -223,6 +223,7 @@ def _parquet_parts(path: FileName, columns: ColumnMap, progress: Progress | None
         if total == 0:
             raise TraceError.at(path, "the file has no rows")
         for batch in file.iter_batches(_ROWS, columns=list(kinds)):
+            batch.validate(full=True)  # as in traces.parquet
             yield {name: _cells(path, done, batch, name, kind) for name, kind in kinds.items()}
             done += batch.num_rows
             if progress is not None:

@@ -52,6 +52,11 @@ def opened(path: FileName) -> Iterator[pq.ParquetFile]:
         raise TraceError.at(path, "is a folder, expected a file")
     try:
         with pq.ParquetFile(path) as file:
+            about = file.metadata
+            rows = sum(about.row_group(group).num_rows for group in range(about.num_row_groups))
+            # reading would ask for memory for as many
+            if rows != about.num_rows:
+                raise TraceError.at(path, f"not a whole Parquet file ({about.num_rows} rows, {rows} in its groups)")
             yield file
     except FileNotFoundError as error:
         raise TraceError.at(path, "no such file") from error
@@ -103,6 +108,8 @@ def read_parquet(path: FileName) -> Trace:
     """
     with opened(path) as file:
         table = file.read([name for name in _COLUMNS if name in file.schema_arrow.names])
+        # reading does not look whether the numbers of a dictionary's texts are in it, nor whether texts are UTF-8
+        table.validate(full=True)
     about = _about(path, table.schema.metadata or {})
     arrival_us = _times(path, table, "arrival_us")
     duration_us = _times(path, table, "duration_us") if "duration_us" in table.column_names and len(table) else None

@@ -117,8 +117,8 @@ FOUND: dict[str, tuple[bytes, ...]] = {
             )
         ),
     ),
-    # the name of a column is no UTF-8
     "parquet": (
+        # the name of a column is no UTF-8
         zlib.decompress(
             base64.b85decode(
                 b"c-"
@@ -130,6 +130,37 @@ FOUND: dict[str, tuple[bytes, ...]] = {
                 b"_H6NLfO2FCgW%xoNAd*nk1?;YUPZzYCfG&npkKuzViogo2z?)MUpslk?f76|F>(Eq{(k?MNH@qS<O^|8OkKb}>N@kb"
                 b"T-%ARABxTM<<nmYNk{W<Y27aTqb_MNj$fePN%|-Z`t|)Fw$(vD{ig7;cG|jF4x-"
                 b"Z13U=c|rHCNiC~W*}RUT){Q8Y{6QSZ3zN~1}?>n^R$EzB*dERBVpj7@s^Lz?+_zaohf"
+            )
+        ),
+        # a group of rows promises 46 thousand million of them
+        zlib.decompress(
+            base64.b85decode(
+                b"c-pm7O>fgc5S=xS6{;N4inVMh2g_=$BDsa8q=+g9#!&)+RJ0Ziv<M+5P197h9r7sw2M!#OxbS262^@Ol0B2780xlIWYdarO)g$k)"
+                b"Gv1wj^Y-m}7u^jm^BY{NQGg|Yg=Gc+o){V&_!3ubZvSV<Jj)fX<hEdyH8kceE>idFhD4*x*foiy8GL!7Fk2Mj2&q4RBfv!Gghxxq"
+                b"1t4kZq!v_IO-o5Wo1O1OHD6>^vC{R=DbQ^#HRyRiTiOMCYX+X*>YLlf3)3@g!)%x@X$;3ft0!hZU4iOp*sl78QN!Qw)JoVn%AXAn"
+                b"AH)aJiv`e>e)FW|dt3&dSs|^*!=O3ngux2ba-@jMG`ZmQdYzGX_G;J%Rn~L5Z9$G_^a3bZeYS;5s;s_KKQOCkrRR;*g)P7(VN#Yt"
+                b"kw_HX62}F>BqvOBeIl-Nrha4AIkP@8^7FEDSNeIW;mt`q^{b>_{P_Lry99bp%b@E%dA1!}puLxF3EXWXVGm<GMjWHl#tLE^OVJWK"
+                b"4&shTN{H2HViqw@o&D+e&Ql`2M@hL<jy6TqWt<`ul_$;MQTNEN^q+6m-^3(i!T(V7P2lV$q?Ks>0G)BHqde2=IBpc%Gd)vLco@`&"
+                b"2b*rUk-vk<`rKAT(2TCvdp&Fo)|%b!8eK;?Hb(Tq=yr|#*81)B4c(?^AzsFPa(<V7-G7-;#3c"
+            )
+        ),
+        # a text has the number 1 in a dictionary of none
+        zlib.decompress(
+            base64.b85decode(
+                b"c-oa!-EQJW6dprjvAem*u4-hYTp+ZIQYpKO?EoRl%@_hP8#{sBK%lBN{=*n-!(t4<ZQr5~5LK$w7pT;S=rdG(fIdJ~wN+=v5YlF&"
+                b"YDaj6^PMx_cV^DPoWmx^Y%rfO*`Lt@o&m7?<LkfDj~f6`000$F8UvVT%=0~lX138o?-al;rLmOy^eI@zKav25A%mu<IE9FE%;6~t"
+                b"z2#%S2jD6WHo+qhjTpH4mAax3Gm>62vx!vzn}{#JCBg1T(6u(sHPVj7pM!_QW9U5b{}Yej%20R2@1qZkr%v;LrG33`x++5hX6r?a"
+                b"P4og!pV}ku1vuS7vCIYnAFGpzJyV_cfgb@+j9{YTD2ycO)K2Os3wD^TR36aVsWl0+m86qjCvT{1J)5{&iqsyiAQJ;<+D6L}BB4`R"
+                b"KqE=aw6SEu$~TcR;rfM2{y}B`rm{a!pLYNE1V8_n+}(5C(fd7~{Vx7#SN^bG@~4d?olPXa-9$m`=5(U!Ci^G#RmM|Y)6X2HzsRVW"
+                b"y>v#)e2M1K+%qQ;ia~-+C$?qXLru>>StE?gA<G{H6Wv5sMomvme~QB#TQ|K3^hTbEp}FlDqd5t491NJ(W7YG~4cv|LP18WO7dQ^G"
+                b"^pQ6;z3KbD>i2P!Q7rI$i5GHwPf$yykXKE;m=g>^H}hsGUnunSLXp#p2M0o4(2GSbSIp&v(!R+RdYYhfnQs8Q1)I&Y_F>eE><#@I"
+                b"4-S?ggbf&tHxTYa(SlV7Em*b)CW`;^&+&SE>#sD#$X>A!zl2wjtb|0yJ{$<ov0p4oZoaRzTcI=<S?xu=FWGZTawYrnEnZ84=C&64"
+                b"LMljA-zGl0Zk(2(ZJgA{UEXkXPqxo&QIl-Rm&&Vst)N>iab#cRc#h+B9@(zqU>(Ulwv1XUG|G5S-B;U+quu)QGtIrQi3aZk-C9YA"
+                b"@T#vx@s4>S_BBr#Yy3XahPLLGg6>=53%l*s5XWm?3&rDHl$qu=9rX0nS~XP5D5r9LsDzz`JQyzI5H7j{rGM7G2$go#>4f@R<{M#$"
+                b"zu>y>hMY3!x}C5i$Zc6Tt5~7(P8lenel1r}Tt&_+wTo-T?b<RgUrSytDipr|ljfp>&IMPcsAEu+iJw#=L`6TqB`cGniK}|9hL6Fa"
+                b"aar#hHD{(d=>F#75Vs0(Uo0z)#8BhZAk<-HNq$SxkVq$-teb)i(l52@LU$d$)4uK*mnf|_gJnKZ`k1Fi`lf?Zld)Z0lZaxIoJYb&"
+                b"{lENps&zS3)12Ba1rcgRIBYD}b$^ygiq>j-M2e5LJPKgbV|DT&FsCo|@%SZrOOEF08G0w6Uv8Q&yvn`eQb*|h9eu!Wn*f}nf6spa"
+                b"pew1<"
             )
         ),
     ),
