@@ -52,7 +52,7 @@ def read_azure2019(
 
     Returns:
         The table; functions without a row in ``durations`` or ``memory`` have nan there.  A HashFunction that several
-        applications share is named HashApp/HashFunction.
+        applications share is named HashApp/HashFunction, and if owners share that, HashOwner/HashApp/HashFunction.
 
     Raises:
         TraceError: With file, row and column: a missing or unknown column, minutes that are not consecutive, cells
@@ -78,7 +78,7 @@ def read_azure2019(
     texts = {name: tuple(map(str, columns[name])) if name in columns else unknown for name in (*_KEYS, "Trigger")}
     table = pd.DataFrame(keys)
     return Counts(
-        names=_unique_names(texts["HashFunction"], texts["HashApp"]),
+        names=_unique_names(file, texts),
         owners=texts["HashOwner"],
         apps=texts["HashApp"],
         triggers=texts["Trigger"],
@@ -109,9 +109,18 @@ def _minute_columns(file: CsvFile) -> list[str]:
     return minutes
 
 
-def _unique_names(functions: tuple[str, ...], apps: tuple[str, ...]) -> tuple[str, ...]:
-    shared = pd.Series(functions).duplicated(keep=False)
-    return tuple(f"{app}/{name}" if twice else name for name, app, twice in zip(functions, apps, shared, strict=True))
+def _unique_names(file: CsvFile, texts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Names of the functions, with those of their applications, then of their owners, before those that are shared."""
+    names = pd.Series(texts["HashFunction"], dtype=object)
+    for key in ("HashApp", "HashOwner"):
+        shared = names.duplicated(keep=False)
+        names = names.where(~shared, pd.Series(texts[key], dtype=object) + "/" + names)
+    shared = names.duplicated()
+    if shared.any():
+        row = int(np.argmax(shared))
+        problem = f"{names[row]} is the name of another function, too"
+        raise TraceError.at(file.path, problem, row=row + 2, column="HashFunction")
+    return tuple(names)
 
 
 def _unknown(functions: int) -> NDArray[np.float64]:

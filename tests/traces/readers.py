@@ -103,6 +103,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "parquet": (_own_parquet(), _table(function=pa.array(["a", "b"]), arrival_us=pa.array([1, 2]))),
 }
 FOUND: dict[str, tuple[bytes, ...]] = {
+    # named like another function with its application
+    "azure2019": (b"HashOwner,HashApp,HashFunction,1\no,a,f,1\no,b,f,1\no,c,a/f,1\n",),
     # its footer promises two rows, its pages have none
     "dated": (
         zlib.decompress(

@@ -75,7 +75,16 @@ def test_a_function_hash_that_two_applications_share_gets_the_application_in_its
     assert read_azure2019(write("i.csv", text)).names == ("a/f", "b/f", "g")
 
 
+def test_a_function_that_two_owners_share_gets_the_owner_in_its_name_as_well(write: Writer) -> None:
+    text = "HashOwner,HashApp,HashFunction,1\no,a,f,1\np,a,f,2\np,b,f,3\n"
+    assert read_azure2019(write("i.csv", text)).names == ("o/a/f", "p/a/f", "b/f")
+
+
 REFUSED = {
+    "names that cannot be told apart": (
+        "HashOwner,HashApp,HashFunction,1\no,a,f,1\no,b,f,1\no,c,a/f,1\n",
+        "row 4, column HashFunction: o/a/f is the name of another function",
+    ),
     "missing column": (INVOCATIONS.replace("HashFunction", "Hash"), "row 1, column Hash: unknown column"),
     "no function column": ("HashOwner,1\no,1\n", "row 1, column HashFunction: the column is missing"),
     "no minutes": ("HashFunction\nf\n", "row 1: the header has no minutes"),
