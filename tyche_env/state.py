@@ -37,6 +37,10 @@ LARGEST_CONTAINER_MB = (1 << (62 - RANK_BITS)) - 1
 """The most that they can say."""
 MOST_SLOTS = 1 << 17
 """Entities of one kind that an event key can name."""
+MANY_CANDIDATES = 256
+"""Functions with more of one home node hold tournaments (``control.tournament``); fewer are all looked at."""
+NEAR_NODES = 16
+"""Nodes that a request asks one by one before it looks where there is room (``control.openings``)."""
 
 CLUSTER_DTYPE = np.dtype(
     [
@@ -49,6 +53,8 @@ CLUSTER_DTYPE = np.dtype(
             *("contention", "keeps_gaps", "unseen_openings"),
             # sizes
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
+            # nodes of a walk that are asked one by one; changes for which ``openings`` will follow
+            *("near_nodes", "openings_kept"),
             # clock and counters
             # passed_key: no event that was handled has a greater key
             *("passed_key", "now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
@@ -77,6 +83,8 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int64) for name in ("hold_mb", "peak_mb", "saved_us")],
         *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
+        # functions with the same home node where these hold tournaments, else 0
+        ("rivals", np.int32),
         *[(name, np.int32) for name in ("residents", "in_flight", "queued", "owned_idle", "wide", "tenant")],
         *[(name, np.int32) for name in ("home_position", "home_node", "step", "decision", "gpu_decision")],
         *[(name, np.int32) for name in ("gpu_copies", "loading_copies", "held_copies", "gap_count", "gap_next")],
@@ -103,6 +111,7 @@ NODE_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
         *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end")],
         *[(name, np.int32) for name in ("position", "runs", "room_first", "room_end")],
+        *[(name, np.int32) for name in ("rivals", "least_worth", "pad")],
         # no idle container has more free memory; at event least_at, no held model of an idle container was worth less
         *[(name, np.int64) for name in ("roomiest_mb", "least_density", "least_at")],
         # at that event its idle containers are listed in ``rooms``
@@ -191,9 +200,14 @@ class ClusterState(NamedTuple):
         rooms, room_container: (containers,) the idle containers of each node, from ``nodes.room_first`` to before
             ``nodes.room_end``, at event ``nodes.listed_at``: what the best fit is the least of (``ledger.fit_order``),
             and which container it is.
+        kin: (containers, 3) under FAASCACHE, the idle ones of a node in a heap (``prewarm.faascache``); else (1, 3).
         node_order: (N,) nodes in walk order.
-        candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, function); a density is
-            positive exactly when the pre-loader would load one more copy of that function.
+        candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, peak memory, function); a
+            density is positive exactly when the pre-loader would load one more copy of that function.
+        winners: (F,) of each node with more than ``MANY_CANDIDATES``, from its first candidate on: the entry at i is
+            the better one of those at 2i and 2i + 1, a slot (``control.tournament``).
+        openings: the most room that any node has, of all, of each half, and so on down to each node in walk order: the
+            entry at i is the greater one of those at 2i and 2i + 1; (2,) where nobody walks far (``control.openings``).
         wide: (F,) functions whose routing group has more than one node.
         lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
             function that is to be placed anywhere.
@@ -237,10 +251,13 @@ class ClusterState(NamedTuple):
     gap_bins: NDArray[np.int32]
     rooms: NDArray[np.int64]
     room_container: NDArray[np.int32]
+    kin: NDArray[np.int32]
     node_order: NDArray[np.int64]
     candidate_density: NDArray[np.int64]
     candidate_peak_mb: NDArray[np.int64]
     candidate_function: NDArray[np.int32]
+    winners: NDArray[np.int32]
+    openings: NDArray[np.int64]
     wide: NDArray[np.int32]
     lost: NDArray[np.int64]
     freed: NDArray[np.int32]
@@ -292,10 +309,13 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "gap_bins": (np.dtype(np.int32), 2),
     "rooms": (np.dtype(np.int64), 1),
     "room_container": (np.dtype(np.int32), 1),
+    "kin": (np.dtype(np.int32), 2),
     "node_order": (np.dtype(np.int64), 1),
     "candidate_density": (np.dtype(np.int64), 1),
     "candidate_peak_mb": (np.dtype(np.int64), 1),
     "candidate_function": (np.dtype(np.int32), 1),
+    "winners": (np.dtype(np.int32), 1),
+    "openings": (np.dtype(np.int64), 1),
     "wide": (np.dtype(np.int32), 1),
     "lost": (np.dtype(np.int64), 1),
     "freed": (np.dtype(np.int32), 1),
@@ -362,6 +382,21 @@ def _resources(world: World) -> tuple[Records, int]:
     return resources, int(most.sum())
 
 
+def _winners(nodes: Records, candidates: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The tournaments of nodes as long as nobody has a density: the first functions win."""
+    winners = np.zeros(len(candidates), np.int32)
+    for first, end in zip(nodes["candidate_first"].tolist(), nodes["candidate_end"].tolist(), strict=True):
+        count = end - first
+        if count <= MANY_CANDIDATES:
+            continue
+        places = np.concatenate([np.zeros(count, np.int64), np.arange(first, end)])
+        for place in range(count - 1, 0, -1):
+            a, b = places[2 * place], places[2 * place + 1]
+            places[place] = a if candidates[a] < candidates[b] else b
+        winners[first + 1 : end] = places[1:count]
+    return winners
+
+
 def new_state(world: World, record: bool = True, features: bool = False) -> ClusterState:
     """Empty tables for a validated world.
 
@@ -415,17 +450,24 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
 
     node_rows = np.zeros(nodes, NODE_DTYPE)
     node_rows["memory_mb"] = node_rows["free_mb"] = world.node_memory_mb
-    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail"):
+    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "least_worth"):
         node_rows[name] = -1
     node_rows["gpu_first"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="left")
     node_rows["gpu_end"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="right")
     node_rows["position"][order] = np.arange(nodes)
     node_rows["listed_at"] = -1
-    by_home = np.argsort(rows["home_node"], kind="stable").astype(np.int32)
+    # idle containers of others, which these rent out, are on any node
+    rents = settings.prewarm in (Prewarm.PAGURUS, Prewarm.RAINBOWCAKE)
+    cluster["near_nodes"] = nodes if rents else min(nodes, NEAR_NODES)
+    leaves = 1 if cluster["near_nodes"] == nodes else 1 << (nodes - 1).bit_length()
+    by_home = np.lexsort((rows["peak_mb"], rows["home_node"])).astype(np.int32)
     rows["slot"][by_home] = np.arange(functions)
     homes = rows["home_node"][by_home]
     node_rows["candidate_first"] = np.searchsorted(homes, np.arange(nodes), side="left")
     node_rows["candidate_end"] = np.searchsorted(homes, np.arange(nodes), side="right")
+    candidates = node_rows["candidate_end"] - node_rows["candidate_first"]
+    node_rows["rivals"] = np.where(candidates > MANY_CANDIDATES, candidates, 0)
+    rows["rivals"] = node_rows["rivals"][rows["home_node"]]
 
     gpu_rows = np.zeros(gpus, GPU_DTYPE)
     gpu_rows["node"], gpu_rows["model_head"] = world.gpu_node, -1
@@ -469,10 +511,13 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
         rooms=np.zeros(containers, np.int64),
         room_container=np.zeros(containers, np.int32),
+        kin=np.zeros((containers if settings.prewarm == Prewarm.FAASCACHE else 1, 3), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),
         candidate_peak_mb=rows["peak_mb"][by_home],
         candidate_function=by_home,
+        winners=_winners(node_rows, by_home),
+        openings=np.full(2 * leaves, -1),
         wide=wide,
         lost=np.zeros(residents + settings.copies * functions + 1, np.int64),
         freed=np.zeros(residents + containers + 1, np.int32),

@@ -49,8 +49,7 @@ def tyche_again(st: Any, function: int) -> Any:
 
 
 def fewest_again(st: Any, function: int) -> int:
-    node = fewest_busy(st, function, True)
-    return node if node >= 0 else fewest_busy(st, function, False)
+    return fewest_busy(st, function)
 
 
 def histogram_arrival(st: Any, function: int) -> int:

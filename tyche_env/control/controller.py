@@ -58,6 +58,7 @@ from tyche_env.control.ledger import (
     take_ownership,
     timer_key,
 )
+from tyche_env.control.openings import note_opening
 from tyche_env.control.packing import OWN, SINGLE, fill, gpu_try, load, next_gpu_victim, offload, place, promote
 from tyche_env.control.queue import (
     ARRIVAL,
@@ -217,6 +218,7 @@ def enqueue(st: ClusterState, function: int, node: int, request: int, ordinal: i
         n.queue_head = slot
     n.queue_tail = slot
     n.queue_length += 1
+    note_opening(st, node)
     s.queued += 1
     st.functions[function].queued += 1
 
@@ -277,6 +279,7 @@ def leave_queue(st: ClusterState, node: int) -> None:
     if n.queue_head < 0:
         n.queue_tail = -1
     n.queue_length -= 1
+    note_opening(st, node)
     s.queued -= 1
     st.functions[w.function].queued -= 1
     st.free_waiting[s.waiting_free] = slot

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner
+from tyche_env.control.openings import note_opening
 from tyche_env.control.queue import (
     ENTITY_BITS,
     ENTITY_MASK,
@@ -24,7 +25,8 @@ from tyche_env.control.queue import (
     push,
     sift,
 )
-from tyche_env.prewarm.faascache import FAASCACHE, least_worth, worth
+from tyche_env.control.tournament import play_again
+from tyche_env.prewarm.faascache import FAASCACHE, enter_heap, leave_heap, worth
 from tyche_env.state import RANK_BITS, ClusterState
 from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
 
@@ -269,6 +271,8 @@ def refresh_candidate(st: ClusterState, function: int) -> None:
         if row.decision == HOLD:
             value = density(st, function, have + 1)
     st.candidate_density[row.slot] = value
+    if row.rivals > 0:
+        play_again(st, function)
 
 
 # -- categories: where an idle container can serve a function ----------------------------------------------------------
@@ -417,6 +421,7 @@ def add_busy(st: ClusterState, node: int, mb: int) -> None:
     n = st.nodes[node]
     n.busy_mb += mb
     n.busy_weighted += mb * st.cluster[0].now_us
+    note_opening(st, node)
 
 
 @inner
@@ -721,6 +726,8 @@ def leave_idle(st: ClusterState, container: int) -> None:
     st.functions[c.owner].owned_idle -= 1
     leave_warm(st, container)
     c.expiry_key = NO_KEY
+    if st.cluster[0].prewarm == FAASCACHE:
+        leave_heap(st, container)
 
 
 @inner
@@ -738,6 +745,7 @@ def become_idle(st: ClusterState, container: int) -> None:
     c.shared = 0
     if s.prewarm == FAASCACHE:
         c.worth = worth(st, container)
+        enter_heap(st, container)
     c.idle_next = -1
     c.idle_previous = n.idle_tail
     if n.idle_tail >= 0:
@@ -793,7 +801,7 @@ def make_room(st: ClusterState, node: int, mb: int) -> None:
         s.evictions += 1
         victim = n.idle_head
         if s.prewarm == FAASCACHE:
-            victim = least_worth(st, node)
+            victim = n.least_worth
             s.clock = st.containers[victim].worth
         remove_container(st, victim)
 

@@ -45,11 +45,12 @@ from tyche_env.control.ledger import (
     resident_of,
 )
 from tyche_env.control.queue import NO_KEY
+from tyche_env.control.tournament import densest_that_fits
 from tyche_env.state import RANK_BITS, ClusterState
 
 SINGLE, OWN, WORST = 1, 2, 3
 """Ways of packing other than by density (``world.Packing``)."""
-_MANY = 8
+_SOME = 8
 """More functions of a node than this are looked at together before they are looked at one by one: mostly none fits."""
 
 
@@ -474,17 +475,26 @@ def fill(st: ClusterState, container: int) -> None:
                 best = c.owner
         else:
             first, end = n.candidate_first, n.candidate_end
-            if end - first > _MANY and not any_fits(
+            if n.rivals > 0:
+                winner = densest_that_fits(st, c.node, c.free_mb)
+                if winner >= 0 and fills(st, st.candidate_function[winner], container):
+                    best = np.int64(st.candidate_function[winner])
+                    best_density = st.candidate_density[winner]
+                if winner < 0 or best >= 0:
+                    end = first  # else isolation or a worker refuses the winner, and all are looked at
+            elif end - first > _SOME and not any_fits(
                 st.candidate_density[first:end], st.candidate_peak_mb[first:end], c.free_mb
             ):
                 end = first
             for slot in range(first, end):
+                if st.candidate_peak_mb[slot] > c.free_mb:
+                    break  # so do all that follow
                 worth = st.candidate_density[slot]
-                if worth > best_density and st.candidate_peak_mb[slot] <= c.free_mb:
-                    function = st.candidate_function[slot]
-                    if fills(st, function, container):
-                        best = function
-                        best_density = worth
+                function = st.candidate_function[slot]
+                denser = worth > best_density or (worth == best_density and best >= 0 and function < best)
+                if denser and fills(st, function, container):
+                    best = function
+                    best_density = worth
             for at in range(s.wide_count):
                 function = st.wide[at]
                 worth = st.candidate_density[st.functions[function].slot]

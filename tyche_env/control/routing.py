@@ -8,6 +8,7 @@ from tyche_env.control.arrivals import walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import route_by_rule
+from tyche_env.control.openings import NOWHERE, far_opening, steps_to
 from tyche_env.draws import Concern
 from tyche_env.prewarm import pagurus, rainbowcake
 from tyche_env.state import ClusterState
@@ -66,34 +67,48 @@ def select(st: ClusterState, function: int, node: int) -> int:
 
 
 @inner
-def lists(st: ClusterState, function: int, node: int) -> bool:
-    """Whether an idle container of a node holds or loads f."""
-    row = st.functions[function]
-    return (
-        first_on_node(st, row.gpu_head, node) >= 0
-        or first_on_node(st, row.memory_head, node) >= 0
-        or first_on_node(st, row.loading_head, node) >= 0
-    )
-
-
-@inner
-def fewest_busy(st: ClusterState, function: int, listed: bool) -> int:
-    """Among nodes that list f, or that can serve it at all, the one with the fewest runs, or -1.
+def fewer_busy(st: ClusterState, function: int, a: int, b: int) -> int:
+    """That one of two nodes, or -1, that has fewer runs.
 
     Ties go to the first on f's walk, or, with FEWEST_BUSY_FIRST, to the first of the cluster.
     """
-    in_order = st.cluster[0].routing == _FEWEST_BUSY_FIRST
-    best = -1
-    for step in range(len(st.nodes)):
-        node = step if in_order else walk(st, function, step)
+    if a < 0 or b < 0:
+        return max(a, b)
+    of_a, of_b = st.nodes[a].runs, st.nodes[b].runs
+    if of_a != of_b:
+        return a if of_a < of_b else b
+    if st.cluster[0].routing == _FEWEST_BUSY_FIRST:
+        return min(a, b)
+    return a if steps_to(st, function, a) <= steps_to(st, function, b) else b
+
+
+@inner
+def fewest_busy_of(st: ClusterState, function: int, best: int, resident: int) -> int:
+    """The one with the fewest runs of a node, or -1, and of the open ones on which a category list has containers."""
+    while resident >= 0:
+        r = st.residents[resident]
+        node = st.containers[r.container].node
+        if st.nodes[node].queue_length == 0:
+            best = fewer_busy(st, function, best, node)
+        resident = r.category_next
+    return best
+
+
+@inner
+def fewest_busy(st: ClusterState, function: int) -> int:
+    """Of the nodes whose idle containers hold or load f, or if there is none, of all that can serve it, or -1."""
+    row = st.functions[function]
+    best = fewest_busy_of(st, function, -1, row.gpu_head)
+    best = fewest_busy_of(st, function, best, row.memory_head)
+    best = fewest_busy_of(st, function, best, row.loading_head)
+    if best >= 0:
+        return best
+    for node in range(len(st.nodes)):
         n = st.nodes[node]
-        if n.queue_length == 0 and (best < 0 or n.runs < st.nodes[best].runs):
-            if listed:
-                serves = lists(st, function, node)
-            else:
-                serves = has_room(st, function, node) or select(st, function, node) >= 0
-            if serves:
-                best = node
+        if n.queue_length > 0 or (best >= 0 and n.runs > st.nodes[best].runs):
+            continue
+        if has_room(st, function, node) or select(st, function, node) >= 0:
+            best = fewer_busy(st, function, best, node)
     return best
 
 
@@ -111,9 +126,7 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
     row = st.functions[function]
     scans = s.routing == _FEWEST_BUSY or s.routing == _FEWEST_BUSY_FIRST
     if scans:
-        node = fewest_busy(st, function, True)
-        if node < 0:
-            node = fewest_busy(st, function, False)
+        node = fewest_busy(st, function)
         if node >= 0:
             return node
     elif s.routing == _RING:
@@ -135,8 +148,17 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
             if best >= 0:
                 return best
     chosen = route_by_rule(st, function) if s.routing == _OWN else -1
-    for step in range(0 if chosen < 0 else -1, 0 if scans else s.nodes):
+    step = np.int64(0 if chosen < 0 else -1)
+    end = np.int64(0 if scans else s.nodes)
+    while step < end:
+        if step == s.near_nodes:
+            node = far_opening(st, function)
+            if node >= 0:
+                return node
+            if node == NOWHERE:
+                break
         node = chosen if step < 0 else walk(st, function, step)
         if st.nodes[node].queue_length == 0 and (has_room(st, function, node) or select(st, function, node) >= 0):
             return node
+        step += 1
     return np.int64(draw_u64(s.seed, _OVERFLOW, function, ordinal) % np.uint64(s.nodes)) + OVERFLOWED

@@ -66,8 +66,14 @@ from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, Wo
 
 Handles = NDArray[np.int64]
 
-DONE, GROW, OVERFLOW = 0, 1, 2
-"""Why the loop returned: the time is reached; a pool or heap is nearly full; a pool overflowed (a bug)."""
+DONE, OVERFLOW, MORE_TIMERS, MORE_SOON, MORE_COMPLETIONS, MORE_WAITING = 0, 1, 2, 3, 4, 5
+"""Why the loop returned: the time is reached; a pool overflowed (a bug); a pool or heap is nearly full."""
+_GROWING = {
+    MORE_TIMERS: ("timers",),
+    MORE_SOON: ("soon",),
+    MORE_COMPLETIONS: ("completions",),
+    MORE_WAITING: ("waiting", "free_waiting"),
+}
 _TIMER_MARGIN = 8
 LARGE = 1_000
 """Functions from which on their rows, of half a kilobyte, are no longer all near."""
@@ -199,7 +205,7 @@ def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) 
     collected.
 
     Returns:
-        DONE, GROW or OVERFLOW.
+        DONE, OVERFLOW, or what there has to be more of before it goes on.
     """
     st = open_state(handles)
     s = st.cluster[0]
@@ -213,13 +219,14 @@ def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) 
     while True:
         if drain and s.finished == arrivals:
             break
-        if (
-            s.timer_count + _TIMER_MARGIN > len(st.timers)
-            or s.soon_count + _TIMER_MARGIN > len(st.soon)
-            or s.completion_count + reserve > len(st.completions)
-            or (s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting))
-        ):
-            return GROW
+        if s.timer_count + _TIMER_MARGIN > len(st.timers):
+            return MORE_TIMERS
+        if s.soon_count + _TIMER_MARGIN > len(st.soon):
+            return MORE_SOON
+        if s.completion_count + reserve > len(st.completions):
+            return MORE_COMPLETIONS
+        if s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting):
+            return MORE_WAITING
         arrival_key = NO_KEY
         if s.next_arrival < arrivals:
             arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
@@ -393,13 +400,12 @@ class CompiledEngine:
         return {name: nodes[f"{name}_mb"] * now - nodes[f"{name}_weighted"] for name in INTEGRALS}
 
     def _run(self, until_us: int, drain: bool, new_priorities: bool = False) -> None:
-        while (code := advance(self.handles, until_us, drain, new_priorities)) == GROW:
-            self._grow()
+        while (code := advance(self.handles, until_us, drain, new_priorities)) in _GROWING:
+            self._grow(_GROWING[code])
         self._check(code)
 
-    def _grow(self) -> None:
-        """Double whatever is nearly full: heaps of events, the pool of waiting requests."""
-        names = ("timers", "soon", "completions", "waiting", "free_waiting")
+    def _grow(self, names: tuple[str, ...]) -> None:
+        """Double what is nearly full: a heap of events, or the pool of waiting requests."""
         tables = {name: getattr(self.state, name) for name in names}
         self.state = self.state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
         self.handles = handles_of(self.state)

@@ -12,7 +12,8 @@ from tests.tyche_env.simulator.strategies import Run, Step, difference, random_r
 from tyche_env.bench.core import packing_values, packing_world
 from tyche_env.simulator.engine import LARGE, CompiledEngine
 from tyche_env.simulator.reference import ReferenceEngine
-from tyche_env.world import Kernel, Prewarm
+from tyche_env.state import MANY_CANDIDATES, NEAR_NODES
+from tyche_env.world import Isolation, Kernel, Prewarm, Routing
 
 RANDOM_WORLDS = 800
 CROWDS = 500
@@ -68,6 +69,75 @@ def test_engines_agree_where_many_containers_are_filled_at_once() -> None:
         steps.append(Step((at + 1) * minute_us, (np.ones((functions, 2), np.int8), both)))
     run = Run(world, tuple(steps), (3 * minute_us,))
     assert difference(ReferenceEngine(world), CompiledEngine(world), run) is None
+
+
+@pytest.mark.parametrize("first", range(0, 4 * BATCH, BATCH))
+@pytest.mark.parametrize("crowd", [False, True])
+def test_engines_agree_where_no_row_is_short_enough_to_be_looked_through(
+    first: int, crowd: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tyche_env.state.MANY_CANDIDATES", 0)
+    monkeypatch.setattr("tyche_env.state.NEAR_NODES", 1)
+    assert_engines_agree(first, crowd)
+
+
+@pytest.mark.parametrize("isolation", Isolation)
+def test_engines_agree_where_hundreds_of_functions_share_a_node(isolation: Isolation) -> None:
+    draw = np.random.default_rng(int(isolation))
+    functions = MANY_CANDIDATES + 44
+    world = packing_world(functions, 12)
+    world = replace(
+        world,
+        functions=replace(world.functions, tenant=draw.integers(0, 3, functions)),
+        arrival_us=np.sort(draw.integers(0, 600_000_000, 400)),
+        arrival_function=draw.integers(0, functions, 400).astype(np.int32),
+        settings=replace(
+            world.settings, kernel=Kernel.TYCHE, event_mode=True, isolation=isolation, displace_percent=10
+        ),
+    )
+    compiled = CompiledEngine(world)
+    assert compiled.state.nodes["rivals"][0] == functions
+    assert difference(ReferenceEngine(world), compiled, Run(world, (), (300_000_000,))) is None
+    assert compiled.counters()["loads"] > 100
+
+
+@pytest.mark.parametrize("routing", [each for each in Routing if each != Routing.OWN])
+def test_engines_agree_where_requests_look_for_room_far_away(routing: Routing) -> None:
+    draw = np.random.default_rng(int(routing))
+    nodes, functions = 3 * NEAR_NODES, 60
+    world = packing_world(functions, 1)
+    sizes = draw.choice([2048, 2560, 3072], functions)
+    busy_us = draw.integers(0, 40, functions) * 1_000_000
+    world = replace(
+        world,
+        functions=replace(world.functions, container_mb=sizes, inference_us=busy_us, gpu_inference_us=busy_us),
+        node_memory_mb=draw.choice([3072, 5120], nodes),
+        arrival_us=np.sort(draw.integers(0, world.end_us, 2_000)),
+        arrival_function=draw.integers(0, functions, 2_000).astype(np.int32),
+        settings=replace(world.settings, kernel=Kernel.NONE, routing=routing),
+    )
+    compiled = CompiledEngine(world)
+    assert (
+        difference(ReferenceEngine(world), compiled, Run(world, (), tuple(range(0, world.end_us, 60_000_000)))) is None
+    )
+    assert (compiled.log["queue_us"] > 0).mean() > 0.1
+
+
+def test_engines_agree_where_faascache_has_many_containers_to_choose_from() -> None:
+    draw = np.random.default_rng(0)
+    functions = 200
+    world = packing_world(functions, 60)
+    world = replace(
+        world,
+        functions=replace(world.functions, init_us=draw.integers(1, 9, functions) * 1_000_000),
+        arrival_us=np.sort(draw.integers(0, 3_600_000_000, 2_000)),
+        arrival_function=draw.integers(0, functions, 2_000).astype(np.int32),
+        end_us=3_600_000_000,
+        settings=replace(world.settings, kernel=Kernel.NONE, prewarm=Prewarm.FAASCACHE),
+    )
+    compiled = CompiledEngine(world)
+    assert difference(ReferenceEngine(world), compiled, Run(world, (), (1_800_000_000,))) is None
+    assert compiled.counters()["evictions"] > 500
 
 
 def test_engines_agree_where_rows_are_asked_for_early() -> None:
