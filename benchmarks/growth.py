@@ -38,6 +38,9 @@ POLICIES: dict[str, dict[str, Any]] = {
     "fixed keep-alive": {"kernel": Kernel.NONE, "prewarm": Prewarm.KEEP_ALIVE},
     "tyche, histogram": {"kernel": Kernel.TYCHE, "prewarm": Prewarm.HISTOGRAM},
 }
+EVICTING: dict[str, dict[str, Any]] = {"faascache": {"kernel": Kernel.NONE, "prewarm": Prewarm.FAASCACHE}}
+"""Keeps every container as long as there is memory, so that a new one costs a choice among all of a node."""
+COLOURS = dict(zip((*POLICIES, *EVICTING), ("#1b6ca8", "#c8553d", "#5b8c5a"), strict=True))
 ARRIVALS = {"arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "log"}
 """Tables that follow the requests, not what is alive."""
 SPREAD = 100.0
@@ -73,7 +76,16 @@ AXES: dict[str, list[tuple[int, Shape]]] = {
     "containers": [(8 * n, Shape(nodes=10, node_mb=2_048 * 8 * n // 10)) for n in (10, 30, 100, 300, 1_000, 3_000)],
     "requests a minute": [(round(60_000 / gap), Shape(gap_s=gap)) for gap in (3_600, 1_200, 400, 120, 40, 20)],
     "requests": [(n, Shape(requests=n)) for n in (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)],
+    # two containers a node, and more requests than they can serve: nearly all wait
+    "nodes, all full": [(n, Shape(10 * n, n, 4_096, 5.0)) for n in (10, 30, 100, 300, 1_000, 3_000, 10_000)],
+    # five times as many functions as containers fit
+    "containers to evict": [(8 * n, Shape(40 * n, 10, 2_048 * 8 * n // 10)) for n in (10, 30, 100, 300, 1_000, 3_000)],
 }
+
+
+def policies_of(axis: str) -> dict[str, dict[str, Any]]:
+    """Settings of what is measured along an axis, by name."""
+    return EVICTING if axis == "containers to evict" else POLICIES
 
 
 def world_of(shape: Shape, seed: int = 0) -> World:
@@ -122,7 +134,7 @@ def measure(axis: str, value: int, shape: Shape, repeats: int) -> list[dict[str,
     """One row a policy."""
     rows = []
     base = world_of(shape)
-    for policy, settings in POLICIES.items():
+    for policy, settings in policies_of(axis).items():
         world = base.with_settings(**settings)
         events = events_of(world)
         results = [simulate(world, record="none") for _ in range(repeats)]
@@ -155,7 +167,7 @@ def exponents(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The slope of log cost over log size, of each axis and policy."""
     found = []
     for axis in AXES:
-        for policy in POLICIES:
+        for policy in policies_of(axis):
             chosen = [row for row in rows if (row["axis"], row["policy"]) == (axis, policy)]
             if len(chosen) < 2:
                 continue
@@ -176,18 +188,27 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams["svg.hashsalt"] = "growth"
-    figure, panels = pyplot.subplots(1, len(AXES), figsize=(3.0 * len(AXES), 3.2), sharey=True, layout="constrained")
-    for panel, axis in zip(panels, AXES, strict=True):
-        for policy, colour in zip(POLICIES, ("#1b6ca8", "#c8553d"), strict=True):
+    rows_of_panels = 2
+    columns = -(-len(AXES) // rows_of_panels)
+    figure, panels = pyplot.subplots(
+        rows_of_panels, columns, figsize=(3.0 * columns, 5.6), sharey=True, layout="constrained", squeeze=False
+    )
+    legend = {}
+    for panel in panels.flat[len(AXES) :]:
+        panel.set_axis_off()
+    for panel, axis in zip(panels.flat, AXES, strict=False):
+        for policy in policies_of(axis):
             chosen = [row for row in rows if (row["axis"], row["policy"]) == (axis, policy)]
             values = [row["value"] for row in chosen]
             for column, style in (("ns_an_event", "o-"), ("ns_an_invocation", ":")):
                 label = f"{policy}, {column.replace('_', ' ')}"
-                panel.loglog(values, [row[column] for row in chosen], style, color=colour, label=label, markersize=3)
+                costs = [row[column] for row in chosen]
+                (legend[label],) = panel.loglog(values, costs, style, color=COLOURS[policy], label=label, markersize=3)
         panel.set_xlabel(axis)
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("CPU ns")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("CPU ns")
+    figure.legend(handles=list(legend.values()), loc="outside upper center", ncols=3, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -253,9 +274,9 @@ def main() -> None:
     for axis in options.axis or AXES:
         for value, shape in AXES[axis]:
             rows += measure(axis, value, shape, options.repeats)
-            for row in rows[-len(POLICIES) :]:
+            for row in rows[-len(policies_of(axis)) :]:
                 print(
-                    f"{axis:18s} {value:9d} {row['policy']:17s} {row['ns_an_invocation']:7.0f} ns an invocation, "
+                    f"{axis:19s} {value:9d} {row['policy']:17s} {row['ns_an_invocation']:7.0f} ns an invocation, "
                     f"{row['ns_an_event']:5.0f} an event, {row['events_each']:5.2f} events, {row['state_mb']:7.1f} MB",
                     flush=True,
                 )
@@ -269,7 +290,7 @@ def main() -> None:
     )
     for row in fitted:
         print(
-            f"{row['axis']:18s} {row['policy']:17s} exponents: {row['ns_an_invocation']:+.2f} an invocation, "
+            f"{row['axis']:19s} {row['policy']:17s} exponents: {row['ns_an_invocation']:+.2f} an invocation, "
             f"{row['ns_an_event']:+.2f} an event, {row['state_mb']:+.2f} memory"
         )
     if not options.axis:

@@ -26,6 +26,7 @@ from traces.trace import Trace
 
 _KEY = b"trace"
 _COLUMNS = ("function", "arrival_us", "duration_us")
+_LAST_US = 2**61
 
 
 class _About(BaseModel):
@@ -36,7 +37,7 @@ class _About(BaseModel):
     names: list[str]
     owners: list[str] | None
     triggers: list[str] | None
-    end_us: Annotated[int, Field(ge=0, lt=2**62)]
+    end_us: Annotated[int, Field(ge=0, lt=2 * _LAST_US)]
     source: str
     licence: str
     window: str
@@ -187,6 +188,9 @@ def _times(path: FileName, table: pa.Table, name: str) -> NDArray[np.int64]:
     if len(values) and values.min() < 0:
         row = int(np.argmax(values < 0))
         raise TraceError.at(path, f"{values[row]} is negative, expected microseconds >= 0", row=row + 1, column=name)
+    if len(values) and values.max() >= _LAST_US:
+        row = int(np.argmax(values))
+        raise TraceError.at(path, f"{values[row]} is too large for microseconds", row=row + 1, column=name)
     return values
 
 

@@ -388,20 +388,23 @@ class World:
             column = getattr(table, name)
             if np.any(column < 0):
                 raise WorldError(f"functions row {int(np.argmax(column < 0))}: {name} is negative")
-        largest_node = int(self.node_memory_mb.max())
-        for row in range(len(table)):
-            if not table.hold_mb[row] <= table.peak_mb[row] <= table.container_mb[row]:
-                raise WorldError(
-                    f"functions row {row}: needs hold_mb <= peak_mb <= container_mb, "
-                    f"got {table.hold_mb[row]}, {table.peak_mb[row]}, {table.container_mb[row]}"
+        hold, peak, container = table.hold_mb, table.peak_mb, table.container_mb
+        smallest, largest = int(self.node_memory_mb.min()), int(self.node_memory_mb.max())
+        nested = (hold <= peak) & (peak <= container)
+        positive = (container > 0) & (hold > 0)
+        wrong = ~(nested & positive & (container <= smallest))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            if not nested[row]:
+                problem = f"needs hold_mb <= peak_mb <= container_mb, got {hold[row]}, {peak[row]}, {container[row]}"
+            elif not positive[row]:
+                problem = "hold_mb and container_mb must be positive"
+            else:
+                problem = (
+                    f"its container of {container[row]} MB is larger than a node "
+                    f"(the smallest has {smallest} MB, the largest {largest} MB)"
                 )
-            if table.container_mb[row] == 0 or table.hold_mb[row] == 0:
-                raise WorldError(f"functions row {row}: hold_mb and container_mb must be positive")
-            if table.container_mb[row] > self.node_memory_mb.min():
-                raise WorldError(
-                    f"functions row {row}: its container of {table.container_mb[row]} MB is larger than a node "
-                    f"(the smallest has {int(self.node_memory_mb.min())} MB, the largest {largest_node} MB)"
-                )
+            raise WorldError(f"functions row {row}: {problem}")
         if len(self.arrival_us) != len(self.arrival_function):
             raise WorldError("arrivals: arrival_us and arrival_function differ in length")
         if len(self.arrival_duration_us) not in (0, len(self.arrival_us)):

@@ -146,6 +146,17 @@ FOUND: dict[str, tuple[bytes, ...]] = {
                 b"2b*rUk-vk<`rKAT(2TCvdp&Fo)|%b!8eK;?Hb(Tq=yr|#*81)B4c(?^AzsFPa(<V7-G7-;#3c"
             )
         ),
+        # an arrival after 200,000 years
+        zlib.decompress(
+            base64.b85decode(
+                b"c-oaxJ5S?45S}%bWug=Tv8!Flg$uAi3UGv{PzuITqT?mN0`9m5IUxijNK76?LKGB~{4fg2EAHpqtZkAAXqaMWcD|kOo86s543@ab"
+                b"r?}iB2a^DqX$AnHUaB1UBo}!?a@^vUvj(%QDp@!&LFl+^&}uR^X3znbProzdid4*?o4?3FVjp>=ZKQ~_SsDqL{UZBWNflQ?TAkWe"
+                b"{Wjz#@a&8s?aN-X*1c{uXJF6KdL|_^VY_{OAKskzIv`BtsJsUb&#G0ha%xz@4PlB$@yxuUXOG@c>3)G5y89ftB9U0i1Cs<albJG&"
+                b"=)_!aO#Efu8}nY+_b&QLaPD1Byb`fzi+=_vM`key4t{MWPavO+MQ!U1Bs;>yb`ksNH?V@(z)}pM?<4N(poF*`Cx#xA&_5aM_m7Em"
+                b"gMxCY92dpZWgJ*bpS-FyccP2iO6T|T=|e)&*Ze=VZfgEfN?M8WGxYmOALU`cz8}QCG3;m16#i+R_Rf}rs9IRT6dx%?1nEX$`>t2-"
+                b"&ex)7p1z~ickk=%4*jlMSX=n9u%z-d7J4$a=;aS-=KllE`Gy1"
+            )
+        ),
         # a text has the number 1 in a dictionary of none
         zlib.decompress(
             base64.b85decode(
