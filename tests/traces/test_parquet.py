@@ -80,6 +80,10 @@ def test_a_file_of_another_tool_is_read_without_metadata(tmp_path: Path) -> None
         ),
         ({"function": [3], "arrival_us": [1]}, "column function: the column holds int64, expected strings"),
         ({"function": ["f", "f"], "arrival_us": [1, -1]}, "row 2, column arrival_us: -1 is negative"),
+        (
+            {"function": ["f", "f"], "arrival_us": [1, 2**62]},
+            f"row 2, column arrival_us: {2**62} is too large for microseconds",
+        ),
         ({"function": ["f", None], "arrival_us": [1, 2]}, "row 2, column function: the cell is empty"),
         ({"function": ["f"], "arrival_us": [1], "duration_us": [-4]}, "row 1, column duration_us: -4 is negative"),
     ],

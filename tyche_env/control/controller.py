@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tyche_env.control.arrivals import record_arrival
-from tyche_env.control.compiled import inner
+from tyche_env.control.compiled import apart, inner
 from tyche_env.control.kernels import NO_TIMER, ask, window_end_us
 from tyche_env.control.ledger import (
     ABSENT,
@@ -542,7 +542,7 @@ def on_load_failed(st: ClusterState, resident: int) -> None:
         enter_warm(st, container)
 
 
-@inner
+@apart
 def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
     """One event: change the state, and leave commands for the backend (``docs/engine.md``, 6).
 
