@@ -15,7 +15,6 @@ from tyche_env.control import controller
 from tyche_env.control.compiled import outer
 from tyche_env.control.controller import handle
 from tyche_env.control.handles import handles_of, open_state
-from tyche_env.control.ledger import next_timer_key, take_timer
 from tyche_env.control.packing import offload
 from tyche_env.control.queue import (
     ARRIVAL,
@@ -27,6 +26,7 @@ from tyche_env.control.queue import (
     OFFLOADED,
     TIME_SHIFT,
 )
+from tyche_env.control.timers import next_timer_key, take_timer
 from tyche_env.simulator.engine import take_priorities
 from tyche_env.state import new_state
 from tyche_env.world import FUNCTION_FIELDS, AfterRun, FunctionTable, Kernel, Settings, World

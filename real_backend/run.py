@@ -21,9 +21,7 @@ from real_backend.health import Invocation, Kind
 from real_backend.replay import START_TYPES, Replay
 from real_backend.slots import STAGES, Place, Reply, Slot, Status, memory_mib
 from tyche_env.backend import BackendError
-from tyche_env.control.handles import handles_of
-from tyche_env.control.hooks import install
-from tyche_env.control.ledger import (
+from tyche_env.control.codes import (
     DO_CREATE,
     DO_DEMOTE,
     DO_LOAD,
@@ -34,6 +32,8 @@ from tyche_env.control.ledger import (
     HELD,
     IDLE,
 )
+from tyche_env.control.handles import handles_of
+from tyche_env.control.hooks import install
 from tyche_env.control.queue import (
     ARRIVAL,
     CREATED,

@@ -7,10 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.control.codes import HOLD
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.handles import open_state, open_state_at
 from tyche_env.control.kernels import histogram
-from tyche_env.control.ledger import HOLD, probability_within_minute
+from tyche_env.control.worth import probability_within_minute
 from tyche_env.scaling import scale
 from tyche_env.state import GAPS, ClusterState
 

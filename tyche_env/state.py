@@ -40,7 +40,7 @@ MOST_SLOTS = 1 << 17
 MANY_CANDIDATES = 256
 """Functions with more of one home node hold tournaments (``control.tournament``); fewer are all looked at."""
 NEAR_NODES = 16
-"""Nodes that a request asks one by one before it looks where there is room (``control.openings``)."""
+"""Nodes that a request asks one by one before it looks where there is room (``control.vacancies``)."""
 
 CLUSTER_DTYPE = np.dtype(
     [
@@ -53,8 +53,8 @@ CLUSTER_DTYPE = np.dtype(
             *("contention", "keeps_gaps", "unseen_openings"),
             # sizes
             *("functions", "nodes", "gpus", "score_from_us", "record", "features", "clock_us", "demand_mb"),
-            # nodes of a walk that are asked one by one; changes for which ``openings`` will follow
-            *("near_nodes", "openings_kept"),
+            # nodes of a walk that are asked one by one; changes for which ``vacancies`` will follow
+            *("near_nodes", "vacancies_kept"),
             # clock and counters
             # passed_key: no event that was handled has a greater key
             *("passed_key", "now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
@@ -206,8 +206,8 @@ class ClusterState(NamedTuple):
             density is positive exactly when the pre-loader would load one more copy of that function.
         winners: (F,) of each node with more than ``MANY_CANDIDATES``, from its first candidate on: the entry at i is
             the better one of those at 2i and 2i + 1, a slot (``control.tournament``).
-        openings: the most room that any node has, of all, of each half, and so on down to each node in walk order: the
-            entry at i is the greater one of those at 2i and 2i + 1; (2,) where nobody walks far (``control.openings``).
+        vacancies: the most room that any node has, of all, of each half, and so on down to each node in walk order: the
+            entry at i is the greater one of those at 2i and 2i + 1; (2,) if nobody walks far (``control.vacancies``).
         wide: (F,) functions whose routing group has more than one node.
         lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
             function that is to be placed anywhere.
@@ -257,7 +257,7 @@ class ClusterState(NamedTuple):
     candidate_peak_mb: NDArray[np.int64]
     candidate_function: NDArray[np.int32]
     winners: NDArray[np.int32]
-    openings: NDArray[np.int64]
+    vacancies: NDArray[np.int64]
     wide: NDArray[np.int32]
     lost: NDArray[np.int64]
     freed: NDArray[np.int32]
@@ -315,7 +315,7 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
     "candidate_peak_mb": (np.dtype(np.int64), 1),
     "candidate_function": (np.dtype(np.int32), 1),
     "winners": (np.dtype(np.int32), 1),
-    "openings": (np.dtype(np.int64), 1),
+    "vacancies": (np.dtype(np.int64), 1),
     "wide": (np.dtype(np.int32), 1),
     "lost": (np.dtype(np.int64), 1),
     "freed": (np.dtype(np.int32), 1),
@@ -416,7 +416,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         if hasattr(settings, name):
             cluster[name] = int(getattr(settings, name))
     cluster["busy_counts"] &= settings.after_run == AfterRun.KEEP
-    # nobody looks at decisions, and whether a function has all its copies is one number (ledger.look_at_opening)
+    # nobody looks at decisions, and whether a function has all its copies is one number (worth.look_at_opening)
     cluster["unseen_openings"] = (
         settings.event_mode
         and not features
@@ -517,7 +517,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         candidate_peak_mb=rows["peak_mb"][by_home],
         candidate_function=by_home,
         winners=_winners(node_rows, by_home),
-        openings=np.full(2 * leaves, -1),
+        vacancies=np.full(2 * leaves, -1),
         wide=wide,
         lost=np.zeros(residents + settings.copies * functions + 1, np.int64),
         freed=np.zeros(residents + containers + 1, np.int32),

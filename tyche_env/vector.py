@@ -16,10 +16,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from tyche_env.control.codes import LEAVE
 from tyche_env.control.compiled import outer
 from tyche_env.control.handles import open_state_at
 from tyche_env.control.kernels import meaning
-from tyche_env.control.ledger import LEAVE, refresh_candidate, set_gpu_priority, set_priority
+from tyche_env.control.worth import refresh_candidate, set_gpu_priority, set_priority
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe_all
 from tyche_env.reward import charges_rent

@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tyche_env.control.arrivals import record_arrival
-from tyche_env.control.compiled import apart, inner
-from tyche_env.control.kernels import NO_TIMER, ask, window_end_us
-from tyche_env.control.ledger import (
+from tyche_env.control.codes import (
     ABSENT,
     BUSY,
     CREATING,
@@ -28,10 +26,13 @@ from tyche_env.control.ledger import (
     NODE_SHIFT,
     OFFLOAD,
     WORKER,
+)
+from tyche_env.control.compiled import apart, inner
+from tyche_env.control.kernels import NO_TIMER, ask, window_end_us
+from tyche_env.control.ledger import (
     add_busy,
     become_idle,
     command,
-    copies,
     demote,
     enter_category,
     enter_models,
@@ -46,19 +47,11 @@ from tyche_env.control.ledger import (
     new_resident,
     note_freed,
     note_lost,
-    opens_for_nothing,
-    refresh_candidate,
     remove_container,
     reserve,
     reserve_gpu,
-    set_expiry,
-    set_gpu_priority,
-    set_priority,
-    set_timer,
     take_ownership,
-    timer_key,
 )
-from tyche_env.control.openings import note_opening
 from tyche_env.control.packing import OWN, SINGLE, fill, gpu_try, load, next_gpu_victim, offload, place, promote
 from tyche_env.control.queue import (
     ARRIVAL,
@@ -75,6 +68,9 @@ from tyche_env.control.queue import (
 )
 from tyche_env.control.queue import PREWARM as PREWARM_TIMER
 from tyche_env.control.routing import OVERFLOWED, has_room, route, select
+from tyche_env.control.timers import set_expiry, set_timer, timer_key
+from tyche_env.control.vacancies import note_vacancy
+from tyche_env.control.worth import copies, opens_for_nothing, refresh_candidate, set_gpu_priority, set_priority
 from tyche_env.prewarm import faascache
 from tyche_env.prewarm import policy as prewarming
 from tyche_env.state import ClusterState
@@ -218,7 +214,7 @@ def enqueue(st: ClusterState, function: int, node: int, request: int, ordinal: i
         n.queue_head = slot
     n.queue_tail = slot
     n.queue_length += 1
-    note_opening(st, node)
+    note_vacancy(st, node)
     s.queued += 1
     st.functions[function].queued += 1
 
@@ -279,7 +275,7 @@ def leave_queue(st: ClusterState, node: int) -> None:
     if n.queue_head < 0:
         n.queue_tail = -1
     n.queue_length -= 1
-    note_opening(st, node)
+    note_vacancy(st, node)
     s.queued -= 1
     st.functions[w.function].queued -= 1
     st.free_waiting[s.waiting_free] = slot

@@ -18,10 +18,11 @@ from numba import types as numba_types
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
+from tyche_env.control.codes import LEAVE, OFFLOAD
 from tyche_env.control.compiled import INNER, inner
 from tyche_env.control.handles import open_state_at
-from tyche_env.control.ledger import LEAVE, OFFLOAD, set_prewarm
 from tyche_env.control.queue import NO_KEY
+from tyche_env.control.timers import set_prewarm
 from tyche_env.errors import UserError
 from tyche_env.rules import PrewarmPolicy, RoutingRule, RowKernel, Rule, Rules
 from tyche_env.state import ClusterState

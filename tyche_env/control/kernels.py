@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.arrivals import BIN_US, BINS
+from tyche_env.control.codes import HOLD, LEAVE, OFFLOAD, WORKER
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import ask_rule
-from tyche_env.control.ledger import HOLD, LEAVE, OFFLOAD, WORKER, probability_within_minute
 from tyche_env.control.network import FLOOR, score
+from tyche_env.control.worth import probability_within_minute
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20

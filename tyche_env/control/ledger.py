@@ -5,275 +5,26 @@ Nothing here decides; the rules that call these moves live in ``packing``, ``rou
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tyche_env.control.compiled import inner
-from tyche_env.control.openings import note_opening
-from tyche_env.control.queue import (
-    ENTITY_BITS,
-    ENTITY_MASK,
-    EXPIRY,
-    KIND_MASK,
-    LAST_US,
-    NO_KEY,
-    PREWARM,
-    TIME_SHIFT,
-    TIMER,
-    key_of,
-    pop,
-    push,
-    sift,
+from tyche_env.control.codes import (
+    ABSENT,
+    DO_DEMOTE,
+    DO_REMOVE,
+    HELD,
+    IDLE,
+    IN_GPU,
+    IN_MEMORY,
+    IN_NONE,
+    LOADING,
+    NODE_SHIFT,
+    OFFLOADING,
+    UNUSED,
 )
-from tyche_env.control.tournament import play_again
+from tyche_env.control.compiled import inner
+from tyche_env.control.queue import NO_KEY
+from tyche_env.control.vacancies import note_vacancy
+from tyche_env.control.worth import look_at_opening, refresh_candidate
 from tyche_env.prewarm.faascache import FAASCACHE, enter_heap, leave_heap, worth
 from tyche_env.state import RANK_BITS, ClusterState
-from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
-
-UNUSED, CREATING, IDLE, BUSY = 0, 1, 2, 3
-ABSENT, LOADING, HELD, OFFLOADING = 0, 1, 2, 3
-LEAVE, HOLD, OFFLOAD = 0, 1, 2
-IN_NONE, IN_GPU, IN_MEMORY, IN_LOADING = 0, 1, 2, 3
-NONE, TENANT, STRICT = 0, 1, 2
-WORKER = 1
-NODE_SHIFT = 32
-DO_START, DO_LOAD, DO_TRANSFER, DO_OFFLOAD, DO_CREATE, DO_REMOVE, DO_KILL, DO_DEMOTE = 0, 1, 2, 3, 4, 5, 6, 7
-"""Commands: what a backend is told to do.  A start implies that everything else in its container is killed."""
-
-
-# -- timers of the core ------------------------------------------------------------------------------------------------
-
-
-@inner
-def push_timer(st: ClusterState, key: int) -> None:
-    """Queue a key of the core's own."""
-    s = st.cluster[0]
-    push(st.timers, s.timer_count, key)
-    s.timer_count += 1
-
-
-@inner
-def timer_key(time_us: int, kind: int, entity: int) -> int:
-    """The key of a timer, or none if it lies beyond the time that keys can say, which no world reaches."""
-    if time_us >= LAST_US:
-        return NO_KEY
-    return key_of(time_us, kind, entity)
-
-
-@inner
-def set_expiry(st: ClusterState, container: int, time_us: int) -> None:
-    """Let an idle container expire then."""
-    row = st.containers[container]
-    row.expiry_key = timer_key(time_us, EXPIRY, container)
-    if row.expiry_key < row.expiry_queued:
-        row.expiry_queued = row.expiry_key
-        push_timer(st, row.expiry_key)
-
-
-@inner
-def set_timer(st: ClusterState, function: int, time_us: int) -> None:
-    """Ask the policy about this function again then.
-
-    A function with a key in ``timers`` that wants an earlier one gets it in ``soon``.  That heap stays small, and the
-    late key need not be queued anew when the early one has been used: policies look soon after a request, then late.
-    """
-    s = st.cluster[0]
-    row = st.functions[function]
-    key = timer_key(time_us, TIMER, function)
-    row.timer_key = key
-    if key >= row.timer_queued or key >= row.timer_soon:
-        return
-    if row.timer_queued == NO_KEY:
-        row.timer_queued = key
-        push_timer(st, key)
-    else:
-        row.timer_soon = key
-        push(st.soon, s.soon_count, key)
-        s.soon_count += 1
-
-
-@inner
-def opens_for_nothing(st: ClusterState, function: int) -> bool:
-    """Whether a window that opened now would change nothing: f has its copies, and none of them is to go to a GPU."""
-    s = st.cluster[0]
-    if s.unseen_openings == 0 or st.functions[function].memory_head >= 0:
-        return False
-    return copies(st, function) >= s.copies
-
-
-@inner
-def look_at_opening(st: ClusterState, function: int) -> None:
-    """The opening of f's window, for which no timer was set, matters: it has passed, or is an event like any other.
-
-    Called before anything for which it matters can be seen: a copy fewer, or one in memory that may go to a GPU.
-    """
-    row = st.functions[function]
-    key = row.opening_key
-    if key == NO_KEY:
-        return
-    row.opening_key = NO_KEY
-    if key <= st.cluster[0].passed_key:
-        row.decision = HOLD
-        row.gpu_decision = HOLD
-    else:
-        set_timer(st, function, key >> TIME_SHIFT)
-
-
-@inner
-def set_prewarm(st: ClusterState, function: int, time_us: int) -> None:
-    """Create a container for this function then."""
-    row = st.functions[function]
-    row.prewarm_key = timer_key(time_us, PREWARM, function)
-    if row.prewarm_key < row.prewarm_queued:
-        row.prewarm_queued = row.prewarm_key
-        push_timer(st, row.prewarm_key)
-
-
-@inner
-def next_timer_key(st: ClusterState) -> int:
-    """The least of the core's own keys, or none."""
-    s = st.cluster[0]
-    late = st.timers[0] if s.timer_count > 0 else NO_KEY
-    soon = st.soon[0] if s.soon_count > 0 else NO_KEY
-    return min(late, soon)
-
-
-@inner
-def take_timer(st: ClusterState, key: int) -> bool:
-    """Take the least of the core's own keys off its heap; returns whether it is the one its entity waits for.
-
-    A key that was put off meanwhile is queued again at its present time; one that was cancelled is forgotten.
-    """
-    s = st.cluster[0]
-    kind = (key >> ENTITY_BITS) & KIND_MASK
-    entity = key & ENTITY_MASK
-    if s.soon_count > 0 and st.soon[0] == key:
-        pop(st.soon, s.soon_count)
-        s.soon_count -= 1
-        f = st.functions[entity]
-        if key != f.timer_soon:
-            return False
-        f.timer_soon = NO_KEY
-        if f.timer_key < f.timer_queued and f.timer_key != key:
-            f.timer_queued = f.timer_key
-            push_timer(st, f.timer_key)
-        return f.timer_key == key
-    wanted = NO_KEY
-    queued = NO_KEY
-    if kind == EXPIRY:
-        c = st.containers[entity]
-        wanted = c.expiry_key
-        queued = c.expiry_queued
-        if queued == key:
-            c.expiry_queued = NO_KEY if wanted == key else wanted
-    elif kind == TIMER:
-        f = st.functions[entity]
-        wanted = f.timer_key
-        queued = f.timer_queued
-        if queued == key:
-            f.timer_queued = NO_KEY if wanted == key else wanted
-    else:
-        f = st.functions[entity]
-        wanted = f.prewarm_key
-        queued = f.prewarm_queued
-        if queued == key:
-            f.prewarm_queued = NO_KEY if wanted == key else wanted
-    if queued == key and wanted != key and wanted != NO_KEY:
-        sift(st.timers, s.timer_count, wanted)
-        return False
-    pop(st.timers, s.timer_count)
-    s.timer_count -= 1
-    return queued == key and wanted == key
-
-
-# -- densities ---------------------------------------------------------------------------------------------------------
-
-
-@inner
-def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
-    """P(an arrival within 60 s) at a mean gap >= 1 us, in 2^-20 (``docs/engine.md``, P60)."""
-    x = (60_000_000 << 16) // gap_us
-    if x < 4096:
-        return tables[PROBABILITY_FINE, x]
-    return tables[PROBABILITY, min(4095, x >> 8)]
-
-
-@inner
-def set_priority(st: ClusterState, function: int, priority: int) -> None:
-    """Take a new priority, and the worth per MB of a first copy: priority x latency saved / memory (paper, packing)."""
-    row = st.functions[function]
-    row.priority = priority
-    row.first_density = priority * row.saved_us // row.hold_mb
-
-
-@inner
-def set_gpu_priority(st: ClusterState, function: int, priority: int) -> None:
-    """Take a new priority for the GPU, and the worth of its memory: priority x transfer time / GPU memory."""
-    row = st.functions[function]
-    row.gpu_priority = priority
-    row.gpu_density = priority * row.transfer_us // row.gpu_mb if row.gpu_mb > 0 else 0
-
-
-@inner
-def density(st: ClusterState, function: int, copy: int) -> int:
-    """Worth per MB of the ``copy``-th copy, from 1: a further one is worth what is likely to go to it.
-
-    GREEDY_DUAL adds what the clock said at the last request, if f is wanted; the credit of other kernels is 0.
-    """
-    row = st.functions[function]
-    worth = row.first_density
-    p = row.priority
-    if copy > 1 and st.cluster[0].scope != WORKER:
-        rho = 0
-        span = row.last_arrival_us - row.first_arrival_us
-        if row.window_count >= 2 and span > 0:
-            rho = min(4095, (row.inference_us * 256 * row.window_count) // span)
-        p = (p * st.tables[TAIL + min(copy, 8) - 2, rho]) >> 20
-        worth = p * row.saved_us // row.hold_mb
-    return worth + (row.credit if p > 0 else 0)
-
-
-@inner
-def copies(st: ClusterState, function: int) -> int:
-    """Copies that count as held."""
-    row = st.functions[function]
-    if st.cluster[0].busy_counts != 0:
-        return row.idle_copies + row.running
-    return row.idle_copies
-
-
-@inner
-def copies_on(st: ClusterState, function: int, node: int) -> int:
-    """Copies on one node that count as held."""
-    busy_counts = st.cluster[0].busy_counts
-    count = 0
-    at = st.functions[function].resident_head
-    while at >= 0:
-        r = st.residents[at]
-        c = st.containers[r.container]
-        if c.node == node and (r.state == LOADING or r.state == HELD) and (c.state == IDLE or busy_counts != 0):
-            count += 1
-        at = r.function_next
-    return count
-
-
-@inner
-def refresh_candidate(st: ClusterState, function: int) -> None:
-    """Say again whether, and at what density, one more copy of this function is wanted."""
-    s = st.cluster[0]
-    if s.preloads == 0:
-        return
-    row = st.functions[function]
-    value = 0
-    have = 0 if s.scope == WORKER else copies(st, function)
-    if have < s.copies:
-        look_at_opening(st, function)
-        if row.decision == HOLD:
-            value = density(st, function, have + 1)
-    st.candidate_density[row.slot] = value
-    if row.rivals > 0:
-        play_again(st, function)
-
 
 # -- categories: where an idle container can serve a function ----------------------------------------------------------
 
@@ -421,7 +172,7 @@ def add_busy(st: ClusterState, node: int, mb: int) -> None:
     n = st.nodes[node]
     n.busy_mb += mb
     n.busy_weighted += mb * st.cluster[0].now_us
-    note_opening(st, node)
+    note_vacancy(st, node)
 
 
 @inner

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.arrivals import in_group, walk
-from tyche_env.control.compiled import inner
-from tyche_env.control.ledger import (
+from tyche_env.control.codes import (
     ABSENT,
     DO_KILL,
     DO_LOAD,
@@ -27,11 +26,11 @@ from tyche_env.control.ledger import (
     STRICT,
     TENANT,
     WORKER,
+)
+from tyche_env.control.compiled import inner
+from tyche_env.control.ledger import (
     command,
-    copies,
-    copies_on,
     demote,
-    density,
     enter_category,
     enter_warm,
     free_resident,
@@ -39,13 +38,13 @@ from tyche_env.control.ledger import (
     leave_models,
     leave_warm,
     new_resident,
-    refresh_candidate,
     reserve,
     reserve_gpu,
     resident_of,
 )
 from tyche_env.control.queue import NO_KEY
 from tyche_env.control.tournament import densest_that_fits
+from tyche_env.control.worth import copies, copies_on, density, refresh_candidate
 from tyche_env.state import RANK_BITS, ClusterState
 
 SINGLE, OWN, WORST = 1, 2, 3

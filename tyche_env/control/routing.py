@@ -8,7 +8,7 @@ from tyche_env.control.arrivals import walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import route_by_rule
-from tyche_env.control.openings import NOWHERE, far_opening, steps_to
+from tyche_env.control.vacancies import NOWHERE, far_vacancy, steps_to
 from tyche_env.draws import Concern
 from tyche_env.prewarm import pagurus, rainbowcake
 from tyche_env.state import ClusterState
@@ -152,7 +152,7 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
     end = np.int64(0 if scans else s.nodes)
     while step < end:
         if step == s.near_nodes:
-            node = far_opening(st, function)
+            node = far_vacancy(st, function)
             if node >= 0:
                 return node
             if node == NOWHERE:

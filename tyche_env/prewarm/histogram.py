@@ -7,8 +7,8 @@ mostly beyond the range keep the standard keep-alive here; the original forecast
 from __future__ import annotations
 
 from tyche_env.control.compiled import inner
-from tyche_env.control.ledger import set_prewarm
 from tyche_env.control.queue import NO_KEY
+from tyche_env.control.timers import set_prewarm
 from tyche_env.state import ClusterState
 
 BINS = 240

@@ -7,18 +7,11 @@ one is made ahead of a request (``docs/engine.md``, 7, 10 and 11).
 from __future__ import annotations
 
 from tyche_env.control import hooks
+from tyche_env.control.codes import DO_KILL
 from tyche_env.control.compiled import inner
-from tyche_env.control.ledger import (
-    DO_KILL,
-    command,
-    enter_warm,
-    free_resident,
-    note_freed,
-    resident_of,
-    set_expiry,
-    set_prewarm,
-)
+from tyche_env.control.ledger import command, enter_warm, free_resident, note_freed, resident_of
 from tyche_env.control.routing import has_room
+from tyche_env.control.timers import set_expiry, set_prewarm
 from tyche_env.prewarm import always_on, faascache, histogram, icebreaker, keep_alive, pagurus, rainbowcake
 from tyche_env.state import ClusterState
 from tyche_env.world import Prewarm

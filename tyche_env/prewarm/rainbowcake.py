@@ -9,7 +9,7 @@ of an exponential with the mean of its last six arrivals.
 from __future__ import annotations
 
 from tyche_env.control.compiled import inner
-from tyche_env.control.ledger import set_prewarm
+from tyche_env.control.timers import set_prewarm
 from tyche_env.state import GAPS, ClusterState
 from tyche_env.world import Prewarm
 

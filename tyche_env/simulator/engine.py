@@ -13,26 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control import controller
+from tyche_env.control.codes import DO_CREATE, DO_LOAD, DO_START, DO_TRANSFER, HOLD, LOADING, OFFLOAD
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.controller import MET_LOAD, handle
 from tyche_env.control.handles import handles_of, open_state
 from tyche_env.control.hooks import install
 from tyche_env.control.kernels import ask
-from tyche_env.control.ledger import (
-    DO_CREATE,
-    DO_LOAD,
-    DO_START,
-    DO_TRANSFER,
-    HOLD,
-    LOADING,
-    OFFLOAD,
-    look_at_opening,
-    next_timer_key,
-    refresh_candidate,
-    set_gpu_priority,
-    set_priority,
-    take_timer,
-)
 from tyche_env.control.prefetch import prefetch
 from tyche_env.control.queue import (
     CREATED,
@@ -48,6 +34,8 @@ from tyche_env.control.queue import (
     key_of,
     pop,
 )
+from tyche_env.control.timers import next_timer_key, take_timer
+from tyche_env.control.worth import look_at_opening, refresh_candidate, set_gpu_priority, set_priority
 from tyche_env.observe import observe
 from tyche_env.simulator.serving import (
     add_totals,

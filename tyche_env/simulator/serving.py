@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tyche_env.control.codes import ABSENT, DO_LOAD, DO_OFFLOAD, DO_TRANSFER, HELD, LOADING, OFFLOADING
 from tyche_env.control.compiled import inner
 from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM
 from tyche_env.control.draws import stage_us
-from tyche_env.control.ledger import ABSENT, DO_LOAD, DO_OFFLOAD, DO_TRANSFER, HELD, LOADING, OFFLOADING
 from tyche_env.control.queue import push
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState

@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.control.codes import DO_CREATE, DO_KILL, DO_LOAD, DO_OFFLOAD, DO_REMOVE, DO_START, LOADING
 from tyche_env.control.compiled import apart, inner
 from tyche_env.control.controller import MET_LOAD
 from tyche_env.control.handles import open_state
-from tyche_env.control.ledger import DO_CREATE, DO_KILL, DO_LOAD, DO_OFFLOAD, DO_REMOVE, DO_START, LOADING
 from tyche_env.control.queue import CREATED, FINISH, LOADED, NO_KEY, OFFLOADED, SPARE, key_of, pop, push, sift
 from tyche_env.simulator.serving import (
     add_totals,

@@ -27,47 +27,47 @@ def room_mb(st: ClusterState, node: int) -> int:
 
 
 @inner
-def note_opening(st: ClusterState, node: int) -> None:
+def note_vacancy(st: ClusterState, node: int) -> None:
     """The room of a node, or its queue, has changed."""
     s = st.cluster[0]
-    if s.openings_kept > 0:
-        s.openings_kept -= 1
-        change_opening(st, node)
+    if s.vacancies_kept > 0:
+        s.vacancies_kept -= 1
+        change_vacancy(st, node)
 
 
 @apart
-def change_opening(st: ClusterState, node: int) -> None:
+def change_vacancy(st: ClusterState, node: int) -> None:
     """Carry the room of a node up the tree, as far as it matters."""
-    at = len(st.openings) // 2 + st.nodes[node].position
+    at = len(st.vacancies) // 2 + st.nodes[node].position
     room = room_mb(st, node)
-    st.openings[at] = room
+    st.vacancies[at] = room
     while at > 1:
-        most = max(st.openings[at], st.openings[at ^ 1])
+        most = max(st.vacancies[at], st.vacancies[at ^ 1])
         at >>= 1
-        if st.openings[at] == most:
+        if st.vacancies[at] == most:
             return
-        st.openings[at] = most
+        st.vacancies[at] = most
 
 
 @inner
-def keep_openings(st: ClusterState) -> None:
+def keep_vacancies(st: ClusterState) -> None:
     """Have the tree at hand: it is needed now."""
     s = st.cluster[0]
-    leaves = len(st.openings) // 2
-    if s.openings_kept == 0:
+    leaves = len(st.vacancies) // 2
+    if s.vacancies_kept == 0:
         for position in range(s.nodes):
-            st.openings[leaves + position] = room_mb(st, st.node_order[position])
+            st.vacancies[leaves + position] = room_mb(st, st.node_order[position])
         for at in range(leaves - 1, 0, -1):
-            st.openings[at] = max(st.openings[2 * at], st.openings[2 * at + 1])
-    s.openings_kept = s.nodes
+            st.vacancies[at] = max(st.vacancies[2 * at], st.vacancies[2 * at + 1])
+    s.vacancies_kept = s.nodes
 
 
 @inner
-def next_opening(st: ClusterState, position: int, mb: int) -> int:
+def next_vacancy(st: ClusterState, position: int, mb: int) -> int:
     """The first position from the given one on, up to the last, whose node has room, or -1."""
-    leaves = len(st.openings) // 2
+    leaves = len(st.vacancies) // 2
     at = leaves + position
-    while st.openings[at] < mb:
+    while st.vacancies[at] < mb:
         while at & 1:
             at >>= 1
         if at == 0:
@@ -75,7 +75,7 @@ def next_opening(st: ClusterState, position: int, mb: int) -> int:
         at += 1
     while at < leaves:
         at *= 2
-        if st.openings[at] < mb:
+        if st.vacancies[at] < mb:
             at += 1
     return at - leaves
 
@@ -102,7 +102,7 @@ def steps_to_listed(st: ClusterState, function: int, resident: int) -> int:
 
 
 @apart
-def far_opening(st: ClusterState, function: int) -> int:
+def far_vacancy(st: ClusterState, function: int) -> int:
     """The first node on f's walk that can serve a request, by room or by an idle container that is f's or holds f.
 
     Returns:
@@ -110,7 +110,7 @@ def far_opening(st: ClusterState, function: int) -> int:
     """
     s = st.cluster[0]
     row = st.functions[function]
-    keep_openings(st)
+    keep_vacancies(st)
     nearest = steps_to_listed(st, function, row.gpu_head)
     nearest = min(nearest, steps_to_listed(st, function, row.memory_head))
     nearest = min(nearest, steps_to_listed(st, function, row.loading_head))
@@ -119,10 +119,10 @@ def far_opening(st: ClusterState, function: int) -> int:
         nearest = min(nearest, steps_to(st, function, st.containers[container].node))
         container = st.containers[container].warm_next
     if row.step != 1:
-        return NOWHERE if nearest == s.nodes and st.openings[1] < row.container_mb else UNKNOWN
-    position = next_opening(st, row.home_position, row.container_mb)
+        return NOWHERE if nearest == s.nodes and st.vacancies[1] < row.container_mb else UNKNOWN
+    position = next_vacancy(st, row.home_position, row.container_mb)
     if position < 0:
-        position = next_opening(st, 0, row.container_mb)
+        position = next_vacancy(st, 0, row.container_mb)
     if position >= 0:
         nearest = min(nearest, (position - row.home_position + s.nodes) % s.nodes)
     if nearest == s.nodes:
