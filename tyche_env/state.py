@@ -111,7 +111,8 @@ NODE_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
         *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end")],
         *[(name, np.int32) for name in ("position", "runs", "room_first", "room_end")],
-        *[(name, np.int32) for name in ("rivals", "least_worth", "pad")],
+        # functions at home here where these hold tournaments, else 0; the idle container of least worth (FaasCache)
+        *[(name, np.int32) for name in ("rivals", "worth_head", "pad")],
         # no idle container has more free memory; at event least_at, no held model of an idle container was worth less
         *[(name, np.int64) for name in ("roomiest_mb", "least_density", "least_at")],
         # at that event its idle containers are listed in ``rooms``
@@ -385,15 +386,13 @@ def _resources(world: World) -> tuple[Records, int]:
 def _winners(nodes: Records, candidates: NDArray[np.int32]) -> NDArray[np.int32]:
     """The tournaments of nodes as long as nobody has a density: the first functions win."""
     winners = np.zeros(len(candidates), np.int32)
-    for first, end in zip(nodes["candidate_first"].tolist(), nodes["candidate_end"].tolist(), strict=True):
-        count = end - first
-        if count <= MANY_CANDIDATES:
-            continue
-        places = np.concatenate([np.zeros(count, np.int64), np.arange(first, end)])
+    large = nodes[nodes["rivals"] > 0]
+    for first, count in zip(large["candidate_first"].tolist(), large["rivals"].tolist(), strict=True):
+        places = np.concatenate([np.zeros(count, np.int64), np.arange(first, first + count)])
         for place in range(count - 1, 0, -1):
             a, b = places[2 * place], places[2 * place + 1]
             places[place] = a if candidates[a] < candidates[b] else b
-        winners[first + 1 : end] = places[1:count]
+        winners[first + 1 : first + count] = places[1:count]
     return winners
 
 
@@ -450,7 +449,7 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
 
     node_rows = np.zeros(nodes, NODE_DTYPE)
     node_rows["memory_mb"] = node_rows["free_mb"] = world.node_memory_mb
-    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "least_worth"):
+    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "worth_head"):
         node_rows[name] = -1
     node_rows["gpu_first"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="left")
     node_rows["gpu_end"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="right")

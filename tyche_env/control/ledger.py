@@ -552,7 +552,7 @@ def make_room(st: ClusterState, node: int, mb: int) -> None:
         s.evictions += 1
         victim = n.idle_head
         if s.prewarm == FAASCACHE:
-            victim = n.least_worth
+            victim = n.worth_head
             s.clock = st.containers[victim].worth
         remove_container(st, victim)
 

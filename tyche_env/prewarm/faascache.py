@@ -78,7 +78,7 @@ def enter_heap(st: ClusterState, container: int) -> None:
     n = st.nodes[st.containers[container].node]
     for place in (_CHILD, _NEXT, _BEFORE):
         st.kin[container, place] = -1
-    n.least_worth = meld(st, n.least_worth, container)
+    n.worth_head = meld(st, n.worth_head, container)
 
 
 @apart
@@ -87,8 +87,8 @@ def leave_heap(st: ClusterState, container: int) -> None:
     kin = st.kin
     n = st.nodes[st.containers[container].node]
     children = meld_children(st, kin[container, _CHILD])
-    if n.least_worth == container:
-        n.least_worth = children
+    if n.worth_head == container:
+        n.worth_head = children
         return
     before, after = kin[container, _BEFORE], kin[container, _NEXT]
     if kin[before, _CHILD] == container:
@@ -97,4 +97,4 @@ def leave_heap(st: ClusterState, container: int) -> None:
         kin[before, _NEXT] = after
     if after >= 0:
         kin[after, _BEFORE] = before
-    n.least_worth = meld(st, n.least_worth, children)
+    n.worth_head = meld(st, n.worth_head, children)
