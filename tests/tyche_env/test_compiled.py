@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-MOST_INSTRUCTIONS = 60_000
+MOST_INSTRUCTIONS = 50_000
 """Of the event loop and the handler of events, with everything inlined; LLVM's, after its optimisation."""
 
 COUNT = """
@@ -38,3 +38,42 @@ def test_the_event_loop_counts_no_references_and_stays_small(tmp_path: Path) -> 
     assert sum(part["counting"] for part in found.values()) == 0
     assert all(part["instructions"] > 1_000 for part in found.values())
     assert sum(part["instructions"] for part in found.values()) < MOST_INSTRUCTIONS
+
+
+INDICES = """
+import numpy as np
+from numba import njit
+from tests.tyche_env.simulator.strategies import random_run
+from tyche_env.control.compiled import APART
+from tyche_env.control.handles import handles_of, open_state
+from tyche_env.state import new_state
+
+@njit(**APART)
+def at(handles, i):
+    return open_state(handles).functions[i].peak_mb
+
+@njit(**APART)
+def within(handles, i):
+    return open_state(handles).windows[0, i]
+
+@njit(**APART)
+def put(handles, i):
+    open_state(handles).wide[i] = 7
+
+state = new_state(random_run(0).world)
+handles, count = handles_of(state), len(state.functions)
+put(handles, np.int32(count - 1))
+assert state.wide[count - 1] == 7
+assert at(handles, count - 1) == state.functions["peak_mb"][-1]
+for read, least in ((at, -1), (at, count), (within, -1), (put, -1)):
+    try:
+        read(handles, least)
+    except IndexError:
+        continue
+    raise AssertionError((read, least))
+"""
+
+
+def test_an_index_outside_of_a_table_is_an_error_where_bounds_are_checked() -> None:
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
+    subprocess.run([sys.executable, "-c", INDICES], env=environment, check=True, timeout=580)

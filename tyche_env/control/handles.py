@@ -8,6 +8,7 @@ alive, and makes new handles when it replaces one.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from numba import extending as numba_extending
 from numba import types as numba_types
 from numba.core import cgutils as numba_cgutils
 from numba.core.typing.templates import AttributeTemplate as NumbaAttributeTemplate
+from numba.np import arrayobj as numba_arrayobj
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
@@ -26,8 +28,51 @@ extending: Any = numba_extending
 types: Any = numba_types
 cgutils: Any = numba_cgutils
 AttributeTemplate: Any = NumbaAttributeTemplate
+arrayobj: Any = numba_arrayobj
 
-_ARRAYS = {name: types.Array(from_dtype(dtype), ndim, "C") for name, (dtype, ndim) in FIELDS.items()}
+
+class _TableType(types.Array):  # type: ignore[misc]
+    """Numba's type of a table: an array that is never indexed from its end.
+
+    For arrays, each index costs the question whether it is negative, a tenth of all instructions of the event loop.
+    """
+
+    def __init__(self, dtype: Any, ndim: int) -> None:
+        super().__init__(dtype, ndim, "C", name=f"table({dtype}, {ndim})")
+
+
+extending.register_model(_TableType)(extending.models.ArrayModel)
+
+
+def _from_start(context: Any, builder: Any, index_type: Any, index: Any) -> tuple[Any, Any]:
+    """An index, or a tuple of them, as numbers without a sign: numba counts these from the start without asking."""
+    if isinstance(index_type, types.BaseTuple):
+        whole = types.UniTuple(types.intp, len(index_type))
+        return types.UniTuple(types.uintp, len(index_type)), context.cast(builder, index, index_type, whole)
+    return types.uintp, context.cast(builder, index, index_type, types.intp)
+
+
+def _get(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Code that reads one entry of a table."""
+    table_type, index_type = signature.args
+    unsigned, index = _from_start(context, builder, index_type, arguments[1])
+    read = arrayobj.getitem_array_tuple if isinstance(unsigned, types.BaseTuple) else arrayobj.getitem_arraynd_intp
+    return read(context, builder, signature.return_type(table_type, unsigned), (arguments[0], index))
+
+
+def _set(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Code that writes one entry of a table."""
+    table_type, index_type, value_type = signature.args
+    unsigned, index = _from_start(context, builder, index_type, arguments[1])
+    form = signature.return_type(table_type, unsigned, value_type)
+    return arrayobj.setitem_array(context, builder, form, (arguments[0], index, arguments[2]))
+
+
+for _index in (types.Integer, types.UniTuple):
+    extending.lower_builtin(operator.getitem, _TableType, _index)(_get)
+    extending.lower_builtin(operator.setitem, _TableType, _index, types.Any)(_set)
+
+_ARRAYS = {name: _TableType(from_dtype(dtype), ndim) for name, (dtype, ndim) in FIELDS.items()}
 _ROWS = {name: row for row, name in enumerate(FIELDS)}
 _WORDS = 3
 _HANDLES_AT = CLUSTER_DTYPE.fields["handles"][1]  # type: ignore[index]
