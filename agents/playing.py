@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tyche_env.backend import Backend, make_backend
-from tyche_env.metrics import percentiles_from_log, totals_from_log
+from tyche_env.metrics import percentiles_from_log, scored_part, totals_from_log
 from tyche_env.simulate import Result
 from tyche_env.simulator.engine import ask_everything
 from tyche_env.world import World
@@ -83,7 +83,7 @@ def play(world: World, backend: Backend, decision: Literal["event"] | float = "e
     integrals = {name: value - integrals[name] for name, value in backend.integrals().items()}
     backend.drain()
     log = backend.log()
-    log = log[log["arrival_us"] >= world.score_from_us].copy()
+    log = scored_part(log, world.score_from_us)
     return Result(
         world=world,
         log=log,

@@ -20,7 +20,7 @@ from tyche_env.backend import Backend, make_backend
 from tyche_env.control.compiled import outer
 from tyche_env.control.kernels import read_action
 from tyche_env.errors import UserError
-from tyche_env.metrics import percentiles_from_log, totals_from_log
+from tyche_env.metrics import percentiles_from_log, scored_part, totals_from_log
 from tyche_env.observe import observe
 from tyche_env.reward import Step, charges_rent, reward_function, reward_terms
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
@@ -198,7 +198,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         if self._at_end is None or self._scored_from is None:
             raise PreloadEnvError("environment: result() needs a finished window")
         log = self.backend.log()
-        log = log[log["arrival_us"] >= self.world.score_from_us].copy()
+        log = scored_part(log, self.world.score_from_us)
         (counters, integrals), (counters_end, integrals_end) = self._scored_from, self._at_end
         return Result(
             world=self.world,

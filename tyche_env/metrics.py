@@ -12,7 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.control.compiled import inner, outer
 from tyche_env.world import StartType
+
+_GPU, _MEMORY, _LOADING, _WARM = (
+    int(start) for start in (StartType.GPU, StartType.MEMORY, StartType.LOADING, StartType.WARM)
+)
 
 TOTALS_DTYPE = np.dtype(
     [
@@ -63,7 +68,6 @@ METRIC_KEYS = (
 """Keys of :func:`summarize`: the metrics of a result row."""
 
 _MB_US_PER_GB_S = 1e9
-_WARMING_LOADING = ("warming_us", "library_us", "model_us", "transfer_us")
 
 Metrics = dict[str, float | int | None]
 
@@ -84,6 +88,59 @@ class Prices(Protocol):
         """One request."""
 
 
+@inner
+def count_request(
+    total: Any,
+    start_type: int,
+    kept: int,
+    warming_loading_us: int,
+    end_to_end_us: int,
+    queue_us: int,
+    scheduling_us: int,
+) -> None:
+    """Add one request to the record of its function."""
+    total.requests += 1
+    total.kept += kept
+    total.warming_loading_us += warming_loading_us
+    total.end_to_end_us += end_to_end_us
+    total.queue_us += queue_us
+    total.scheduling_us += scheduling_us
+    if start_type == _GPU:
+        total.gpu += 1
+    elif start_type == _MEMORY:
+        total.memory += 1
+    elif start_type == _LOADING:
+        total.loading += 1
+    elif start_type == _WARM:
+        total.warm += 1
+    else:
+        total.cold += 1
+
+
+@outer
+def add_log(log: NDArray[Any], totals: NDArray[Any]) -> None:
+    """Add all requests of a log, (R,), to the records of their functions, (F,)."""
+    for at in range(len(log)):
+        row = log[at]
+        count_request(
+            totals[row.function],
+            row.start_type,
+            row.kept,
+            row.warming_us + row.library_us + row.model_us + row.transfer_us,
+            row.end_us - row.arrival_us,
+            row.queue_us,
+            row.scheduling_us,
+        )
+
+
+def scored_part(log: NDArray[Any], score_from_us: int) -> NDArray[Any]:
+    """The rows of requests that arrived in the scored window: of the same memory where they are the last ones."""
+    scored = log["arrival_us"] >= score_from_us
+    count = int(np.count_nonzero(scored))
+    last = log[len(log) - count :]
+    return last if scored[len(log) - count :].all() else log[scored]
+
+
 def totals_from_log(log: NDArray[Any], function_count: int) -> NDArray[Any]:
     """Add up a log by function.
 
@@ -101,15 +158,7 @@ def totals_from_log(log: NDArray[Any], function_count: int) -> NDArray[Any]:
     if len(function) and not 0 <= function.min() <= function.max() < function_count:
         raise ValueError(f"log: function lies in {function.min()}..{function.max()}, expected 0..{function_count - 1}")
     totals = np.zeros(function_count, dtype=TOTALS_DTYPE)
-    np.add.at(totals["requests"], function, 1)
-    for start in StartType:
-        np.add.at(totals[start.name.lower()], function, log["start_type"] == start)
-    np.add.at(totals["kept"], function, log["kept"])
-    for stage in _WARMING_LOADING:
-        np.add.at(totals["warming_loading_us"], function, log[stage])
-    np.add.at(totals["end_to_end_us"], function, log["end_us"] - log["arrival_us"])
-    np.add.at(totals["queue_us"], function, log["queue_us"])
-    np.add.at(totals["scheduling_us"], function, log["scheduling_us"])
+    add_log(np.ascontiguousarray(log), totals)
     return totals
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.metrics import percentiles_from_bins, percentiles_from_log, totals_from_log
+from tyche_env.metrics import percentiles_from_bins, percentiles_from_log, scored_part, totals_from_log
 from tyche_env.rules import Rules
 from tyche_env.world import Kernel, World, WorldError
 
@@ -165,7 +165,7 @@ def simulate(
     log: NDArray[Any] | None
     if record == "all" or engine == "reference":
         log = runner.log
-        log = log[log["arrival_us"] >= world.score_from_us].copy()
+        log = scored_part(log, world.score_from_us)
         totals = totals_from_log(log, world.function_count)
         percentiles = percentiles_from_log(log)
     elif callable(record):

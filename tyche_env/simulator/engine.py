@@ -36,6 +36,7 @@ from tyche_env.control.queue import (
 )
 from tyche_env.control.timers import next_timer_key, take_timer
 from tyche_env.control.worth import look_at_opening, refresh_candidate, set_gpu_priority, set_priority
+from tyche_env.metrics import totals_from_log
 from tyche_env.observe import observe
 from tyche_env.simulator.serving import (
     add_totals,
@@ -423,3 +424,4 @@ def compile_all() -> None:
     engine.set_priorities(*engine.ask_all())
     observe(engine.handles, np.zeros(64, np.float32), 1, 1, 1)
     engine.drain()
+    totals_from_log(engine.log, 1)

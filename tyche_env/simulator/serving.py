@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tyche_env.control.codes import ABSENT, DO_LOAD, DO_OFFLOAD, DO_TRANSFER, HELD, LOADING, OFFLOADING
 from tyche_env.control.compiled import inner
-from tyche_env.control.controller import GPU, MEMORY, MET_LOAD, WARM
+from tyche_env.control.controller import WARM
 from tyche_env.control.draws import stage_us
 from tyche_env.control.queue import push
 from tyche_env.draws import Concern
+from tyche_env.metrics import count_request
 from tyche_env.state import ClusterState
 
 _INIT, _LIBRARY, _MODEL, _TRANSFER, _INFERENCE = (
@@ -167,21 +168,5 @@ def add_totals(
     loading_us: int,
 ) -> None:
     """Count a scored request in the streaming sums of its function."""
-    t = st.totals[function]
-    t.requests += 1
-    t.queue_us += queue_us
-    t.scheduling_us += delay_us
-    t.warming_loading_us += loading_us
-    t.end_to_end_us += latency_us
-    t.kept += kept
-    if kind == GPU:
-        t.gpu += 1
-    elif kind == MEMORY:
-        t.memory += 1
-    elif kind == MET_LOAD:
-        t.loading += 1
-    elif kind == WARM:
-        t.warm += 1
-    else:
-        t.cold += 1
+    count_request(st.totals[function], kind, kept, loading_us, latency_us, queue_us, delay_us)
     st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(latency_us))] += 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.handles import handles_of
-from tyche_env.metrics import TOTALS_DTYPE, percentiles_from_bins, totals_from_log
+from tyche_env.metrics import TOTALS_DTYPE, add_log, percentiles_from_bins, scored_part
 from tyche_env.pages import Pages
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.log import LOG_DTYPE
@@ -128,11 +128,9 @@ class LogStream:
             open_rows = np.flatnonzero(log["end_us"][:used] == 0)
             ready = int(open_rows[0]) if len(open_rows) else used
         rows = log[:ready]
-        if ready and rows["arrival_us"].min() < engine.world.score_from_us:
-            rows = rows[rows["arrival_us"] >= engine.world.score_from_us]
+        rows = scored_part(rows, engine.world.score_from_us)
         if len(rows):
-            for name, values in _fields(totals_from_log(rows, len(self.totals))):
-                self.totals[name] += values
+            add_log(rows, self.totals)
             self._bins += latency_bins(rows["end_us"] - rows["arrival_us"])
             self._sink(rows)
         log[: used - ready] = log[ready:used]
@@ -148,7 +146,3 @@ def latency_bins(latency_us: NDArray[np.int64]) -> NDArray[np.int64]:
     shift = np.maximum(octave, 0)
     bins = np.where(latency_us < 128, latency_us, ((shift + 1) << 7) + ((latency_us >> shift) & 127))
     return np.bincount(np.minimum(bins, LATENCY_BINS - 1), minlength=LATENCY_BINS).astype(np.int64)
-
-
-def _fields(totals: NDArray[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    return [(name, totals[name]) for name in totals.dtype.names or ()]
