@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tyche_env.control.arrivals import BIN_US, BINS
 from tyche_env.control.codes import HOLD, LEAVE, OFFLOAD, WORKER
-from tyche_env.control.compiled import inner, outer
+from tyche_env.control.compiled import apart, inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import ask_rule
 from tyche_env.control.network import FLOOR, score
@@ -104,14 +104,14 @@ def empirical(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
     return HOLD, ((longer - later) << 20) // longer, max(5 * _SECOND_US, age_us // 4)
 
 
-@inner
+@apart
 def network(st: ClusterState, function: int) -> tuple[int, int, int]:
     """What a trained network makes of the function's features; never off-loads by itself."""
     p = 1.0 / (1.0 + math.exp(-score(st, function)))
     return LEAVE if p < st.network[FLOOR] else HOLD, max(1, np.int64(p * ONE_Q20 + 0.5)), 10 * _SECOND_US
 
 
-@inner
+@apart
 def foreseen_gap_us(st: ClusterState, function: int, now_us: int, exact: bool) -> int:
     """Privileged: time to the next arrival, exact or as known from counts per minute; -1 if there is none."""
     at = st.own_first[function] + st.functions[function].arrivals
