@@ -83,7 +83,7 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int64) for name in ("hold_mb", "peak_mb", "saved_us")],
         *[(name, np.int32) for name in ("window_count", "window_next", "idle_copies", "running", "group", "slot")],
         *[(name, np.int32) for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head")],
-        # functions with the same home node where these hold tournaments, else 0
+        # candidates of the same nodes where these hold tournaments, else 0
         ("rivals", np.int32),
         *[(name, np.int32) for name in ("residents", "in_flight", "queued", "owned_idle", "wide", "tenant")],
         *[(name, np.int32) for name in ("home_position", "home_node", "step", "decision", "gpu_decision")],
@@ -111,7 +111,7 @@ NODE_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "queue_length")],
         *[(name, np.int32) for name in ("gpu_first", "gpu_end", "candidate_first", "candidate_end")],
         *[(name, np.int32) for name in ("position", "runs", "room_first", "room_end")],
-        # functions at home here where these hold tournaments, else 0; the idle container of least worth (FaasCache)
+        # candidates where these hold tournaments, else 0; the idle container of least worth (FaasCache)
         *[(name, np.int32) for name in ("rivals", "worth_head", "pad")],
         # no idle container has more free memory; at event least_at, no held model of an idle container was worth less
         *[(name, np.int64) for name in ("roomiest_mb", "least_density", "least_at")],
@@ -203,13 +203,14 @@ class ClusterState(NamedTuple):
             and which container it is.
         kin: (containers, 3) under FAASCACHE, the idle ones of a node in a heap (``prewarm.faascache``); else (1, 3).
         node_order: (N,) nodes in walk order.
-        candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, peak memory, function); a
-            density is positive exactly when the pre-loader would load one more copy of that function.
+        candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, peak memory, function), or
+            by (peak memory, function) where every node has the same candidates; a density is positive exactly when the
+            pre-loader would load one more copy of that function.
         winners: (F,) of each node with more than ``MANY_CANDIDATES``, from its first candidate on: the entry at i is
             the better one of those at 2i and 2i + 1, a slot (``control.tournament``).
         vacancies: the most room that any node has, of all, of each half, and so on down to each node in walk order: the
             entry at i is the greater one of those at 2i and 2i + 1; (2,) if nobody walks far (``control.vacancies``).
-        wide: (F,) functions whose routing group has more than one node.
+        wide: (F,) on the ring, functions whose routing group has more than one node.
         lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
             function that is to be placed anywhere.
         commands: what the backend has to do.
@@ -440,12 +441,10 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rows["home_position"], rows["step"] = world.home_position(), world.walk_step()
     rows["home_node"] = order[rows["home_position"]]
 
-    wide = np.zeros(functions, np.int32)
-    if settings.routing in (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST, Routing.OWN) and nodes > 1:
-        # every node is in every function's group
-        rows["group"], rows["wide"] = nodes, np.arange(functions)
-        wide[:] = np.arange(functions)
-        cluster["wide_count"] = functions
+    # under these, every node is in every function's group, so that all have the same candidates: all functions
+    everywhere = settings.routing in (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST, Routing.OWN)
+    if everywhere:
+        rows["group"] = nodes
 
     node_rows = np.zeros(nodes, NODE_DTYPE)
     node_rows["memory_mb"] = node_rows["free_mb"] = world.node_memory_mb
@@ -459,11 +458,12 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rents = settings.prewarm in (Prewarm.PAGURUS, Prewarm.RAINBOWCAKE)
     cluster["near_nodes"] = nodes if rents else min(nodes, NEAR_NODES)
     leaves = 1 if cluster["near_nodes"] == nodes else 1 << (nodes - 1).bit_length()
-    by_home = np.lexsort((rows["peak_mb"], rows["home_node"])).astype(np.int32)
+    homes = np.zeros(functions, np.int32) if everywhere else rows["home_node"]
+    by_home = np.lexsort((rows["peak_mb"], homes)).astype(np.int32)
     rows["slot"][by_home] = np.arange(functions)
-    homes = rows["home_node"][by_home]
-    node_rows["candidate_first"] = np.searchsorted(homes, np.arange(nodes), side="left")
-    node_rows["candidate_end"] = np.searchsorted(homes, np.arange(nodes), side="right")
+    row_of_candidates = np.zeros(nodes, np.int64) if everywhere else np.arange(nodes)
+    node_rows["candidate_first"] = np.searchsorted(homes[by_home], row_of_candidates, side="left")
+    node_rows["candidate_end"] = np.searchsorted(homes[by_home], row_of_candidates, side="right")
     candidates = node_rows["candidate_end"] - node_rows["candidate_first"]
     node_rows["rivals"] = np.where(candidates > MANY_CANDIDATES, candidates, 0)
     rows["rivals"] = node_rows["rivals"][rows["home_node"]]
@@ -515,9 +515,9 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         candidate_density=np.zeros(functions, np.int64),
         candidate_peak_mb=rows["peak_mb"][by_home],
         candidate_function=by_home,
-        winners=_winners(node_rows, by_home),
+        winners=_winners(node_rows[:1] if everywhere else node_rows, by_home),
         vacancies=np.full(2 * leaves, -1),
-        wide=wide,
+        wide=np.zeros(functions, np.int32),
         lost=np.zeros(residents + settings.copies * functions + 1, np.int64),
         freed=np.zeros(residents + containers + 1, np.int32),
         commands=np.zeros(6 * (residents + containers) + 64, COMMAND_DTYPE),

@@ -13,7 +13,7 @@ from tyche_env.bench.core import packing_values, packing_world
 from tyche_env.simulator.engine import LARGE, CompiledEngine
 from tyche_env.simulator.reference import ReferenceEngine
 from tyche_env.state import MANY_CANDIDATES, NEAR_NODES
-from tyche_env.world import Isolation, Kernel, Prewarm, Routing
+from tyche_env.world import Isolation, Kernel, Prewarm, Routing, Scope
 
 RANDOM_WORLDS = 800
 CROWDS = 500
@@ -97,6 +97,27 @@ def test_engines_agree_where_hundreds_of_functions_share_a_node(isolation: Isola
     )
     compiled = CompiledEngine(world)
     assert compiled.state.nodes["rivals"][0] == functions
+    assert difference(ReferenceEngine(world), compiled, Run(world, (), (300_000_000,))) is None
+    assert compiled.counters()["loads"] > 100
+
+
+@pytest.mark.parametrize("routing", [Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST])
+@pytest.mark.parametrize("scope", Scope)
+def test_engines_agree_where_hundreds_of_functions_may_go_anywhere(routing: Routing, scope: Scope) -> None:
+    draw = np.random.default_rng(int(routing))
+    nodes, functions = 3, MANY_CANDIDATES + 44
+    world = packing_world(functions, 6)
+    world = replace(
+        world,
+        node_memory_mb=np.repeat(world.node_memory_mb, nodes),
+        arrival_us=np.sort(draw.integers(0, 600_000_000, 400)),
+        arrival_function=draw.integers(0, functions, 400).astype(np.int32),
+        settings=replace(
+            world.settings, kernel=Kernel.TYCHE, event_mode=True, routing=routing, scope=scope, displace_percent=10
+        ),
+    )
+    compiled = CompiledEngine(world)
+    assert compiled.state.nodes["rivals"].tolist() == [functions] * nodes
     assert difference(ReferenceEngine(world), compiled, Run(world, (), (300_000_000,))) is None
     assert compiled.counters()["loads"] > 100
 
