@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -111,13 +112,22 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
     Raises:
         ProfileError: names the file, the row (the header is row 1) and the column.
     """
-    path = _FOLDER / f"{name_or_path}.csv" if str(name_or_path) in catalogue_names() else Path(name_or_path)
+    shipped = _FOLDER / f"{name_or_path}.csv"
+    path = shipped if shipped.parent == _FOLDER and shipped.is_file() else Path(name_or_path)
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            header, *rows = list(csv.reader(lines, strict=True)) or [[]]
+        found = path.stat()
+        return _read_catalogue(path, found.st_mtime_ns, found.st_size)
     except OSError as error:
         hint = did_you_mean(str(name_or_path), catalogue_names())
         raise ProfileError(f"{path}: is no shipped catalogue and cannot be read ({error.strerror}); {hint}") from None
+
+
+@lru_cache(maxsize=8)
+def _read_catalogue(path: Path, modified_ns: int, size: int) -> tuple[FunctionProfile, ...]:
+    """What a file held when it was last written: each episode of an environment asks for it."""
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            header, *rows = list(csv.reader(lines, strict=True)) or [[]]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: is no CSV file in UTF-8 ({error})") from None
     _check_header(path, header)
