@@ -100,6 +100,8 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int64) for name in ("idle_total", "idle_oob", "idle_squares", "gap_total", "gap_oob")],
         # where its percentiles were found last, and how many idle times are shorter
         *[(name, np.int64) for name in ("head_bin", "head_below", "tail_bin", "tail_below")],
+        # the bin of gaps that the present age was last seen in, and how many gaps are shorter
+        *[(name, np.int32) for name in ("age_bin", "age_below")],
     ]
 )
 

@@ -28,6 +28,7 @@ def record_arrival(st: ClusterState, function: int) -> None:
             row.gap_total += 1
         else:
             row.gap_oob += 1
+        row.age_bin, row.age_below = 0, 0
     if row.arrivals > 0:
         gap_us = s.now_us - row.last_arrival_us
         if s.keeps_gaps != 0:

@@ -75,9 +75,10 @@ def histogram(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
     age_bin = age_us // BIN_US
     if age_bin >= BINS:
         return OFFLOAD, 0, NO_TIMER
-    survivors = row.gap_oob + row.gap_total
-    for b in range(age_bin):
-        survivors -= st.gap_bins[function, b]
+    while row.age_bin < age_bin:  # time goes on from one look to the next
+        row.age_below += st.gap_bins[function, row.age_bin]
+        row.age_bin += 1
+    survivors = row.gap_oob + row.gap_total - row.age_below
     if survivors == 0:
         return OFFLOAD, 0, NO_TIMER
     hits = np.int64(st.gap_bins[function, age_bin])
