@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tyche_env.control.compiled import inner
+from tyche_env.control.quotient import quotient
 from tyche_env.state import GAPS, ClusterState
 from tyche_env.world import Kernel
 
@@ -22,7 +23,7 @@ def record_arrival(st: ClusterState, function: int) -> None:
     s = st.cluster[0]
     row = st.functions[function]
     if row.arrivals > 0 and (s.kernel == _HISTOGRAM or s.features != 0):
-        gap_bin = (s.now_us - row.last_arrival_us) // BIN_US
+        gap_bin = quotient(s.now_us - row.last_arrival_us, BIN_US)
         if gap_bin < BINS:
             st.gap_bins[function, gap_bin] += 1
             row.gap_total += 1
@@ -56,7 +57,7 @@ def record_arrival(st: ClusterState, function: int) -> None:
     if row.window_count == 1:
         row.gap_us = s.prior_gap_us
     else:
-        row.gap_us = max(1, (s.now_us - row.first_arrival_us) // row.window_count)
+        row.gap_us = max(1, quotient(s.now_us - row.first_arrival_us, row.window_count))
     if s.routing == _RING and s.nodes > 1:
         set_group(st, function)
 
@@ -106,7 +107,7 @@ def set_group(st: ClusterState, function: int) -> None:
     demand_mb = 0
     if row.window_count >= 2:
         span = max(1, s.now_us - row.first_arrival_us)
-        demand_mb = (row.window_count * row.inference_us * row.container_mb) // span
+        demand_mb = quotient(row.window_count * row.inference_us * row.container_mb, span)
     collected = 0
     size = 0
     while size < s.nodes and collected <= demand_mb:

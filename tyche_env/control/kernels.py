@@ -18,6 +18,7 @@ from tyche_env.control.compiled import apart, inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import ask_rule
 from tyche_env.control.network import FLOOR, score
+from tyche_env.control.quotient import quotient
 from tyche_env.control.worth import probability_within_minute
 from tyche_env.draws import Concern
 from tyche_env.state import ClusterState
@@ -48,8 +49,8 @@ def tyche(
     tables: NDArray[np.int64], load_ppm: int, offload_ppm: int, count: int, gap_us: int, age_us: int
 ) -> tuple[int, int, int]:
     """Tyche's rule (paper, Proactive Pre-Loader): open between T_load and T_offload after the last request."""
-    load_us = 0 if count == 1 else gap_us * load_ppm // 1_000_000
-    offload_us = gap_us * offload_ppm // 1_000_000
+    load_us = 0 if count == 1 else quotient(gap_us * load_ppm, 1_000_000)
+    offload_us = quotient(gap_us * offload_ppm, 1_000_000)
     p = probability_within_minute(tables, gap_us)
     if age_us < load_us:
         return LEAVE, p, load_us - age_us
@@ -153,7 +154,7 @@ def window_gap_us(st: ClusterState, function: int) -> int:
 def window_end_us(st: ClusterState, function: int) -> int:
     """After how long the window of f closes, from now on."""
     s = st.cluster[0]
-    closes_us = window_gap_us(st, function) * s.offload_ppm // 1_000_000
+    closes_us = quotient(window_gap_us(st, function) * s.offload_ppm, 1_000_000)
     return closes_us - (s.now_us - st.functions[function].last_arrival_us)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tyche_env.control.codes import HELD, HOLD, IDLE, LOADING, WORKER
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import NO_KEY, TIME_SHIFT
+from tyche_env.control.quotient import quotient
 from tyche_env.control.timers import set_timer
 from tyche_env.control.tournament import play_again
 from tyche_env.state import ClusterState
@@ -17,7 +18,7 @@ from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
 @inner
 def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
     """P(an arrival within 60 s) at a mean gap >= 1 us, in 2^-20 (``docs/engine.md``, P60)."""
-    x = (60_000_000 << 16) // gap_us
+    x = quotient(60_000_000 << 16, gap_us)
     if x < 4096:
         return tables[PROBABILITY_FINE, x]
     return tables[PROBABILITY, min(4095, x >> 8)]
@@ -28,7 +29,7 @@ def set_priority(st: ClusterState, function: int, priority: int) -> None:
     """Take a new priority, and the worth per MB of a first copy: priority x latency saved / memory (paper, packing)."""
     row = st.functions[function]
     row.priority = priority
-    row.first_density = priority * row.saved_us // row.hold_mb
+    row.first_density = quotient(priority * row.saved_us, row.hold_mb)
 
 
 @inner
@@ -36,7 +37,7 @@ def set_gpu_priority(st: ClusterState, function: int, priority: int) -> None:
     """Take a new priority for the GPU, and the worth of its memory: priority x transfer time / GPU memory."""
     row = st.functions[function]
     row.gpu_priority = priority
-    row.gpu_density = priority * row.transfer_us // row.gpu_mb if row.gpu_mb > 0 else 0
+    row.gpu_density = quotient(priority * row.transfer_us, row.gpu_mb) if row.gpu_mb > 0 else 0
 
 
 @inner
@@ -52,9 +53,9 @@ def density(st: ClusterState, function: int, copy: int) -> int:
         rho = 0
         span = row.last_arrival_us - row.first_arrival_us
         if row.window_count >= 2 and span > 0:
-            rho = min(4095, (row.inference_us * 256 * row.window_count) // span)
+            rho = min(4095, quotient(row.inference_us * 256 * row.window_count, span))
         p = (p * st.tables[TAIL + min(copy, 8) - 2, rho]) >> 20
-        worth = p * row.saved_us // row.hold_mb
+        worth = quotient(p * row.saved_us, row.hold_mb)
     return worth + (row.credit if p > 0 else 0)
 
 

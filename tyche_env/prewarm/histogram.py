@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import NO_KEY
+from tyche_env.control.quotient import quotient
 from tyche_env.control.timers import set_prewarm
 from tyche_env.state import ClusterState
 
@@ -22,7 +23,7 @@ def on_arrival(st: ClusterState, function: int) -> None:
     row = st.functions[function]
     row.prewarm_key = NO_KEY
     if row.in_flight == 0 and row.last_end_us >= 0:
-        idle_bin = (st.cluster[0].now_us - row.last_end_us) // BIN_US
+        idle_bin = quotient(st.cluster[0].now_us - row.last_end_us, BIN_US)
         if idle_bin < BINS:
             before = st.idle_bins[function, idle_bin]
             st.idle_bins[function, idle_bin] = before + 1
