@@ -82,8 +82,7 @@ def play(world: World, backend: Backend, decision: Literal["event"] | float = "e
     counters = {name: value - counters[name] for name, value in backend.counters().items()}
     integrals = {name: value - integrals[name] for name, value in backend.integrals().items()}
     backend.drain()
-    log = backend.log()
-    log = scored_part(log, world.score_from_us)
+    log = scored_part(backend.log(), world.score_from_us)
     return Result(
         world=world,
         log=log,

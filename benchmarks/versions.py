@@ -44,7 +44,8 @@ def main() -> None:
 def compare(before: Path, only: list[str], rounds: int, repeats: int) -> None:
     """Measure both by turns and print, for each figure, the medians of the turns and the median of their ratios."""
     found: dict[str, list[tuple[float, float]]] = {}
-    measure(before, only, 1), measure(ROOT, only, 1)  # compiles
+    for version in (before, ROOT):  # compiles
+        measure(version, only, 1)
     for turn in range(rounds):
         order = (before, ROOT) if turn % 2 == 0 else (ROOT, before)
         values = {version: measure(version, only, repeats) for version in order}

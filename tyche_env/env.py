@@ -197,8 +197,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         """
         if self._at_end is None or self._scored_from is None:
             raise PreloadEnvError("environment: result() needs a finished window")
-        log = self.backend.log()
-        log = scored_part(log, self.world.score_from_us)
+        log = scored_part(self.backend.log(), self.world.score_from_us)
         (counters, integrals), (counters_end, integrals_end) = self._scored_from, self._at_end
         return Result(
             world=self.world,

@@ -116,15 +116,15 @@ def load_catalogue(name_or_path: str | Path) -> tuple[FunctionProfile, ...]:
     path = shipped if shipped.parent == _FOLDER and shipped.is_file() else Path(name_or_path)
     try:
         found = path.stat()
-        return _read_catalogue(path, found.st_mtime_ns, found.st_size)
+        return _read_catalogue(path, (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
     except OSError as error:
         hint = did_you_mean(str(name_or_path), catalogue_names())
         raise ProfileError(f"{path}: is no shipped catalogue and cannot be read ({error.strerror}); {hint}") from None
 
 
 @lru_cache(maxsize=8)
-def _read_catalogue(path: Path, modified_ns: int, size: int) -> tuple[FunctionProfile, ...]:
-    """What a file held when it was last written: each episode of an environment asks for it."""
+def _read_catalogue(path: Path, version: tuple[int, ...]) -> tuple[FunctionProfile, ...]:
+    """What a version of a file holds: each episode of an environment asks for it."""
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             header, *rows = list(csv.reader(lines, strict=True)) or [[]]

@@ -164,8 +164,7 @@ def simulate(
 
     log: NDArray[Any] | None
     if record == "all" or engine == "reference":
-        log = runner.log
-        log = scored_part(log, world.score_from_us)
+        log = scored_part(runner.log, world.score_from_us)
         totals = totals_from_log(log, world.function_count)
         percentiles = percentiles_from_log(log)
     elif callable(record):

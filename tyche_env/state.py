@@ -38,7 +38,7 @@ LARGEST_CONTAINER_MB = (1 << (62 - RANK_BITS)) - 1
 MOST_SLOTS = 1 << 17
 """Entities of one kind that an event key can name."""
 MANY_CANDIDATES = 256
-"""Functions with more of one home node hold tournaments (``control.tournament``); fewer are all looked at."""
+"""Nodes with more candidates hold tournaments of them (``control.tournament``); fewer are all looked at."""
 NEAR_NODES = 16
 """Nodes that a request asks one by one before it looks where there is room (``control.vacancies``)."""
 
@@ -390,7 +390,7 @@ def _winners(nodes: Records, candidates: NDArray[np.int32]) -> NDArray[np.int32]
     """The tournaments of nodes as long as nobody has a density: the first functions win."""
     winners = np.zeros(len(candidates), np.int32)
     large = nodes[nodes["rivals"] > 0]
-    for first, count in zip(large["candidate_first"].tolist(), large["rivals"].tolist(), strict=True):
+    for first, count in sorted(set(zip(large["candidate_first"].tolist(), large["rivals"].tolist(), strict=True))):
         places = np.concatenate([np.zeros(count, np.int64), np.arange(first, first + count)])
         for place in range(count - 1, 0, -1):
             a, b = places[2 * place], places[2 * place + 1]
@@ -460,12 +460,13 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     rents = settings.prewarm in (Prewarm.PAGURUS, Prewarm.RAINBOWCAKE)
     cluster["near_nodes"] = nodes if rents else min(nodes, NEAR_NODES)
     leaves = 1 if cluster["near_nodes"] == nodes else 1 << (nodes - 1).bit_length()
-    homes = np.zeros(functions, np.int32) if everywhere else rows["home_node"]
-    by_home = np.lexsort((rows["peak_mb"], homes)).astype(np.int32)
-    rows["slot"][by_home] = np.arange(functions)
-    row_of_candidates = np.zeros(nodes, np.int64) if everywhere else np.arange(nodes)
-    node_rows["candidate_first"] = np.searchsorted(homes[by_home], row_of_candidates, side="left")
-    node_rows["candidate_end"] = np.searchsorted(homes[by_home], row_of_candidates, side="right")
+    list_of_function, list_of_node = rows["home_node"], np.arange(nodes)
+    if everywhere:
+        list_of_function, list_of_node = np.zeros(functions, np.int32), np.zeros(nodes, np.int64)
+    in_order = np.lexsort((rows["peak_mb"], list_of_function)).astype(np.int32)
+    rows["slot"][in_order] = np.arange(functions)
+    node_rows["candidate_first"] = np.searchsorted(list_of_function[in_order], list_of_node, side="left")
+    node_rows["candidate_end"] = np.searchsorted(list_of_function[in_order], list_of_node, side="right")
     candidates = node_rows["candidate_end"] - node_rows["candidate_first"]
     node_rows["rivals"] = np.where(candidates > MANY_CANDIDATES, candidates, 0)
     rows["rivals"] = node_rows["rivals"][rows["home_node"]]
@@ -515,9 +516,9 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         kin=np.zeros((containers if settings.prewarm == Prewarm.FAASCACHE else 1, 3), np.int32),
         node_order=order,
         candidate_density=np.zeros(functions, np.int64),
-        candidate_peak_mb=rows["peak_mb"][by_home],
-        candidate_function=by_home,
-        winners=_winners(node_rows[:1] if everywhere else node_rows, by_home),
+        candidate_peak_mb=rows["peak_mb"][in_order],
+        candidate_function=in_order,
+        winners=_winners(node_rows, in_order),
         vacancies=np.full(2 * leaves, -1),
         wide=np.zeros(functions, np.int32),
         lost=np.zeros(residents + settings.copies * functions + 1, np.int64),

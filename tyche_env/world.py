@@ -432,6 +432,8 @@ class World:
         for name in ("load_ppm", "offload_ppm"):
             if not 0 <= getattr(self.settings, name) < 1 << 22:
                 raise WorldError(f"settings: {name} must lie in 0..{(1 << 22) - 1}, got {getattr(self.settings, name)}")
+        if self.settings.prior_gap_us < 1:
+            raise WorldError(f"settings: prior_gap_us must be positive, got {self.settings.prior_gap_us}")
         if self.forecast.size and not 0 <= self.forecast.min() <= self.forecast.max() <= 1 << 20:
             raise WorldError("forecast: every value must lie in 0..2^20")
         reads_forecast = self.settings.kernel == Kernel.TABLE or self.settings.prewarm == Prewarm.ICEBREAKER

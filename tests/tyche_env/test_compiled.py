@@ -57,6 +57,10 @@ def within(handles, i):
     return open_state(handles).windows[0, i]
 
 @njit(**APART)
+def mixed(handles, i):
+    return open_state(handles).windows[i, np.int32(0)]
+
+@njit(**APART)
 def put(handles, i):
     open_state(handles).wide[i] = 7
 
@@ -65,7 +69,7 @@ handles, count = handles_of(state), len(state.functions)
 put(handles, np.int32(count - 1))
 assert state.wide[count - 1] == 7
 assert at(handles, count - 1) == state.functions["peak_mb"][-1]
-for read, least in ((at, -1), (at, count), (within, -1), (put, -1)):
+for read, least in ((at, -1), (at, count), (within, -1), (mixed, -1), (put, -1)):
     try:
         read(handles, least)
     except IndexError:

@@ -112,7 +112,7 @@ def inner(function: F) -> F:
 def apart(function: F) -> F:
     """Compile a function that compiled functions call and that stays outside: what is seldom needed slows nobody down.
 
-    It gets handles instead of tables, and opens them.
+    It gets the state, or handles, which it opens; no single tables, whose reference counts would stay.
     """
     return cast(F, numba.njit(**APART)(function))
 

@@ -74,9 +74,9 @@ from tyche_env.control.worth import copies, opens_for_nothing, refresh_candidate
 from tyche_env.prewarm import faascache
 from tyche_env.prewarm import policy as prewarming
 from tyche_env.state import ClusterState
-from tyche_env.world import Kernel
+from tyche_env.world import Kernel, StartType
 
-GPU, MEMORY, MET_LOAD, WARM, COLD = 0, 1, 2, 3, 4
+GPU, MEMORY, MET_LOAD, WARM, COLD = (int(start) for start in StartType)
 KEEP, RELOAD = 0, 1
 NOTHING, ARRIVED, WAITING, PREWARM = 0, 1, 2, 3
 """What ``serve`` is asked for."""

@@ -46,10 +46,12 @@ extending.register_model(_TableType)(extending.models.ArrayModel)
 
 def _from_start(context: Any, builder: Any, index_type: Any, index: Any) -> tuple[Any, Any]:
     """An index, or a tuple of them, as numbers without a sign: numba counts these from the start without asking."""
-    if isinstance(index_type, types.BaseTuple):
-        whole = types.UniTuple(types.intp, len(index_type))
-        return types.UniTuple(types.uintp, len(index_type)), context.cast(builder, index, index_type, whole)
-    return types.uintp, context.cast(builder, index, index_type, types.intp)
+    if not isinstance(index_type, types.BaseTuple):
+        return types.uintp, context.cast(builder, index, index_type, types.intp)
+    if not all(isinstance(part, types.Integer) for part in index_type.types):
+        return index_type, index
+    whole = types.UniTuple(types.intp, len(index_type))
+    return types.UniTuple(types.uintp, len(index_type)), context.cast(builder, index, index_type, whole)
 
 
 def _get(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -68,7 +70,7 @@ def _set(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return arrayobj.setitem_array(context, builder, form, (arguments[0], index, arguments[2]))
 
 
-for _index in (types.Integer, types.UniTuple):
+for _index in (types.Integer, types.BaseTuple):
     extending.lower_builtin(operator.getitem, _TableType, _index)(_get)
     extending.lower_builtin(operator.setitem, _TableType, _index, types.Any)(_set)
 

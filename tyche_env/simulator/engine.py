@@ -292,11 +292,11 @@ def take_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDAr
         if f.decision == OFFLOAD:
             set_priority(st, function, 0)
         elif f.decision == HOLD:
-            set_priority(st, function, priority[function, 0])
+            set_priority(st, function, max(0, priority[function, 0]))
         if f.gpu_decision == OFFLOAD:
             set_gpu_priority(st, function, 0)
         elif f.gpu_decision == HOLD:
-            set_gpu_priority(st, function, priority[function, 1])
+            set_gpu_priority(st, function, max(0, priority[function, 1]))
         refresh_candidate(st, function)
 
 

@@ -127,8 +127,7 @@ class LogStream:
             # a row is there from the start of a run on, its end is entered with the finish
             open_rows = np.flatnonzero(log["end_us"][:used] == 0)
             ready = int(open_rows[0]) if len(open_rows) else used
-        rows = log[:ready]
-        rows = scored_part(rows, engine.world.score_from_us)
+        rows = scored_part(log[:ready], engine.world.score_from_us)
         if len(rows):
             add_log(rows, self.totals)
             self._bins += latency_bins(rows["end_us"] - rows["arrival_us"])
