@@ -93,6 +93,7 @@ def test_a_sound_world_is_accepted_and_counted() -> None:
         ({"settings": Settings(window=0)}, r"window must lie in 1\.\.64, got 0"),
         ({"settings": Settings(window=65)}, r"window must lie in 1\.\.64, got 65"),
         ({"settings": Settings(copies=9)}, r"copies must lie in 1\.\.8, got 9"),
+        ({"settings": Settings(prior_gap_us=0)}, r"prior_gap_us must be positive, got 0"),
     ],
 )
 def test_an_unsound_world_is_refused_with_the_place(changes: dict[str, Any], message: str) -> None:
