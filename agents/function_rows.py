@@ -108,12 +108,12 @@ class FunctionRowsVectorEnv(PreloadVectorEnv):
     def observation_of(self, lane: int) -> Observation:
         """The whole present observation of one cluster."""
         seen = self._blanks[lane].copy()
-        observe_all(self._look_up()[lane : lane + 1], seen[None], *self._rows, self._factors)
+        observe_all(self._addresses[lane : lane + 1], seen[None], *self._rows, self._factors)
         return self._one.layout.split(seen)
 
     def _observe(self, lanes: NDArray[np.int64]) -> Floats:
         rows = np.empty((len(lanes), self.max_functions, ROW_WIDTH + CONTEXT_WIDTH), np.float32)
-        observe_rows(self._look_up()[lanes], rows, _COLUMN_FACTORS, _CLUSTER_FACTORS, *self._places)
+        observe_rows(self._addresses[lanes], rows, _COLUMN_FACTORS, _CLUSTER_FACTORS, *self._places)
         return rows
 
     def _shown(self, seen: Floats) -> Floats:

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.control.handles import handles_of
-from tyche_env.control.hooks import install
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.state import FIELDS
 from tyche_env.world import World
@@ -44,7 +42,5 @@ def take_up(world: World, tables: Tables) -> CompiledEngine:
     for name, table in tables.items():
         dtype, _ = FIELDS[name]
         content[name] = np.array(table).view(dtype).reshape(-1) if dtype.names else np.array(table, dtype)
-    engine.state = engine.state._replace(**content)
-    install(engine.state, world.rules)  # addresses in the snapshot are those of the process that made it
-    engine.handles = handles_of(engine.state)
+    engine.use(engine.state._replace(**content))
     return engine

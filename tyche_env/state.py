@@ -64,6 +64,8 @@ CLUSTER_DTYPE = np.dtype(
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
             # work lists and buffers
             *("lost_count", "freed_count", "command_count", "log_count", "pending_count", "decision_count"),
+            # whether there are decisions about all functions that nothing has acted on yet
+            "new_priorities",
             *("timer_count", "soon_count", "completion_count", "overflow", "ready_count", "instant_count"),
             # a user's rules: addresses of handles and compiled code, and what a kernel answers besides its decision
             *("handles", "kernel_rule", "arrival_rule", "keep_rule", "route_rule"),

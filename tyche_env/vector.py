@@ -26,7 +26,7 @@ from tyche_env.observe import observe_all
 from tyche_env.reward import charges_rent
 from tyche_env.scaling import factors_of_layout, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
-from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.simulator.engine import CompiledEngine, run_engines
 from tyche_env.snapshot import snapshot, take_up
 from tyche_env.world import Kernel, World
 
@@ -41,6 +41,7 @@ def act(addresses: NDArray[np.int64], actions: NDArray[np.float32]) -> int:
     bad = -1
     for lane in range(len(addresses)):
         st = open_state_at(addresses[lane])
+        st.cluster[0].new_priorities = 1
         finite = True
         for function in range(st.cluster[0].functions):
             f = st.functions[function]
@@ -70,23 +71,18 @@ def take_rewards(addresses: NDArray[np.int64], out: NDArray[np.float64], sums: N
             st.rewards[function] = 0.0
 
 
-class _Lane:
-    """One cluster of the batch: its engine and where it stands."""
+class _Loads:
+    """The loads of one cluster, for their price."""
 
-    __slots__ = ("_load_s", "engine", "loads", "now_us", "seed", "window", "world")
+    def __init__(self, world: World) -> None:
+        self._nominal_s = (world.functions.library_us + world.functions.model_us) * 1e-6
+        self.counted = np.zeros(world.function_count, np.int64)
 
-    def __init__(self, world: World, window: int, seed: int) -> None:
-        self.world, self.window, self.seed = world, window, seed
-        self.engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
-        self.now_us = 0
-        self._load_s = (world.functions.library_us + world.functions.model_us) * 1e-6
-        self.loads = np.zeros(world.function_count, np.int64)
-
-    def loads_s(self) -> NDArray[np.float64]:
+    def begun_s(self, engine: CompiledEngine) -> NDArray[np.float64]:
         """Nominal seconds of the loads begun since the last call, (F,)."""
-        loads = self.engine.state.functions["load_count"].copy()
-        begun = (loads - self.loads) * self._load_s
-        self.loads = loads
+        counts = engine.state.functions["load_count"].copy()
+        begun: NDArray[np.float64] = (counts - self.counted) * self._nominal_s
+        self.counted = counts
         return begun
 
 
@@ -153,11 +149,12 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self.metadata = {**self._one.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self.render_mode = None
         self.spec = None
-        self._lanes: list[_Lane] = []
+        self._engines: list[CompiledEngine] = []
+        self._loads: list[_Loads] = []
+        self._addresses, self._now_us, self._score_from_us, self._end_us = np.zeros((4, num_envs), np.int64)
+        self._windows, self._world_seeds = np.zeros((2, num_envs), np.int64)
         self._all = np.arange(num_envs)
         self._blanks = np.zeros((num_envs, self._one.layout.size), np.float32)
-        self._handles: list[NDArray[np.int64] | None] = [None] * num_envs
-        self._addresses = np.zeros(num_envs, np.int64)
         self._draws: list[np.random.Generator] = []
 
     def reset(
@@ -175,7 +172,11 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         window = (options or {}).get("window")
         if not self._draws or seed is not None:
             self._draws = [np.random.default_rng(s) for s in seeds]
-        self._lanes = [self._begin(lane, window, seeds[lane]) for lane in self._count()]
+        self._engines, self._loads = [], []
+        for lane in self._count():
+            engine, loads = self._begin(lane, window, seeds[lane])
+            self._engines.append(engine)
+            self._loads.append(loads)
         return self._shown(self._observe(self._all)), self._infos(np.zeros((self.num_envs, self.max_functions)))
 
     def step(
@@ -185,32 +186,30 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         actions = np.ascontiguousarray(actions, np.float32)
         if actions.shape != self.action_space.shape:
             raise PreloadEnvError(f"actions: need shape {self.action_space.shape}, got {actions.shape}")
-        if not self._lanes:
+        if not self._engines:
             raise PreloadEnvError("environment: call reset first")
         rewards = np.zeros(self.num_envs)
         function_rewards = np.zeros((self.num_envs, self.max_functions))
-        truncated = np.zeros(self.num_envs, np.bool_)
-        if (bad := act(self._look_up(), actions)) >= 0:
+        if (bad := act(self._addresses, actions)) >= 0:
             raise PreloadEnvError(f"actions: row {bad} holds a value that is not finite")
-        interval_us = self._one.interval_us
-        for at, lane in enumerate(self._lanes):
-            lane.now_us = min(lane.now_us + interval_us, lane.world.end_us)
-            lane.engine.advance_from_decisions(lane.now_us)
-            truncated[at] = lane.now_us >= lane.world.end_us
+        np.minimum(self._now_us + self._one.interval_us, self._end_us, out=self._now_us)
+        run_engines(self._engines, self._addresses, self._now_us)
+        truncated = self._now_us >= self._end_us
         seen = self._observe(self._all)
         over = np.flatnonzero(truncated)
         for ended in over.tolist():
-            self._lanes[ended].engine.drain()
-        take_rewards(self._look_up(), function_rewards, rewards)
+            self._engines[ended].drain()
+            self._addresses[ended] = self._engines[ended].addresses[0]
+        take_rewards(self._addresses, function_rewards, rewards)
         if self._load_price:
-            for at, lane in enumerate(self._lanes):
-                charge = self._load_price * lane.loads_s()
+            for at, (engine, loads) in enumerate(zip(self._engines, self._loads, strict=True)):
+                charge = self._load_price * loads.begun_s(engine)
                 function_rewards[at, : len(charge)] -= charge
                 rewards[at] -= charge.sum()
         finals = np.full(self.num_envs, None)
         for ended in over.tolist():
             finals[ended] = self._shown(seen[ended].copy())
-            self._lanes[ended] = self._begin(ended, None, None)
+            self._engines[ended], self._loads[ended] = self._begin(ended, None, None)
         infos = self._infos(function_rewards)
         if len(over):
             seen[over] = self._observe(over)
@@ -222,8 +221,11 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         return {
             "draws": [draw.bit_generator.state for draw in self._draws],
             "lanes": [
-                {"window": lane.window, "seed": lane.seed, "now_us": lane.now_us, "tables": snapshot(lane.engine)}
-                for lane in self._lanes
+                {"window": window, "seed": seed, "now_us": now_us, "tables": snapshot(engine)}
+                for window, seed, now_us, engine in zip(
+                    *(self._windows.tolist(), self._world_seeds.tolist(), self._now_us.tolist(), self._engines),
+                    strict=True,
+                )
             ],
         }
 
@@ -238,23 +240,26 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self._draws = [np.random.default_rng() for _ in self._count()]
         for draw, state in zip(self._draws, content["draws"], strict=True):
             draw.bit_generator.state = state
-        self._lanes = []
+        self._engines, self._loads = [], []
         for at, given in enumerate(content["lanes"]):
-            lane = self._begin(at, given["window"], given["seed"])
-            lane.engine, lane.now_us = take_up(lane.world, given["tables"]), given["now_us"]
-            lane.loads = lane.engine.state.functions["load_count"].copy()
-            self._lanes.append(lane)
+            begun, loads = self._begin(at, given["window"], given["seed"])
+            engine = take_up(begun.world, given["tables"])
+            loads.counted = engine.state.functions["load_count"].copy()
+            self._now_us[at], self._addresses[at] = given["now_us"], engine.addresses[0]
+            self._engines.append(engine)
+            self._loads.append(loads)
         return self._shown(self._observe(self._all))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget the engines."""
-        self._lanes = []
+        self._engines, self._loads = [], []
         self._one.close()
 
     def _count(self) -> range:
         return range(self.num_envs)
 
-    def _begin(self, lane: int, window: int | None, seed: int | None) -> _Lane:
+    def _begin(self, lane: int, window: int | None, seed: int | None) -> tuple[CompiledEngine, _Loads]:
+        """A new episode of one cluster, at time 0."""
         draw = self._draws[lane]
         count = len(self._one.windows)
         chosen = int(draw.integers(count)) if window is None else window
@@ -263,20 +268,15 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             raise PreloadEnvError(f"reset options: split {self.split} has windows 0 to {count - 1}, got {chosen}")
         world = self.scenario.world(self.split, chosen, world_seed, Kernel.LRU, event_mode=False)
         self._blanks[lane] = self._one.layout.blank(world.function_count, world.node_count, world.gpu_count)
-        return _Lane(world, chosen, world_seed)
-
-    def _look_up(self) -> NDArray[np.int64]:
-        """Where the tables of all engines are found, (n,); an engine replaces its handles when a table grows."""
-        for at, lane in enumerate(self._lanes):
-            handles = lane.engine.handles
-            if handles is not self._handles[at]:
-                self._handles[at], self._addresses[at] = handles, handles.ctypes.data
-        return self._addresses
+        engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
+        self._windows[lane], self._world_seeds[lane], self._addresses[lane] = chosen, world_seed, engine.addresses[0]
+        self._now_us[lane], self._score_from_us[lane], self._end_us[lane] = 0, world.score_from_us, world.end_us
+        return engine, _Loads(world)
 
     def _observe(self, lanes: NDArray[np.int64]) -> NDArray[np.float32]:
         """What some clusters show now, one row each."""
         seen: NDArray[np.float32] = self._blanks[lanes]
-        observe_all(self._look_up()[lanes], seen, *self._rows, self._factors)
+        observe_all(self._addresses[lanes], seen, *self._rows, self._factors)
         return seen
 
     def _shown(self, seen: NDArray[np.float32]) -> Any:
@@ -285,10 +285,10 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _infos(self, function_rewards: NDArray[np.float64]) -> dict[str, Any]:
         return {
-            "window": np.array([lane.window for lane in self._lanes]),
-            "world_seed": np.array([lane.seed for lane in self._lanes]),
-            "time_s": np.array([lane.now_us / 1e6 for lane in self._lanes]),
-            "warm_up": np.array([lane.now_us <= lane.world.score_from_us for lane in self._lanes]),
+            "window": self._windows.copy(),
+            "world_seed": self._world_seeds.copy(),
+            "time_s": self._now_us / 1e6,
+            "warm_up": self._now_us <= self._score_from_us,
             "function_rewards": function_rewards,
         }
 

@@ -124,7 +124,7 @@ def event_us(name: str, run: Run, repeats: int) -> Measurement:
 
 _FULL = partial(Run, "tyche", "histogram", record="all")
 
-_RUNS = {
+RUNS = {
     "fixed_keep_alive_invocations_per_cpu_s": Run("none", "openwhisk", 8e6),
     "fixed_keep_alive_5000_functions_invocations_per_cpu_s": Run("none", "openwhisk", 5e6, "speed-5000", 200),
     "full_model_invocations_per_cpu_s": _FULL(4e6, nodes=64),
@@ -138,5 +138,5 @@ _RUNS = {
     "full_model_contention_invocations_per_cpu_s": _FULL(1e6, cores=4),
 }
 
-BENCHMARKS: dict[str, Benchmark] = {name: partial(measure, name, run) for name, run in _RUNS.items()}
+BENCHMARKS: dict[str, Benchmark] = {name: partial(measure, name, run) for name, run in RUNS.items()}
 BENCHMARKS["incremental_event_us"] = partial(event_us, "incremental_event_us", Run("tyche", "histogram", 2.0))

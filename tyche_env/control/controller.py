@@ -607,6 +607,7 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         to_apply = entity
         gpu_step = True
     elif kind == PRIORITIES:
+        s.new_priorities = 0
         prepare_pack(st)
     elif kind == PREWARM_TIMER:
         row = st.functions[entity]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tyche_env.backend import BackendError, Capabilities, Events
 from tyche_env.control.compiled import outer
-from tyche_env.control.handles import handles_of, open_state
+from tyche_env.control.handles import open_state
 from tyche_env.simulator import warm_up
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.state import ClusterState
@@ -37,7 +37,7 @@ class SimulatedBackend:
         # a copy, or one that comes from another process, has its tables elsewhere in memory
         self.__dict__.update(content)
         if self._engine is not None:
-            self._engine.handles = handles_of(self._engine.state)
+            self._engine.use(self._engine.state)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -7,6 +7,7 @@ Under contention the completions are those of single stages (``sharing``), and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from tyche_env.control import controller
 from tyche_env.control.codes import DO_CREATE, DO_LOAD, DO_START, DO_TRANSFER, HOLD, LOADING, OFFLOAD
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.controller import MET_LOAD, handle
-from tyche_env.control.handles import handles_of, open_state
+from tyche_env.control.handles import handles_of, open_state, open_state_at
 from tyche_env.control.hooks import install
 from tyche_env.control.kernels import ask
 from tyche_env.control.prefetch import prefetch
@@ -187,103 +188,114 @@ def begin(handles: Handles) -> None:
 
 
 @outer
-def advance(handles: Handles, until_us: int, drain: bool, new_priorities: bool) -> int:
-    """Handle every event up to and including a time, or, draining, until every request has finished.
+def advance(addresses: Handles, until_us: NDArray[np.int64], drain: bool, first: int) -> tuple[int, int]:
+    """Handle every event of some clusters up to and including a time, or, draining, until all requests have finished.
 
-    With new priorities, those are the first event, at the present time.  At the end the rewards that fell due are
-    collected.
+    New priorities are the first event, at the present time.  At the end the rewards that fell due are collected.
+
+    Args:
+        addresses: (n,) of the handles of each cluster.
+        until_us: (n,) how far each is run.
+        drain: whether to go on until every request has finished.
+        first: the cluster to begin with.
 
     Returns:
-        DONE, OVERFLOW, or what there has to be more of before it goes on.
+        n and DONE; or the first cluster that stopped before its time, and why: OVERFLOW, or what there has to be more
+        of before it goes on.
     """
-    st = open_state(handles)
-    s = st.cluster[0]
-    limit = ((until_us + 1) << TIME_SHIFT) - 1
-    arrivals = len(st.arrival_us)
-    contended = s.contention != 0
-    large = s.functions >= LARGE
-    reserve = len(st.residents) + len(st.containers) + 8
-    if contended:
-        reserve *= 4
-    while True:
-        if drain and s.finished == arrivals:
-            break
-        if s.timer_count + _TIMER_MARGIN > len(st.timers):
-            return MORE_TIMERS
-        if s.soon_count + _TIMER_MARGIN > len(st.soon):
-            return MORE_SOON
-        if s.completion_count + reserve > len(st.completions):
-            return MORE_COMPLETIONS
-        if s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting):
-            return MORE_WAITING
-        arrival_key = NO_KEY
-        if s.next_arrival < arrivals:
-            arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
-        completion_key = st.completions[0] if s.completion_count > 0 else NO_KEY
-        at_once = contended and s.instant_count > 0 and st.instants[0] < completion_key
-        if at_once:
-            completion_key = st.instants[0]
-        timer_key = next_timer_key(st)
-        key = min(arrival_key, completion_key, timer_key)
-        if new_priorities:
-            key = key_of(s.now_us, PRIORITIES, 0)
-        elif key > limit or key == NO_KEY:
-            break
-        kind = (key >> ENTITY_BITS) & KIND_MASK
-        entity = key & ENTITY_MASK
-        request = s.next_arrival
-        if new_priorities:
-            new_priorities = False
-        elif arrival_key == key:
-            entity = np.int64(st.arrival_function[request])
-            s.next_arrival += 1
-            if large:
-                look_ahead(st, request + _AHEAD)
-        elif key == completion_key and kind == STAGES_END:
-            if not stages_are_due(st, entity, key):
-                continue
-        elif key == completion_key:
-            if at_once:
-                pop(st.instants, s.instant_count)
-                s.instant_count -= 1
-            else:
-                pop(st.completions, s.completion_count)
-                s.completion_count -= 1
-                if large:
-                    look_at_next(st)
-            if kind > PRIORITIES:
-                if kind == LOAD_BEGINS:
-                    if st.jobs[entity].begin_key != key:
-                        continue
-                    st.jobs[entity].begin_key = NO_KEY
-            elif kind >= LOADED:
-                r = st.residents[entity]
-                if r.due_key != key:
-                    continue
-                r.due_key = NO_KEY
-        elif not take_timer(st, key):
-            continue
-        s.now_us = key >> TIME_SHIFT
-        if not contended or (kind != STAGES_END and kind <= PRIORITIES):
-            handle(st, kind, entity, request)
-        else:
-            s.events += 1
+    for at in range(first, len(addresses)):
+        st = open_state_at(addresses[at])
+        s = st.cluster[0]
+        s.handles = addresses[at]  # for rules that are called by address, which open the tables again
+        end_us = until_us[at]
+        limit = ((end_us + 1) << TIME_SHIFT) - 1
+        arrivals = len(st.arrival_us)
+        contended = s.contention != 0
+        large = s.functions >= LARGE
+        reserve = len(st.residents) + len(st.containers) + 8
         if contended:
-            contend(handles, kind, entity)
-        elif s.command_count > 0:
-            carry_out(st, until_us)
-        if s.overflow != 0:
-            return OVERFLOW
-    if not drain and s.now_us < until_us:
-        s.now_us = until_us
-    collect_rewards(st, s.now_us if drain else until_us)
-    return DONE
+            reserve *= 4
+        while True:
+            if drain and s.finished == arrivals:
+                break
+            if s.timer_count + _TIMER_MARGIN > len(st.timers):
+                return at, MORE_TIMERS
+            if s.soon_count + _TIMER_MARGIN > len(st.soon):
+                return at, MORE_SOON
+            if s.completion_count + reserve > len(st.completions):
+                return at, MORE_COMPLETIONS
+            if s.waiting_free == 0 and s.waiting_fresh >= len(st.waiting):
+                return at, MORE_WAITING
+            arrival_key = NO_KEY
+            if s.next_arrival < arrivals:
+                arrival_key = st.arrival_us[s.next_arrival] << TIME_SHIFT
+            completion_key = st.completions[0] if s.completion_count > 0 else NO_KEY
+            at_once = contended and s.instant_count > 0 and st.instants[0] < completion_key
+            if at_once:
+                completion_key = st.instants[0]
+            timer_key = next_timer_key(st)
+            key = min(arrival_key, completion_key, timer_key)
+            decided = s.new_priorities != 0
+            if decided:
+                key = key_of(s.now_us, PRIORITIES, 0)
+            elif key > limit or key == NO_KEY:
+                break
+            kind = (key >> ENTITY_BITS) & KIND_MASK
+            entity = key & ENTITY_MASK
+            request = s.next_arrival
+            if decided:
+                pass  # in no heap
+            elif arrival_key == key:
+                entity = np.int64(st.arrival_function[request])
+                s.next_arrival += 1
+                if large:
+                    look_ahead(st, request + _AHEAD)
+            elif key == completion_key and kind == STAGES_END:
+                if not stages_are_due(st, entity, key):
+                    continue
+            elif key == completion_key:
+                if at_once:
+                    pop(st.instants, s.instant_count)
+                    s.instant_count -= 1
+                else:
+                    pop(st.completions, s.completion_count)
+                    s.completion_count -= 1
+                    if large:
+                        look_at_next(st)
+                if kind > PRIORITIES:
+                    if kind == LOAD_BEGINS:
+                        if st.jobs[entity].begin_key != key:
+                            continue
+                        st.jobs[entity].begin_key = NO_KEY
+                elif kind >= LOADED:
+                    r = st.residents[entity]
+                    if r.due_key != key:
+                        continue
+                    r.due_key = NO_KEY
+            elif not take_timer(st, key):
+                continue
+            s.now_us = key >> TIME_SHIFT
+            if not contended or (kind != STAGES_END and kind <= PRIORITIES):
+                handle(st, kind, entity, request)
+            else:
+                s.events += 1
+            if contended:
+                contend(st, kind, entity)
+            elif s.command_count > 0:
+                carry_out(st, end_us)
+            if s.overflow != 0:
+                return at, OVERFLOW
+        if not drain and s.now_us < end_us:
+            s.now_us = end_us
+        collect_rewards(st, s.now_us if drain else end_us)
+    return len(addresses), DONE
 
 
 @outer
 def take_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
     """Write new decisions for all functions into the state; nothing acts on them yet."""
     st = open_state(handles)
+    st.cluster[0].new_priorities = 1
     for function in range(st.cluster[0].functions):
         f = st.functions[function]
         look_at_opening(st, function)
@@ -333,16 +345,21 @@ class CompiledEngine:
 
     def __init__(self, world: World, record: bool = True, features: bool = False) -> None:
         self.world = world.validate()
-        self.state: ClusterState = new_state(world, record, features)
-        install(self.state, world.rules)
-        self.handles: Handles = handles_of(self.state)
+        self.use(new_state(world, record, features))
         begin(self.handles)
 
     def __setstate__(self, content: dict[str, Any]) -> None:
         # a copy has tables of its own, so their addresses are its own as well
         self.__dict__.update(content)
-        install(self.state, self.world.rules)
-        self.handles = handles_of(self.state)
+        self.use(self.state)
+
+    def use(self, state: ClusterState) -> None:
+        """Go on with other tables, or with the present ones where they are now."""
+        install(state, self.world.rules)
+        self.state = state
+        self.handles: Handles = handles_of(state)
+        self.addresses = np.array([self.handles.ctypes.data])
+        self._until_us = np.zeros(1, np.int64)
 
     @property
     def now_us(self) -> int:
@@ -356,7 +373,7 @@ class CompiledEngine:
 
     def advance_until(self, t_us: int) -> None:
         """Handle every event up to and including ``t_us``."""
-        self._run(t_us, drain=False)
+        self._run(t_us)
 
     def drain(self) -> None:
         """Go on until every request has finished."""
@@ -366,11 +383,7 @@ class CompiledEngine:
         """Decisions and priorities (2^-20) of all functions, (F, 2): container memory and GPU."""
         take_priorities(self.handles, decision, priority)
         # up to the microsecond before now: what the decisions set off at once waits for the next advance
-        self._run(self.now_us - 1, drain=False, new_priorities=True)
-
-    def advance_from_decisions(self, t_us: int) -> None:
-        """Act on decisions that were written into the state, then handle every event up to and including ``t_us``."""
-        self._run(t_us, drain=False, new_priorities=True)
+        self._run(self.now_us - 1)
 
     def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`."""
@@ -388,21 +401,40 @@ class CompiledEngine:
         nodes, now = self.state.nodes, self.now_us
         return {name: nodes[f"{name}_mb"] * now - nodes[f"{name}_weighted"] for name in INTEGRALS}
 
-    def _run(self, until_us: int, drain: bool, new_priorities: bool = False) -> None:
-        while (code := advance(self.handles, until_us, drain, new_priorities)) in _GROWING:
-            self._grow(_GROWING[code])
-        self._check(code)
+    def _run(self, until_us: int, drain: bool = False) -> None:
+        self._until_us[0] = until_us
+        run_engines([self], self.addresses, self._until_us, drain)
 
-    def _grow(self, names: tuple[str, ...]) -> None:
-        """Double what is nearly full: a heap of events, or the pool of waiting requests."""
-        tables = {name: getattr(self.state, name) for name in names}
-        self.state = self.state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()})
-        self.handles = handles_of(self.state)
+    def grow(self, code: int) -> None:
+        """Double what ``advance`` found nearly full: a heap of events, or the pool of waiting requests.
 
-    @staticmethod
-    def _check(code: int) -> None:
+        Raises:
+            EngineError: a pool overflowed that is large enough for all that can be there.
+        """
         if code == OVERFLOW:
             raise EngineError("a pool of the engine overflowed; please report the scenario and seed")
+        tables = {name: getattr(self.state, name) for name in _GROWING[code]}
+        self.use(self.state._replace(**{n: np.concatenate([t, np.zeros_like(t)]) for n, t in tables.items()}))
+
+
+def run_engines(
+    engines: Sequence[CompiledEngine], addresses: Handles, until_us: NDArray[np.int64], drain: bool = False
+) -> None:
+    """Let engines handle every event up to and including a time of their own, after decisions that are new.
+
+    Args:
+        engines: n of them.
+        addresses: (n,) of their handles; follows where tables grow.
+        until_us: (n,).
+        drain: instead go on until every request has finished.
+    """
+    at = 0
+    while True:
+        at, code = advance(addresses, until_us, drain, at)
+        if code == DONE:
+            return
+        engines[at].grow(code)
+        addresses[at] = engines[at].addresses[0]
 
 
 def compile_all() -> None:

@@ -10,13 +10,9 @@ residents + its slot; a run or its creation), one stage after the other.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tyche_env.control.codes import DO_CREATE, DO_KILL, DO_LOAD, DO_OFFLOAD, DO_REMOVE, DO_START, LOADING
 from tyche_env.control.compiled import apart, inner
 from tyche_env.control.controller import MET_LOAD
-from tyche_env.control.handles import open_state
 from tyche_env.control.queue import CREATED, FINISH, LOADED, NO_KEY, OFFLOADED, SPARE, key_of, pop, push, sift
 from tyche_env.simulator.serving import (
     add_totals,
@@ -484,15 +480,14 @@ def carry_out_shared(st: ClusterState) -> None:
 
 
 @apart
-def contend(handles: NDArray[np.int64], kind: int, entity: int) -> None:
+def contend(st: ClusterState, kind: int, entity: int) -> None:
     """What follows an event of the core, or the whole of an event that only this module knows.
 
     Args:
-        handles: of the state; the core has handled its event and left its commands.
+        st: the state; the core has handled its event and left its commands.
         kind: of the event.
         entity: of the event.
     """
-    st = open_state(handles)
     s = st.cluster[0]
     if kind == STAGES_END:
         end_stages(st, entity)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.control.handles import handles_of
 from tyche_env.metrics import TOTALS_DTYPE, add_log, percentiles_from_bins, scored_part
 from tyche_env.pages import Pages
 from tyche_env.simulator.engine import CompiledEngine
@@ -94,8 +93,7 @@ class LogStream:
         return int(self._engine.state.cluster[name][0])
 
     def _replace_log(self, log: NDArray[Any]) -> None:
-        self._engine.state = self._engine.state._replace(log=log)
-        self._engine.handles = handles_of(self._engine.state)
+        self._engine.use(self._engine.state._replace(log=log))
 
     def _make_room(self, rows: int) -> None:
         """Let at least so many more requests start."""
