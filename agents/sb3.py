@@ -132,7 +132,7 @@ class ClusterVecEnv(_BatchedVecEnv):
     def step_wait(self) -> tuple[dict[str, Floats], Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; the last observation of an ended episode is in ``terminal_observation``."""
         observation, rewards, _, ended, infos = self.batch.step(self._actions)
-        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        out: list[dict[str, Any]] = [{}] * self.num_envs  # one for all that go on
         for at in np.flatnonzero(ended).tolist():
             out[at] = {"terminal_observation": infos["final_obs"][at], "TimeLimit.truncated": True}
         return observation, rewards.astype(np.float32), ended, out
