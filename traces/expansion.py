@@ -8,7 +8,8 @@ the same second of its minute, one phase for each timer function.  All conserve 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -47,7 +48,8 @@ def expand(
         minutes: Half-open range of columns, counted from 0; None for all.  The trace starts with the first of them.
 
     Returns:
-        The trace.  Where the mean run time of every function with requests is known, each request gets its function's.
+        The trace.  Where the mean run time of every function is known that has requests in the table, be it in other
+        minutes, each request gets its function's.
 
     Raises:
         TraceError: An unknown method, or rows or minutes outside the table.
@@ -61,17 +63,16 @@ def expand(
     if rows and not 0 <= min(rows) <= max(rows) < len(counts.names):
         raise TraceError(f"functions must lie in 0..{len(counts.names) - 1}")
 
-    parts = list(_arrivals(counts, method, seed, rows, first, last))
-    sizes = np.array([len(part) for part in parts], dtype=np.int64)
-    arrival_function = np.repeat(np.arange(len(rows), dtype=np.int32), sizes)
+    arrival_us, arrival_function = _in_order(*_arrivals(counts, method, seed, rows, first, last), len(rows))
     mean_us = counts.duration_ms[rows] * 1000.0
-    known = not np.isnan(mean_us[sizes > 0]).any()
+    unknown = [row for row, missing in zip(rows, np.isnan(mean_us), strict=True) if missing]
+    known = not counts.counts[unknown].any()
     first_label = counts.first_minute + first
     return Trace.build(
         names=[counts.names[i] for i in rows],
         owners=[counts.owners[i] for i in rows],
         triggers=[counts.triggers[i] for i in rows],
-        arrival_us=np.concatenate(parts) if parts else np.zeros(0, np.int64),
+        arrival_us=arrival_us,
         arrival_function=arrival_function,
         duration_us=np.rint(mean_us[arrival_function]).astype(np.int64) if known else None,
         end_us=(last - first) * MINUTE_US,
@@ -85,29 +86,65 @@ def expand(
 
 def function_arrivals(counts: Counts, method: Method, seed: int, function: int) -> NDArray[np.int64]:
     """Arrivals of one function over the whole table, int64 microseconds, ascending; see :func:`expand`."""
-    return next(_arrivals(counts, method, seed, [function], 0, counts.minutes))
+    arrival_us, _ = _arrivals(counts, method, seed, [function], 0, counts.minutes)
+    return np.sort(arrival_us)
 
 
 def _arrivals(
-    counts: Counts, method: Method, seed: int, rows: Sequence[int], first: int, last: int
-) -> Iterator[NDArray[np.int64]]:
-    for row in rows:
-        per_minute = counts.counts[row, first:last].astype(np.int64)
-        before = counts.counts[row, :first]
-        timer = method == "timer_phase" and counts.triggers[row] == "timer"
-        if method == "equidistant" or timer:
-            phase_us = _microseconds(_generator(counts, seed, row, 0).random(1)) if timer else 0
-            offset_us = (_rank(per_minute) * MINUTE_US // np.repeat(per_minute, per_minute) + phase_us) % MINUTE_US
-        elif method == "exponential":
-            # One draw for each gap and one for the cut of each minute that has requests.
-            skip = int(before.sum(dtype=np.int64)) + int(np.count_nonzero(before))
-            offset_us = _exponential(per_minute[per_minute > 0], _generator(counts, seed, row, skip))
-        else:
-            generator = _generator(counts, seed, row, int(before.sum(dtype=np.int64)))
-            offset_us = _microseconds(generator.random(int(per_minute.sum())))
-        arrival_us = np.repeat(np.arange(last - first, dtype=np.int64) * MINUTE_US, per_minute) + offset_us
-        arrival_us.sort()
-        yield arrival_us
+    counts: Counts, method: Method, seed: int, rows: list[int], first: int, last: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Arrivals function after function, in no order within each, and which of ``rows`` each belongs to."""
+    table = counts.counts if rows == list(range(len(counts.names))) else counts.counts[rows]
+    place, minute = np.nonzero(table[:, first:last])
+    requests = table[place, first + minute].astype(np.int64)  # of each minute that has any
+    ends = np.searchsorted(place, np.arange(len(rows)), side="right")
+    skips = table[:, :first].sum(axis=1, dtype=np.int64)
+    if method == "exponential":  # one draw for each gap and one for the cut of each minute that has requests
+        skips += np.count_nonzero(table[:, :first], axis=1)
+    offsets_us = [np.zeros(0, np.int64)]
+    start = 0
+    for row, end, skip in zip(rows, ends.tolist(), skips.tolist(), strict=True):
+        if end > start:
+            offsets_us.append(_offsets_us(counts, method, seed, row, requests[start:end], skip))
+        start = end
+    arrival_us = np.repeat(minute * MINUTE_US, requests) + np.concatenate(offsets_us)
+    return arrival_us, np.repeat(place.astype(np.int32), requests)
+
+
+def _in_order(
+    arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32], functions: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The same arrivals by (time, function): sorted as one number each, if both fit into one, else left as they are."""
+    bits = functions.bit_length()
+    if int(arrival_us.max(initial=0)) >> (63 - bits):
+        return arrival_us, arrival_function
+    both = (arrival_us << bits) + arrival_function
+    both.sort()
+    return both >> bits, (both & ((1 << bits) - 1)).astype(np.int32)
+
+
+def _offsets_us(
+    counts: Counts, method: Method, seed: int, row: int, busy: NDArray[np.int64], skip: int
+) -> NDArray[np.int64]:
+    """Where in its minute each request of a function comes, in microseconds.
+
+    Args:
+        counts: the table.
+        method: see :func:`expand`.
+        seed: see :func:`expand`.
+        row: the function.
+        busy: requests of each minute that has any.
+        skip: draws of the minutes before.
+    """
+    timer = method == "timer_phase" and counts.triggers[row] == "timer"
+    if method == "equidistant" or timer:
+        phase_us = _microseconds(_generator(counts, seed, row, 0).random(1)) if timer else 0
+        offset_us: NDArray[np.int64] = (_rank(busy) * MINUTE_US // np.repeat(busy, busy) + phase_us) % MINUTE_US
+        return offset_us
+    generator = _generator(counts, seed, row, skip)
+    if method == "exponential":
+        return _exponential(busy, generator)
+    return _microseconds(generator.random(int(busy.sum())))
 
 
 def _microseconds(fraction: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -117,10 +154,14 @@ def _microseconds(fraction: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _generator(counts: Counts, seed: int, row: int, skip: int) -> np.random.Generator:
     """The function's own stream, moved on by the draws of the minutes before."""
-    identity = "\0".join((counts.owners[row], counts.apps[row], counts.names[row]))
-    key = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:16], "little")
+    key = _key("\0".join((counts.owners[row], counts.apps[row], counts.names[row])))
     bits = np.random.PCG64(np.random.SeedSequence((seed, key)))
     return np.random.Generator(bits.advance(skip))
+
+
+@lru_cache(maxsize=1 << 16)
+def _key(identity: str) -> int:
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:16], "little")
 
 
 def _rank(per_minute: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,8 +180,6 @@ def _exponential(busy: NDArray[np.int64], generator: np.random.Generator) -> NDA
         busy: Requests of each minute that has any.
         generator: Source of the draws.
     """
-    if len(busy) == 0:
-        return np.zeros(0, np.int64)
     draws = generator.random(int(busy.sum()) + len(busy))
     cut_at = np.cumsum(busy + 1) - 1
     starts = np.cumsum(busy) - busy

@@ -45,9 +45,7 @@ def content_hash(
 ) -> str:
     """SHA-256 of a trace's content, the same on every machine (little-endian integers, UTF-8 names)."""
     digest = hashlib.sha256()
-    for text in (*names, *owners, *triggers):
-        digest.update(text.encode())
-        digest.update(b"\0")
+    digest.update("".join(f"{text}\0" for text in (*names, *owners, *triggers)).encode())
     digest.update(f"{len(names)} {len(arrival_us)} {len(duration_us)} {end_us}".encode())
     digest.update(np.ascontiguousarray(arrival_us, dtype="<i8").data)
     digest.update(np.ascontiguousarray(arrival_function, dtype="<i4").data)

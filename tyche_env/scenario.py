@@ -465,8 +465,7 @@ class Scenario(Part):
         if mode not in (None, self.mode):
             return self.with_(mode=mode).world_of(chosen, seed, kernel, event_mode, prewarm)
         profiles = self._profiles_of(chosen)
-        requests = requests_of(self.trace, seed, chosen.functions)
-        requests = requests.between(chosen.start_us, chosen.end_us)
+        requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us))
         durations_us = requests.duration_us
         if self.trace.durations == "profile":
             durations_us = np.empty(0, dtype=np.int64)

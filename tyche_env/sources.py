@@ -142,15 +142,18 @@ def read_source(settings: TraceSettings) -> Counts | Trace:
     return _read(settings, trace_files(settings))
 
 
-def requests_of(settings: TraceSettings, seed: int, functions: tuple[int, ...]) -> Trace:
-    """The requests of some functions over the whole time of the trace.
+def requests_of(
+    settings: TraceSettings, seed: int, functions: tuple[int, ...], span_us: tuple[int, int] | None = None
+) -> Trace:
+    """The requests of some functions.
 
     Args:
         settings: what is read.
         seed: key of the expansion of counts.
         functions: indices in the whole trace; function k of the result is ``functions[k]``.
+        span_us: half-open part of the trace's time; the result counts from its start.  None: all of it.
     """
-    return _requests(settings, trace_files(settings), seed, functions)
+    return _requests(settings, trace_files(settings), seed, functions, span_us)
 
 
 def windows_of(settings: TraceSettings) -> dict[str, tuple[Window, ...]]:
@@ -176,11 +179,26 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
 
 
 @lru_cache(maxsize=16)
-def _requests(settings: TraceSettings, files: tuple[Path, ...], seed: int, functions: tuple[int, ...]) -> Trace:
+def _requests(
+    settings: TraceSettings,
+    files: tuple[Path, ...],
+    seed: int,
+    functions: tuple[int, ...],
+    span_us: tuple[int, int] | None,
+) -> Trace:
     content = _read(settings, files)
-    if isinstance(content, Counts):
-        return traces.expand(content, method=settings.expansion, seed=seed, functions=functions)
-    return content.select(functions)
+    if not isinstance(content, Counts):
+        return (
+            content.select(functions)
+            if span_us is None
+            else _requests(settings, files, seed, functions, None).between(*span_us)
+        )
+    start_us, end_us = span_us or (0, content.end_us)
+    first, last = start_us // _MINUTE_US, -(-end_us // _MINUTE_US)
+    requests = traces.expand(content, settings.expansion, seed, functions, (first, last))
+    if (start_us, end_us) == (first * _MINUTE_US, last * _MINUTE_US):
+        return requests
+    return requests.between(start_us - first * _MINUTE_US, end_us - first * _MINUTE_US)
 
 
 @lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -285,6 +286,14 @@ class FunctionTable:
         return len(self.tenant)
 
 
+@lru_cache(maxsize=8)
+def _home_draws(functions: int) -> NDArray[np.uint64]:
+    """(F,) uniform draws, of which each function's home follows; the same in all worlds, so drawn once."""
+    draws = np.array([draw_u64(0, Concern.HOME, function, 0) for function in range(functions)], dtype=np.uint64)
+    draws.flags.writeable = False
+    return draws
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """One cluster, its functions, the requests of one window, and the settings.
@@ -359,11 +368,7 @@ class World:
 
     def home_position(self) -> IntArray:
         """(F,) position in ``node_order`` where the walk of each function begins."""
-        count = np.uint64(self.node_count)
-        return np.array(
-            [int(np.uint64(draw_u64(0, Concern.HOME, f, 0)) % count) for f in range(self.function_count)],
-            dtype=np.int64,
-        )
+        return (_home_draws(self.function_count) % np.uint64(self.node_count)).astype(np.int64)
 
     def walk_step(self) -> IntArray:
         """(F,) step of each function's walk: coprime to N under hash routing, as OpenWhisk's balancer does; else 1."""

@@ -120,6 +120,14 @@ def test_mean_run_times_are_passed_on_where_all_are_known(table: Table) -> None:
     assert expand(counts, functions=[0]).duration_us.tolist() == [20_000]
 
 
+def test_whether_run_times_are_known_does_not_depend_on_the_minutes(table: Table) -> None:
+    counts = table([[1, 1], [0, 2], [0, 0]])
+    counts.duration_ms[2] = np.nan  # never requested
+    assert expand(counts, minutes=(0, 1)).duration_us.tolist() == [20_000]
+    counts.duration_ms[1] = np.nan
+    assert len(expand(counts, minutes=(0, 1)).duration_us) == 0
+
+
 def test_the_metadata_say_how_it_was_made(table: Table) -> None:
     about = expand(table([[1, 1, 1]]), "exponential", seed=7, minutes=(1, 3)).metadata
     assert (about.source, about.window, about.expansion, about.seed) == ("a test", "minutes 2..3", "exponential", 7)
