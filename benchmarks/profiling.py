@@ -50,6 +50,7 @@ RULES = {
     ),
     "containers and residents: lists, memory, counters": ("control/ledger.py", "simulator/entities.py"),
     "events: what follows from each": ("control/controller.py",),
+    "interval mode: all decisions at once": ("control/interval.py",),
     "durations, commands and the log": ("simulator/serving.py", "simulator/log.py", "control/draws.py"),
     "stages that share cores, disks and links": ("simulator/sharing.py",),
     "pre-warming and keep-alive": ("tyche_env/prewarm/",),

@@ -28,6 +28,7 @@ from tyche_env.control.codes import (
     WORKER,
 )
 from tyche_env.control.compiled import apart, inner
+from tyche_env.control.interval import prepare_pack, try_gpus
 from tyche_env.control.kernels import NO_TIMER, ask, window_end_us
 from tyche_env.control.ledger import (
     add_busy,
@@ -41,7 +42,6 @@ from tyche_env.control.ledger import (
     leave_category,
     leave_idle,
     leave_models,
-    list_rooms,
     make_room,
     new_container,
     new_resident,
@@ -52,7 +52,18 @@ from tyche_env.control.ledger import (
     reserve_gpu,
     take_ownership,
 )
-from tyche_env.control.packing import OWN, SINGLE, fill, gpu_try, load, next_gpu_victim, offload, place, promote
+from tyche_env.control.packing import (
+    OWN,
+    SINGLE,
+    drop_idle,
+    fill,
+    gpu_try,
+    load,
+    next_gpu_victim,
+    offload,
+    place,
+    promote,
+)
 from tyche_env.control.queue import (
     ARRIVAL,
     CREATED,
@@ -309,17 +320,6 @@ def decide(st: ClusterState, function: int) -> None:
 
 
 @inner
-def drop_idle(st: ClusterState, function: int) -> None:
-    """Off-load every idle held copy of f, newest first."""
-    at = st.functions[function].resident_head
-    while at >= 0:
-        r = st.residents[at]
-        if r.state == HELD and st.containers[r.container].state == IDLE:
-            offload(st, at)
-        at = r.function_next
-
-
-@inner
 def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
     """What an event leaves to do: re-place what was lost, hand out freed GPU memory, act on the decision about f.
 
@@ -363,105 +363,6 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
         while at >= 0:
             gpu_try(st, at)
             at = st.residents[at].function_next
-
-
-# -- interval mode -----------------------------------------------------------------------------------------------------
-
-
-@inner
-def comes_after(st: ClusterState, a: int, b: int) -> bool:
-    """Whether entry a of ``order`` is served after entry b: the lesser key last, the greater index among equals."""
-    later = (st.order_key[a] == st.order_key[b]) & (st.order[a] > st.order[b])
-    return bool((st.order_key[a] < st.order_key[b]) | later)
-
-
-@inner
-def settle(st: ClusterState, root: int, end: int, key: int, function: int) -> None:
-    """Put an entry into the heap below ``root``, whose top is served last; the hole at the root sinks first.
-
-    Like ``queue.sift``: which child sinks is computed, not branched on.
-    """
-    hole = root
-    child = 2 * hole + 1
-    while child < end:
-        if child + 1 < end:
-            child += np.int64(comes_after(st, child + 1, child))
-        st.order_key[hole] = st.order_key[child]
-        st.order[hole] = st.order[child]
-        hole = child
-        child = 2 * hole + 1
-    while hole > root:
-        parent = (hole - 1) >> 1
-        above = st.order_key[parent]
-        if above < key or (above == key and st.order[parent] > function):
-            break
-        st.order_key[hole] = above
-        st.order[hole] = st.order[parent]
-        hole = parent
-    st.order_key[hole] = key
-    st.order[hole] = function
-
-
-@inner
-def sort_order(st: ClusterState, count: int) -> None:
-    """Heap-sort the first ``count`` functions of ``order`` by ``order_key``, both in place."""
-    for root in range(count // 2 - 1, -1, -1):
-        settle(st, root, count, st.order_key[root], st.order[root])
-    for end in range(count - 1, 0, -1):
-        key, function = st.order_key[end], st.order[end]
-        st.order_key[end] = st.order_key[0]
-        st.order[end] = st.order[0]
-        settle(st, 0, end, key, function)
-
-
-@inner
-def prepare_pack(st: ClusterState) -> None:
-    """All decisions are new: off-load, and list what to place, densest first (``docs/engine.md``, 6)."""
-    s = st.cluster[0]
-    list_rooms(st)
-    count = 0
-    for function in range(s.functions):
-        row = st.functions[function]
-        if row.decision == OFFLOAD:
-            drop_idle(st, function)
-        elif row.gpu_decision == OFFLOAD:
-            at = row.resident_head
-            while at >= 0:
-                r = st.residents[at]
-                if r.gpu_state == HELD and r.state == HELD and st.containers[r.container].state == IDLE:
-                    demote(st, at)
-                at = r.function_next
-        worth = st.candidate_density[row.slot]
-        if worth > 0:
-            st.order_key[count] = worth
-            st.order[count] = function
-            count += 1
-    sort_order(st, count)
-    for at in range(count):
-        function = st.order[at]
-        # once for each copy that it may have: of those that it has now, denser functions may displace some before
-        for _ in range(1 if s.scope == WORKER else s.copies):
-            note_lost(st, function, -1)
-
-
-@inner
-def try_gpus(st: ClusterState) -> None:
-    """Bring held models onto their GPUs, densest first."""
-    s = st.cluster[0]
-    count = 0
-    for function in range(s.functions):
-        row = st.functions[function]
-        worth = row.gpu_density
-        if row.gpu_decision == HOLD and row.residents > 0 and worth > 0:
-            st.order_key[count] = worth
-            st.order[count] = function
-            count += 1
-    sort_order(st, count)
-    for at in range(count):
-        resident = st.functions[st.order[at]].resident_head
-        while resident >= 0:
-            gpu_try(st, resident)
-            resident = st.residents[resident].function_next
 
 
 # -- events ------------------------------------------------------------------------------------------------------------

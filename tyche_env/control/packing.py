@@ -101,6 +101,17 @@ def offload(st: ClusterState, resident: int) -> None:
 
 
 @inner
+def drop_idle(st: ClusterState, function: int) -> None:
+    """Off-load every idle held copy of f, newest first."""
+    at = st.functions[function].resident_head
+    while at >= 0:
+        r = st.residents[at]
+        if r.state == HELD and st.containers[r.container].state == IDLE:
+            offload(st, at)
+        at = r.function_next
+
+
+@inner
 def transfer(st: ClusterState, resident: int) -> None:
     """Begin to copy a held model to the GPU of its container."""
     r = st.residents[resident]
