@@ -46,6 +46,8 @@ bench: $(VENV)/.run  ## measure the engines
 results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write the tables of docs/performance.md and docs/carries.md
 	$(PIP) --editable ".[dev,peers]"
 	$(BIN)/tyche bench --out benchmarks/results/speed.json
+	$(BIN)/python benchmarks/limits.py --out benchmarks/results/limits.json
+	$(BIN)/python benchmarks/profiling.py --out benchmarks/results/profile.json
 	$(BIN)/python benchmarks/peers.py --json > benchmarks/results/peers.json
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/growth.py --day

@@ -1,16 +1,20 @@
 """What the single steps of which the engine's work consists cost on this machine, each measured alone.
 
-``docs/performance.md`` sets missed figures against them.  From the repository's root:
+``docs/performance.md`` sets missed figures against them.
 
-    .venv/bin/python benchmarks/limits.py
+    python benchmarks/limits.py
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.bench.measurement import median_cpu_s
+from tyche_env.bench.measurement import machine, median_cpu_s, today
 from tyche_env.control.compiled import outer
 from tyche_env.control.queue import SPARE, pop, push
 from tyche_env.state import FUNCTION_DTYPE
@@ -85,7 +89,11 @@ def branch_ns(by_chance: bool) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the table, too")
+    arguments = parser.parse_args()
+    about = {"date": today(), "machine": machine()}
     rows = [(f"one key out of a heap of {keys:,} and one into it", heap_ns(keys)) for keys in HEAPS]
     for functions in FUNCTIONS:
         size = functions * FUNCTION_DTYPE.itemsize
@@ -95,6 +103,9 @@ def main() -> None:
     print("| step | ns |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value:.1f} |")
+    if arguments.out:
+        steps = [{"step": name, "ns": value} for name, value in rows]
+        arguments.out.write_text(json.dumps(about | {"steps": steps}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,24 @@ def speed(found: Mapping[str, Any]) -> str:
     return "\n".join([*rows, "", measured(found["speed"])])
 
 
+def profile(found: Mapping[str, Any]) -> str:
+    """Where the time goes, by rule."""
+    shares = found["profile"]["shares"]
+    rules = {rule for case in shares.values() for rule in case}
+    rows = [f"| | {' | '.join(shares)} |", "|---" * (1 + len(shares)) + "|"]
+    for rule in sorted(rules, key=lambda rule: -sum(case.get(rule, 0.0) for case in shares.values())):
+        cells = (f"{100 * case[rule]:.0f} %" if case.get(rule, 0.0) > 0.005 else "-" for case in shares.values())
+        rows.append(f"| {rule} | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", measured(found["profile"])])
+
+
+def limits(found: Mapping[str, Any]) -> str:
+    """What single steps cost."""
+    rows = ["| step | ns |", "|---|---|"]
+    rows += [f"| {row['step']} | {row['ns']:.0f} |" for row in found["limits"]["steps"]]
+    return "\n".join([*rows, "", measured(found["limits"])])
+
+
 def peers(found: Mapping[str, Any]) -> str:
     """Other simulators under the same rule."""
     rows = ["| simulator | requests | requests a CPU-second | the engine | ratio | cold starts, theirs and ours |"]
@@ -161,6 +179,8 @@ def number(value: float) -> str:
 TABLES = {
     "headline": headline,
     "speed": speed,
+    "limits": limits,
+    "profile": profile,
     "peers": peers,
     "growth": growth,
     "day": day,
