@@ -157,6 +157,12 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self._blanks = np.zeros((num_envs, self._one.layout.size), np.float32)
         self._draws: list[np.random.Generator] = []
 
+    def __setstate__(self, content: dict[str, Any]) -> None:
+        # a copy has engines of its own, so their addresses are its own as well
+        self.__dict__.update(content)
+        for lane, engine in enumerate(self._engines):
+            self._addresses[lane] = engine.addresses[0]
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
@@ -172,11 +178,9 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         window = (options or {}).get("window")
         if not self._draws or seed is not None:
             self._draws = [np.random.default_rng(s) for s in seeds]
-        self._engines, self._loads = [], []
-        for lane in self._count():
-            engine, loads = self._begin(lane, window, seeds[lane])
-            self._engines.append(engine)
-            self._loads.append(loads)
+        self._engines, self._loads = [], []  # of no use if one of the new ones cannot be made
+        begun = [self._begin(lane, window, seeds[lane]) for lane in self._count()]
+        self._engines, self._loads = (list(column) for column in zip(*begun, strict=True))
         return self._shown(self._observe(self._all)), self._infos(np.zeros((self.num_envs, self.max_functions)))
 
     def step(
@@ -241,13 +245,14 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         for draw, state in zip(self._draws, content["draws"], strict=True):
             draw.bit_generator.state = state
         self._engines, self._loads = [], []
+        taken_up = []
         for at, given in enumerate(content["lanes"]):
             begun, loads = self._begin(at, given["window"], given["seed"])
             engine = take_up(begun.world, given["tables"])
             loads.counted = engine.state.functions["load_count"].copy()
             self._now_us[at], self._addresses[at] = given["now_us"], engine.addresses[0]
-            self._engines.append(engine)
-            self._loads.append(loads)
+            taken_up.append((engine, loads))
+        self._engines, self._loads = (list(column) for column in zip(*taken_up, strict=True))
         return self._shown(self._observe(self._all))
 
     def close_extras(self, **kwargs: Any) -> None:

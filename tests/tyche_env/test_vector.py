@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -109,6 +114,29 @@ def test_a_batch_goes_on_exactly_where_another_stood() -> None:
     assert set(stood) == set(observations)
     with pytest.raises(PreloadEnvError, match="holds 2 clusters, this environment 3"):
         PreloadVectorEnv(3, "small").load_state_dict(batch.state_dict())
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda batch: pickle.loads(pickle.dumps(batch))])
+def test_a_copy_goes_on_like_the_batch_and_leaves_it_alone(make_copy: Callable[[Any], Any]) -> None:
+    batch = PreloadVectorEnv(3, "small", decision_interval_s=300)
+    batch.reset(seed=7)
+    draw = np.random.default_rng(3)
+    actions = [draw.uniform(-1, 1, (3, 40, 2)).astype(np.float32) for _ in range(24)]
+    for action in actions[:5]:
+        batch.step(action)
+    other = make_copy(batch)
+    expected = [batch.step(action)[1] for action in actions[5:]]
+    del batch
+    assert np.array_equal([other.step(action)[1] for action in actions[5:]], expected)
+
+
+def test_a_batch_that_could_not_begin_is_not_stepped() -> None:
+    batch = PreloadVectorEnv(2, "small", decision_interval_s=300)
+    batch.reset(seed=7)
+    with pytest.raises(PreloadEnvError, match="window"):
+        batch.reset(options={"window": 1_000})
+    with pytest.raises(PreloadEnvError, match="call reset first"):
+        batch.step(np.zeros((2, 40, 2), np.float32))
 
 
 def test_a_load_is_charged_to_the_function_that_is_loaded() -> None:
