@@ -20,7 +20,7 @@ from tyche_env.control.handles import open_state_at
 from tyche_env.features import WIDTH
 from tyche_env.network import FEATURES, INPUTS, MOST_ARRIVALS
 from tyche_env.observe import observe_all, write_cluster, write_requests, write_standing
-from tyche_env.scaling import factors_of, scale, scaled_value
+from tyche_env.scaling import POLYNOMIAL, factors_of, scale, scaled_value
 from tyche_env.spaces import CLUSTER_COLUMNS, FUNCTION_COLUMNS, Observation, column
 from tyche_env.vector import PreloadVectorEnv
 
@@ -108,7 +108,7 @@ class FunctionRowsVectorEnv(PreloadVectorEnv):
     def observation_of(self, lane: int) -> Observation:
         """The whole present observation of one cluster."""
         seen = self._blanks[lane].copy()
-        observe_all(self._addresses[lane : lane + 1], seen[None], *self._rows, self._factors)
+        observe_all(self._addresses[lane : lane + 1], seen[None], *self._rows)
         return self._one.layout.split(seen)
 
     def _observe(self, lanes: NDArray[np.int64]) -> Floats:
@@ -201,7 +201,7 @@ def write_cluster_rows(
             features[function, k] = log1p(_LOGARITHMIC[k] * value) + _PLAIN[k] * value
         for k in range(_PLACES):
             x = columns[function, k]
-            columns[function, k] = scaled_value(x, column_factors, k)
+            columns[function, k] = scaled_value(x, column_factors, k, POLYNOMIAL)
     sums[:] = 0.0
     for function in range(count):
         known = table[WIDTH * function + _ARRIVALS] > 0.0

@@ -133,8 +133,9 @@ class ClusterVecEnv(_BatchedVecEnv):
         """Take the step; the last observation of an ended episode is in ``terminal_observation``."""
         observation, rewards, _, ended, infos = self.batch.step(self._actions)
         out: list[dict[str, Any]] = [{}] * self.num_envs  # one for all that go on
-        for at in np.flatnonzero(ended).tolist():
-            out[at] = {"terminal_observation": infos["final_obs"][at], "TimeLimit.truncated": True}
+        if "final_obs" in infos:
+            for at in np.flatnonzero(ended).tolist():
+                out[at] = {"terminal_observation": infos["final_obs"][at], "TimeLimit.truncated": True}
         return observation, rewards.astype(np.float32), ended, out
 
 

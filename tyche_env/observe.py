@@ -12,7 +12,6 @@ from tyche_env.control.compiled import inner, outer
 from tyche_env.control.handles import open_state, open_state_at
 from tyche_env.control.kernels import histogram
 from tyche_env.control.worth import probability_within_minute
-from tyche_env.scaling import scale
 from tyche_env.state import GAPS, ClusterState
 
 FUNCTION_WIDTH, NODE_WIDTH, GPU_WIDTH, CLUSTER_WIDTH = 36, 6, 4, 14
@@ -220,7 +219,6 @@ def observe_all(
     functions: int,
     nodes: int,
     gpus: int,
-    factors: NDArray[np.float32],
 ) -> None:
     """Write the observations of many clusters, see :func:`observe`.
 
@@ -230,9 +228,6 @@ def observe_all(
         functions: rows that an observation has for functions, nodes and GPUs.
         nodes: see ``functions``.
         gpus: see ``functions``.
-        factors: all of a row is scaled by them (``scaling.factors_of_layout``); (3, 0) leaves it as it is.
     """
     for lane in range(len(addresses)):
         write_observation(open_state_at(addresses[lane]), out[lane], functions, nodes, gpus)
-        if factors.shape[1] > 0:
-            scale(out[lane], factors)

@@ -20,42 +20,44 @@ SMALLEST = {"s": 0.1, "1/s": 1e-5, "MB": 100.0, "s/MB": 1e-6, "count": 1.0, "rat
 
 _ONE, _LN_2 = np.float32(1.0), np.float32(np.log(2.0))
 _ROOT_BITS, _EXPONENT_BITS, _SHIFT = np.int32(0x3F3504F3), np.int32(-(1 << 23)), np.int32(23)
-# (log(1 + x) - x) / x^2 for 1 + x in [sqrt(1/2), sqrt(2)], least greatest relative error of the logarithm: 1.3e-6
-_C0, _C1, _C2, _C3, _C4, _C5 = (
+POLYNOMIAL = tuple(
     np.float32(c)
     for c in (
         *(-0.5000084638595581, 0.33319219946861267, -0.24919062852859497),
         *(0.20449118316173553, -0.18587608635425568, 0.1194944903254509),
     )
 )
+"""(log(1 + x) - x) / x^2 for 1 + x in [sqrt(1/2), sqrt(2)], least greatest relative error of the logarithm: 1.3e-6."""
 
 
 @inner_fused
-def log1p(u: np.float32) -> np.float32:
+def log1p(u: np.float32, polynomial: tuple[np.float32, ...]) -> np.float32:
     """log(1 + u) for u >= 0, within 1.5e-6 of itself; 0 for 0."""
     bits = np.float32(_ONE + u).view(np.int32)
     above = np.int32(bits - _ROOT_BITS)
     exponent = np.int32(above & _EXPONENT_BITS)
     mantissa = np.int32(bits - exponent).view(np.float32)
     x = u if exponent == 0 else np.float32(mantissa - _ONE)  # 1 + u forgets most of a small u
-    q = ((((_C5 * x + _C4) * x + _C3) * x + _C2) * x + _C1) * x + _C0
+    c0, c1, c2, c3, c4, c5 = polynomial
+    q = ((((c5 * x + c4) * x + c3) * x + c2) * x + c1) * x + c0
     return np.float32(np.int32(above >> _SHIFT)) * _LN_2 + (x + x * x * q)
 
 
 @inner_fused
-def scaled_value(x: np.float32, factors: NDArray[np.float32], at: int) -> np.float32:
-    """One value, by its column of (3, k) factors, see :func:`scale_rows`."""
-    return min(_ONE, factors[0, at] * x + factors[1, at] * log1p(factors[2, at] * x))
+def scaled_value(
+    x: np.float32, factors: NDArray[np.float32], at: int, polynomial: tuple[np.float32, ...]
+) -> np.float32:
+    """One value, by its column of (3, k) factors and :data:`POLYNOMIAL`, see :func:`scale_rows`."""
+    return min(_ONE, factors[0, at] * x + factors[1, at] * log1p(factors[2, at] * x, polynomial))
 
 
 @inner_fused
 def scale(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
     """Scale (k,) values in place by (3, k) factors, see :func:`scale_rows`."""
     for at in range(len(values)):
-        values[at] = scaled_value(values[at], factors, at)
+        values[at] = scaled_value(values[at], factors, at, POLYNOMIAL)
 
 
-@outer_fused
 def scale_rows(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
     """Each of (n, k) values x >= 0 becomes the least of 1 and f0 x + f1 log(1 + f2 x), in place.
 
@@ -63,8 +65,20 @@ def scale_rows(values: NDArray[np.float32], factors: NDArray[np.float32]) -> Non
         values: contiguous.
         factors: (3, k); f0 is 0 where there is a logarithm, the others are where there is none.
     """
+    _scale_rows(values, factors, _COEFFICIENTS)
+
+
+@outer_fused
+def _scale_rows(values: NDArray[np.float32], factors: NDArray[np.float32], coefficients: NDArray[np.float32]) -> None:
+    # what a loop is given it keeps in registers; constants, here, the compiler would load anew for every vector
+    c = coefficients
+    polynomial = c[0], c[1], c[2], c[3], c[4], c[5]
     for row in range(len(values)):
-        scale(values[row], factors)
+        for at in range(values.shape[1]):
+            values[row, at] = scaled_value(values[row, at], factors, at, polynomial)
+
+
+_COEFFICIENTS = np.array(POLYNOMIAL)
 
 
 def scale_of(column: Column) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from tyche_env.control.worth import refresh_candidate, set_gpu_priority, set_pri
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe_all
 from tyche_env.reward import charges_rent
-from tyche_env.scaling import factors_of_layout, scaled_space
+from tyche_env.scaling import factors_of_layout, scale_rows, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine, run_engines
 from tyche_env.snapshot import snapshot, take_up
@@ -141,7 +141,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         given = self._one.observation_space
         rows = self._one.layout.rows
         self._rows = rows["functions"], rows["nodes"], rows["gpus"]
-        self._factors = factors_of_layout(self._one.layout) if scaled else np.zeros((3, 0), np.float32)
+        self._factors = factors_of_layout(self._one.layout) if scaled else None
         self.single_observation_space = scaled_space(cast(spaces.Dict, given)) if scaled else given
         self.single_action_space = self._one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -281,7 +281,9 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
     def _observe(self, lanes: NDArray[np.int64]) -> NDArray[np.float32]:
         """What some clusters show now, one row each."""
         seen: NDArray[np.float32] = self._blanks[lanes]
-        observe_all(self._addresses[lanes], seen, *self._rows, self._factors)
+        observe_all(self._addresses[lanes], seen, *self._rows)
+        if self._factors is not None:  # a loop of its own, which the compiler makes better code of
+            scale_rows(seen, self._factors)
         return seen
 
     def _shown(self, seen: NDArray[np.float32]) -> Any:
