@@ -16,6 +16,7 @@ import collections
 import ctypes
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -85,6 +86,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.cases) - set(CASES)):
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        sys.exit("profiling: reads registers from signals, as only Linux on x86-64 hands them over")
     names = arguments.cases or list(CASES)
     if os.environ.get("NUMBA_DEBUGINFO") != "1":
         again = os.environ | {"NUMBA_DEBUGINFO": "1", "TYCHE_CACHE_DIR": str(KERNELS)}
