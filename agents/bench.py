@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 MEMORY_TIMES = 10
 """Repetitions of the day of ``speed-200``: 10^7 requests."""
-_STEPS, _PAIRS = 100, 8
+_STEPS = 100
+_PAIRS = 8
+"""Runs with and without an adapter for each repeat: the difference of two short times needs more of them."""
 
 
 def benchmarks() -> dict[str, Benchmark]:
@@ -83,7 +85,6 @@ def _overhead(name: str, adapted: tuple[Any, Any], actions: Any, note: str, repe
     adapter.seed(1)
     batch.reset(seed=1)
     run(adapter, given), run(batch, actions)
-    # a difference of two times that are short needs more of them
     pairs = [(run(adapter, given), run(batch, actions)) for _ in range(_PAIRS * repeats)]
     ratio = statistics.median(adapted / bare for adapted, bare in pairs)
     step_us, batch_us = (1e6 * statistics.median(times) / _STEPS for times in zip(*pairs, strict=True))

@@ -213,7 +213,7 @@ def write_cluster_rows(
             x = columns[function, k]
             out[function, INPUTS + k] = x
             sums[1, k] += x
-    scale(context[:_SHARED], cluster_factors)
+    scale(context[:_SHARED], cluster_factors, POLYNOMIAL)
     for k in range(INPUTS):
         context[_SHARED + k] = sums[0, k] / max(1, count)
     for k in range(_OWN - INPUTS):

@@ -63,7 +63,7 @@ def expand(
     if rows and not 0 <= min(rows) <= max(rows) < len(counts.names):
         raise TraceError(f"functions must lie in 0..{len(counts.names) - 1}")
 
-    arrival_us, arrival_function = _in_order(*_arrivals(counts, method, seed, rows, first, last), len(rows))
+    arrival_us, arrival_function = _by_time(*_arrivals(counts, method, seed, rows, first, last), len(rows))
     mean_us = counts.duration_ms[rows] * 1000.0
     unknown = [row for row, missing in zip(rows, np.isnan(mean_us), strict=True) if missing]
     known = not counts.counts[unknown].any()
@@ -111,10 +111,13 @@ def _arrivals(
     return arrival_us, np.repeat(place.astype(np.int32), requests)
 
 
-def _in_order(
+def _by_time(
     arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32], functions: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The same arrivals by (time, function): sorted as one number each, if both fit into one, else left as they are."""
+    """The same arrivals by (time, function), as :meth:`Trace.build` wants them, which takes longer to sort them itself.
+
+    Time and function are sorted as one number; where they do not fit into one, nothing is done.
+    """
     bits = functions.bit_length()
     if int(arrival_us.max(initial=0)) >> (63 - bits):
         return arrival_us, arrival_function

@@ -28,6 +28,7 @@ POLYNOMIAL = tuple(
     )
 )
 """(log(1 + x) - x) / x^2 for 1 + x in [sqrt(1/2), sqrt(2)], least greatest relative error of the logarithm: 1.3e-6."""
+_COEFFICIENTS = np.array(POLYNOMIAL)
 
 
 @inner_fused
@@ -52,10 +53,10 @@ def scaled_value(
 
 
 @inner_fused
-def scale(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
-    """Scale (k,) values in place by (3, k) factors, see :func:`scale_rows`."""
+def scale(values: NDArray[np.float32], factors: NDArray[np.float32], polynomial: tuple[np.float32, ...]) -> None:
+    """Scale (k,) values in place by (3, k) factors and :data:`POLYNOMIAL`, see :func:`scale_rows`."""
     for at in range(len(values)):
-        values[at] = scaled_value(values[at], factors, at, POLYNOMIAL)
+        values[at] = scaled_value(values[at], factors, at, polynomial)
 
 
 def scale_rows(values: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
@@ -74,11 +75,7 @@ def _scale_rows(values: NDArray[np.float32], factors: NDArray[np.float32], coeff
     c = coefficients
     polynomial = c[0], c[1], c[2], c[3], c[4], c[5]
     for row in range(len(values)):
-        for at in range(values.shape[1]):
-            values[row, at] = scaled_value(values[row, at], factors, at, polynomial)
-
-
-_COEFFICIENTS = np.array(POLYNOMIAL)
+        scale(values[row], factors, polynomial)
 
 
 def scale_of(column: Column) -> tuple[float, float]:

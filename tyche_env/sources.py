@@ -153,7 +153,12 @@ def requests_of(
         functions: indices in the whole trace; function k of the result is ``functions[k]``.
         span_us: half-open part of the trace's time; the result counts from its start.  None: all of it.
     """
-    return _requests(settings, trace_files(settings), seed, functions, span_us)
+    files = trace_files(settings)
+    content = _read(settings, files)
+    if isinstance(content, Counts):
+        return _drawn(settings, files, seed, functions, span_us or (0, content.end_us))
+    requests = _selected(settings, files, functions)
+    return requests if span_us is None else requests.between(*span_us)
 
 
 def windows_of(settings: TraceSettings) -> dict[str, tuple[Window, ...]]:
@@ -179,26 +184,24 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
 
 
 @lru_cache(maxsize=16)
-def _requests(
-    settings: TraceSettings,
-    files: tuple[Path, ...],
-    seed: int,
-    functions: tuple[int, ...],
-    span_us: tuple[int, int] | None,
+def _drawn(
+    settings: TraceSettings, files: tuple[Path, ...], seed: int, functions: tuple[int, ...], span_us: tuple[int, int]
 ) -> Trace:
-    content = _read(settings, files)
-    if not isinstance(content, Counts):
-        return (
-            content.select(functions)
-            if span_us is None
-            else _requests(settings, files, seed, functions, None).between(*span_us)
-        )
-    start_us, end_us = span_us or (0, content.end_us)
-    first, last = start_us // _MINUTE_US, -(-end_us // _MINUTE_US)
-    requests = traces.expand(content, settings.expansion, seed, functions, (first, last))
-    if (start_us, end_us) == (first * _MINUTE_US, last * _MINUTE_US):
-        return requests
-    return requests.between(start_us - first * _MINUTE_US, end_us - first * _MINUTE_US)
+    """Requests of a trace of counts: only the minutes that the span touches are expanded."""
+    counts = _read(settings, files)
+    assert isinstance(counts, Counts)
+    first, last = span_us[0] // _MINUTE_US, -(-span_us[1] // _MINUTE_US)
+    requests = traces.expand(counts, settings.expansion, seed, functions, (first, last))
+    start_us, end_us = (t_us - first * _MINUTE_US for t_us in span_us)
+    return requests if (start_us, end_us) == (0, requests.end_us) else requests.between(start_us, end_us)
+
+
+@lru_cache(maxsize=16)
+def _selected(settings: TraceSettings, files: tuple[Path, ...], functions: tuple[int, ...]) -> Trace:
+    """Requests of a trace of arrivals, over its whole time: the same for every seed."""
+    trace = _read(settings, files)
+    assert isinstance(trace, Trace)
+    return trace.select(functions)
 
 
 @lru_cache(maxsize=4)

@@ -137,6 +137,7 @@ RUNS = {
     "contention_invocations_per_cpu_s": Run("none", "openwhisk", 1e6, cores=4),
     "full_model_contention_invocations_per_cpu_s": _FULL(1e6, cores=4),
 }
+"""What is measured, by the name of its figure."""
 
 BENCHMARKS: dict[str, Benchmark] = {name: partial(measure, name, run) for name, run in RUNS.items()}
 BENCHMARKS["incremental_event_us"] = partial(event_us, "incremental_event_us", Run("tyche", "histogram", 2.0))

@@ -33,12 +33,6 @@ class SimulatedBackend:
         self._engine: CompiledEngine | None = None
         self._seen = 0
 
-    def __setstate__(self, content: dict[str, Any]) -> None:
-        # a copy, or one that comes from another process, has its tables elsewhere in memory
-        self.__dict__.update(content)
-        if self._engine is not None:
-            self._engine.use(self._engine.state)
-
     @property
     def capabilities(self) -> Capabilities:
         """All of them."""

@@ -188,7 +188,7 @@ def begin(handles: Handles) -> None:
 
 
 @outer
-def advance(addresses: Handles, until_us: NDArray[np.int64], drain: bool, first: int) -> tuple[int, int]:
+def advance(addresses: NDArray[np.int64], until_us: NDArray[np.int64], drain: bool, first: int) -> tuple[int, int]:
     """Handle every event of some clusters up to and including a time, or, draining, until all requests have finished.
 
     New priorities are the first event, at the present time.  At the end the rewards that fell due are collected.
@@ -358,7 +358,7 @@ class CompiledEngine:
         install(state, self.world.rules)
         self.state = state
         self.handles: Handles = handles_of(state)
-        self.addresses = np.array([self.handles.ctypes.data])
+        self.addresses = np.array([self.handles.ctypes.data])  # one, in the form that run_engines takes
         self._until_us = np.zeros(1, np.int64)
 
     @property
@@ -418,7 +418,7 @@ class CompiledEngine:
 
 
 def run_engines(
-    engines: Sequence[CompiledEngine], addresses: Handles, until_us: NDArray[np.int64], drain: bool = False
+    engines: Sequence[CompiledEngine], addresses: NDArray[np.int64], until_us: NDArray[np.int64], drain: bool = False
 ) -> None:
     """Let engines handle every event up to and including a time of their own, after decisions that are new.
 
