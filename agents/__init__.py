@@ -1,6 +1,6 @@
-"""Policies, evaluation and statistics of tyche-env.
+"""Policies of tyche-env, how they are played and trained, and the evidence about them.
 
-``import agents`` is light: the parts below are imported when they are first used.
+``import agents`` is light: the names below are the public face, each loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -9,22 +9,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.bound import bound
-    from agents.evaluation import Plan, evaluate
-    from agents.policy import POLICIES, Policy, PolicyError, load, wrap
-
-__all__ = ["POLICIES", "Plan", "Policy", "PolicyError", "bound", "evaluate", "load", "wrap"]
+    from agents.evidence.bound import bound
+    from agents.evidence.evaluation import evaluate
+    from agents.evidence.plan import Plan
+    from agents.evidence.run_folder import RunFolder
+    from agents.playing.play import play
+    from agents.playing.scene import WindowScene, play_in
+    from agents.playing.spread import Spread, play_all
+    from agents.playing.timeline import TimelineWatcher
+    from agents.policies.builtin import POLICIES
+    from agents.policies.loading import load, names, wrap
+    from agents.policies.policy import Policy, PolicyError
+    from agents.training.vec_envs import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
 
 _HOME = {
-    "bound": "agents.bound",
-    "Plan": "agents.evaluation",
-    "evaluate": "agents.evaluation",
-    "POLICIES": "agents.policy",
-    "Policy": "agents.policy",
-    "PolicyError": "agents.policy",
-    "load": "agents.policy",
-    "wrap": "agents.policy",
+    "bound": "agents.evidence.bound",
+    "evaluate": "agents.evidence.evaluation",
+    "Plan": "agents.evidence.plan",
+    "RunFolder": "agents.evidence.run_folder",
+    "play": "agents.playing.play",
+    "WindowScene": "agents.playing.scene",
+    "play_in": "agents.playing.scene",
+    "Spread": "agents.playing.spread",
+    "play_all": "agents.playing.spread",
+    "TimelineWatcher": "agents.playing.timeline",
+    "POLICIES": "agents.policies.builtin",
+    "load": "agents.policies.loading",
+    "names": "agents.policies.loading",
+    "wrap": "agents.policies.loading",
+    "Policy": "agents.policies.policy",
+    "PolicyError": "agents.policies.policy",
+    "ClusterVecEnv": "agents.training.vec_envs",
+    "FunctionVecEnv": "agents.training.vec_envs",
+    "HoldPriceVecEnv": "agents.training.vec_envs",
 }
+
+__all__ = [
+    "POLICIES",
+    "ClusterVecEnv",
+    "FunctionVecEnv",
+    "HoldPriceVecEnv",
+    "Plan",
+    "Policy",
+    "PolicyError",
+    "RunFolder",
+    "Spread",
+    "TimelineWatcher",
+    "WindowScene",
+    "bound",
+    "evaluate",
+    "load",
+    "names",
+    "play",
+    "play_all",
+    "play_in",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:

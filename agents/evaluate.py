@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from agents.leaderboard import measure
+from agents.cli.leaderboard import measure
 from tyche_env.errors import UserError
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from agents import Plan, evaluate
-from agents.comparison import compare_runs
-from agents.evaluation import Decision
-from agents.runs import RunFolder
-from agents.tables import evidence, interval, ms, percent
+from agents.evidence.comparison import compare_runs
+from agents.evidence.evaluation import Decision
+from agents.evidence.run_folder import RunFolder
+from agents.evidence.tables import evidence, interval, ms, percent
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.memory import peak_mb
+from agents.bench.memory import peak_mb
 from tyche_env.bench.engine import events_of
 from tyche_env.bench.measurement import machine, today
 from tyche_env.profiles import load_catalogue

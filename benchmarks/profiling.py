@@ -58,7 +58,7 @@ RULES = {
     "history, window and decision of a function": ("control/arrivals.py", "control/kernels.py", "control/network.py"),
     "routing": ("control/routing.py", "control/vacancies.py"),
     "observations": ("tyche_env/observe.py", "tyche_env/scaling.py"),
-    "rows of single functions": ("agents/function_rows.py",),
+    "rows of single functions": ("tyche_env/function_rows.py",),
     "actions and rewards": ("tyche_env/vector.py", "tyche_env/env.py", "simulator/backend.py", "tyche_env/metrics.py"),
 }
 """Lines of the table, and the files that each stands for."""
@@ -151,7 +151,7 @@ def env_case() -> Case:
 
 def rows_case() -> Case:
     """Steps of the stable-baselines3 adapter that shows each function as an environment."""
-    from agents.sb3 import FunctionVecEnv
+    from agents.training.vec_envs import FunctionVecEnv
     from tyche_env.bench.environment import CLUSTERS, some_actions
 
     adapter = FunctionVecEnv(CLUSTERS, "small")

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.bench.measurement import SPEED, machine, today
+from tyche_env.played import Played
 from tyche_env.scenario import Scenario
-from tyche_env.simulate import Result, simulate
+from tyche_env.simulate import simulate
 from tyche_env.world import FunctionTable, World
 
 RESULTS = Path(__file__).with_name("results")
@@ -70,7 +71,7 @@ def part_of(world: World, chosen: NDArray[np.bool_], nodes: Sequence[int]) -> Wo
     ).validate()
 
 
-def figures(results: Sequence[Result]) -> dict[str, float]:
+def figures(results: Sequence[Played]) -> dict[str, float]:
     """Of all shards together: means, shares, loads, and what each cost."""
     totals = np.concatenate([result.totals for result in results])
     called = totals[totals["requests"] > 0]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents import Plan, evaluate
-from agents.tables import ms
+from agents.evidence.tables import ms
 from tyche_env.scenario import Mode, Scenario
 
 if TYPE_CHECKING:

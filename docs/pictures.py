@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.figures import GRID, INK, SOFT, STAGE_COLOURS
-from agents.replay import LOADING, Replay, replay
+from agents.evidence.figures import GRID, INK, SOFT, STAGE_COLOURS
+from agents.playing.timeline import LOADING, Replay, replay
 from tyche_env import Scenario
 from tyche_env.simulate import simulate
 from tyche_env.world import (

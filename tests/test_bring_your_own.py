@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.runs import RunFolder
+from agents.evidence.run_folder import RunFolder
 from real_backend.functions.own import memory_mb
 from tests.test_docs import blocks, shell_lines
 from tyche_env.cli import run

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 import tyche_env
-from agents.runs import RunFolder
-from agents.tables import ms
+from agents.evidence.run_folder import RunFolder
+from agents.evidence.tables import ms
 from tyche_env.cli import run, tyche
 
 ROOT = Path(__file__).parents[1]

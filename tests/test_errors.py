@@ -14,12 +14,14 @@ import pytest
 from pyarrow import parquet as pq
 
 import traces
-from agents.comparison import compare_runs
-from agents.learned.bundle import CARD, SHIPPED, BundleError, load_bundle
-from agents.learned.recipe import RecipeError, load_recipe
-from agents.learned.results import measure_agents
-from agents.policy import PolicyError, load
-from agents.runs import RunError, RunFolder
+from agents.evidence.comparison import compare_runs
+from agents.evidence.results import measure_agents
+from agents.evidence.run_folder import RunError, RunFolder
+from agents.policies.bundle import CARD, SHIPPED, BundleError, load_bundle
+from agents.policies.loading import load
+from agents.policies.policy import PolicyError
+from agents.policies.recipe import RecipeError
+from agents.training.recipes import load_recipe
 from real_backend.functions.own import memory_mb
 from real_backend.functions.protocol import FunctionError, load_functions
 from real_backend.worker.__main__ import main as worker

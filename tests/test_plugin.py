@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from agents import load
-from agents.evaluation import Plan, evaluate
+from agents.evidence.evaluation import Plan, evaluate
 from tyche_env import extensions
 from tyche_env.backend import make_backend
 from tyche_env.cli import run

@@ -11,15 +11,19 @@ from tyche_env.collision import explain_collision
 
 if TYPE_CHECKING:
     from tyche_env.env import PreloadEnv as PreloadEnv
+    from tyche_env.played import Played as Played
+    from tyche_env.played import Played as Result  # noqa: F401
+    from tyche_env.scenario import Conditions as Conditions
     from tyche_env.scenario import Scenario as Scenario
-    from tyche_env.simulate import Result as Result
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "PreloadEnv": "tyche_env.env",
     "Scenario": "tyche_env.scenario",
-    "Result": "tyche_env.simulate",
+    "Conditions": "tyche_env.scenario",
+    "Played": "tyche_env.played",
+    "Result": "tyche_env.played",
 }
 
 
@@ -29,7 +33,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    # what runs return was called Result once
+    return getattr(import_module(_HOMES[name]), "Played" if name == "Result" else name)
 
 
 if (_collision := explain_collision()) is not None:

@@ -18,19 +18,13 @@ from numpy.typing import NDArray
 
 from tyche_env.backend import Backend, make_backend
 from tyche_env.control.compiled import outer
-from tyche_env.control.kernels import read_action
-from tyche_env.errors import UserError
-from tyche_env.metrics import percentiles_from_log, scored_part, totals_from_log
-from tyche_env.observe import observe
+from tyche_env.exchange import Exchange
+from tyche_env.exchange import PreloadEnvError as PreloadEnvError
+from tyche_env.played import Played, played_from_log
 from tyche_env.reward import Step, charges_rent, reward_function, reward_terms
-from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
-from tyche_env.simulate import Result
+from tyche_env.scenario import Conditions, Mode, PrewarmName, Scenario, SplitName
 from tyche_env.spaces import Layout, Observation, action_space, observation_space
 from tyche_env.world import Kernel, World
-
-
-class PreloadEnvError(UserError):
-    """A wrong argument of the environment; the message names it and what would be right."""
 
 
 @outer
@@ -94,6 +88,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         if not 1e-6 <= interval_s < math.inf:
             raise PreloadEnvError(f"decision_interval_s: needs a positive number of seconds, got {interval_s}")
         self.interval_us = round(interval_s * 1_000_000)
+        self.conditions = Conditions(decision=self.interval_us / 1e6)
         self.windows = self.scenario.windows(split)
         largest = max(len(window.functions) for window in self.windows)
         self.max_functions = largest if max_functions is None else max_functions
@@ -144,7 +139,7 @@ class PreloadEnv(gym.Env[Any, Any]):
                 f"reset options: split {self.split} has windows 0 to {len(self.windows) - 1}, there is no {window!r}"
             )
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        world = self.scenario.world(self.split, int(window), world_seed, Kernel.LRU, event_mode=False)
+        world = self.scenario.world(self.split, int(window), world_seed, Kernel.LRU, self.conditions)
         self.backend.capabilities.require(world)
         self.backend.reset(world)
         self._world, self.window, self.world_seed = world, int(window), world_seed
@@ -156,9 +151,7 @@ class PreloadEnv(gym.Env[Any, Any]):
             self._before = self.backend.counters(), self.backend.integrals()
         self._rewarded = 0
         self._note_score_start()
-        self._decision = np.zeros((world.function_count, 2), np.int8)
-        self._priority = np.zeros((world.function_count, 2), np.int64)
-        self._blank = self.layout.blank(world.function_count, world.node_count, self._gpus)
+        self._exchange = Exchange(world, self.layout)
         return self._observe(), self._info(np.zeros(self.max_functions), {"latency": 0.0})
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -168,14 +161,9 @@ class PreloadEnv(gym.Env[Any, Any]):
             PreloadEnvError: an action of the wrong shape, or one that is not finite.
         """
         world = self.world
-        action = np.asarray(action)
-        if action.shape != (self.max_functions, 2):
-            raise PreloadEnvError(f"action: needs shape ({self.max_functions}, 2), got {action.shape}")
         if self._at_end is not None:
             raise PreloadEnvError("environment: the window is over, call reset")
-        if not read_action(np.ascontiguousarray(action, np.float32), self._decision, self._priority):
-            raise PreloadEnvError("action: holds a value that is not finite")
-        self.backend.set_priorities(self._decision, self._priority)
+        self.backend.set_priorities(*self._exchange.decisions(action))
         waited_s = self._advance(min(self._now_us + self.interval_us, world.end_us))
         truncated = self._now_us >= world.end_us
         # of the end of the window, not of the drained cluster after it
@@ -189,7 +177,7 @@ class PreloadEnv(gym.Env[Any, Any]):
             terms |= self._further_terms(waited_s)
         return observation, sum(terms.values()), False, truncated, self._info(rewards, terms)
 
-    def result(self) -> Result:
+    def result(self) -> Played:
         """What the episode measured over its scored window, once it is over (see ``tyche_env.simulate``).
 
         Raises:
@@ -197,13 +185,10 @@ class PreloadEnv(gym.Env[Any, Any]):
         """
         if self._at_end is None or self._scored_from is None:
             raise PreloadEnvError("environment: result() needs a finished window")
-        log = scored_part(self.backend.log(), self.world.score_from_us)
         (counters, integrals), (counters_end, integrals_end) = self._scored_from, self._at_end
-        return Result(
-            world=self.world,
-            log=log,
-            totals=totals_from_log(log, self.world.function_count),
-            end_to_end_percentiles_us=percentiles_from_log(log),
+        return played_from_log(
+            self.world,
+            self.backend.log(),
             counters={name: counters_end[name] - value for name, value in counters.items()},
             integrals_mb_us={name: integrals_end[name] - value for name, value in integrals.items()},
             cpu_s=time.process_time() - self._cpu_s,
@@ -255,10 +240,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         return terms
 
     def _observe(self) -> Observation:
-        flat = self._blank.copy()
-        rows = self.layout.rows
-        observe(self.backend.handles, flat, rows["functions"], rows["nodes"], rows["gpus"])
-        return self.layout.split(flat)
+        return self._exchange.observation(self.backend.handles)
 
     def _info(self, rewards: NDArray[np.float64], terms: dict[str, float]) -> dict[str, Any]:
         return {

@@ -21,7 +21,7 @@ from tyche_env.env import PreloadEnvError, as_scenario
 from tyche_env.features import WIDTH, features_of, occupied
 from tyche_env.network import INPUTS
 from tyche_env.observe import observe
-from tyche_env.scenario import Scenario, SplitName
+from tyche_env.scenario import Conditions, Scenario, SplitName
 from tyche_env.simulator import warm_up
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.spaces import Layout, column
@@ -132,6 +132,7 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
         self.windows = self.scenario.windows(split)
         interval_s = self.scenario.decision_interval_s if decision_interval_s is None else decision_interval_s
         self._interval_us = round(interval_s * 1_000_000)
+        self._conditions = Conditions(decision=self._interval_us / 1e6)
         self._bounds, self._load_cost = np.log(prices), load_cost
         self.observation_space = hold_price_space()
         self.action_space = spaces.Discrete(2)
@@ -155,7 +156,7 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
             end_us=window.end_us,
         )
         self._log_price = np.array([self.np_random.uniform(*self._bounds)])
-        world = self.scenario.world_of(alone, int(self.np_random.integers(2**31)), Kernel.LRU, event_mode=False)
+        world = self.scenario.world_of(alone, int(self.np_random.integers(2**31)), Kernel.LRU, self._conditions)
         self._engine, self._now_us, self._end_us = CompiledEngine(world, features=True), 0, world.end_us
         self._row = self._look()
         return hold_price_observation(self._row, self._log_price)[0], {"window": window.index, "function": function}

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +36,7 @@ from tyche_env.sources import TraceSettings, read_source, requests_of, windows_o
 from tyche_env.world import (
     MOST_CAPACITY,
     AfterRun,
+    DecisionTimes,
     FunctionTable,
     Isolation,
     Kernel,
@@ -124,6 +125,26 @@ def sealed_test_windows() -> Iterator[None]:
 def test_windows_are_sealed() -> bool:
     """Whether this runs inside :func:`sealed_test_windows`."""
     return _sealed.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under what a policy meets the requests of a window: what may differ between runs that are compared.
+
+    Attributes:
+        prewarm: the platform's policy; None: the scenario's.
+        mode: paper or realistic; None: the scenario's.
+        decision: ``event``: the controller asks the policy at each of a function's arrivals and timers; a number: it is
+            asked about all functions every so many seconds.
+    """
+
+    prewarm: PrewarmName | None = None
+    mode: Mode | None = None
+    decision: DecisionTimes = "event"
+
+
+AS_IT_IS = Conditions()
+"""What the scenario says, with decisions at events."""
 
 
 class NodeGroup(Part):
@@ -412,9 +433,7 @@ class Scenario(Part):
         window: int = 0,
         seed: int = 0,
         kernel: str | Kernel = Kernel.NONE,
-        event_mode: bool = True,
-        prewarm: PrewarmName | None = None,
-        mode: Mode | None = None,
+        conditions: Conditions = AS_IT_IS,
     ) -> World:
         """The world of one window.
 
@@ -423,9 +442,7 @@ class Scenario(Part):
             window: index of the window in its split.
             seed: key of the expansion of counts and of every draw of the run.
             kernel: the policy's row kernel, or its name in small letters.
-            event_mode: whether the controller asks the kernel at each arrival and timer.
-            prewarm: the platform's policy, if not the scenario's.
-            mode: the mode, if not the scenario's.
+            conditions: pre-warming policy, mode, and when the policy decides.
 
         Raises:
             ScenarioError: no such window or kernel, or a world that no engine can run.
@@ -435,16 +452,14 @@ class Scenario(Part):
             raise ScenarioError(
                 f"scenario {self.name}: split {split} has windows 0 to {len(windows) - 1}, there is no {window}"
             )
-        return self.world_of(windows[window], seed, kernel, event_mode, prewarm, mode)
+        return self.world_of(windows[window], seed, kernel, conditions)
 
     def world_of(
         self,
         chosen: Window,
         seed: int = 0,
         kernel: str | Kernel = Kernel.NONE,
-        event_mode: bool = True,
-        prewarm: PrewarmName | None = None,
-        mode: Mode | None = None,
+        conditions: Conditions = AS_IT_IS,
     ) -> World:
         """The world of any functions and time of the trace, in one of the scenario's splits or not.
 
@@ -452,9 +467,7 @@ class Scenario(Part):
             chosen: functions and time; with ``assign: position`` the order of its functions decides their profiles.
             seed: as in :meth:`world`, like the other arguments.
             kernel: see there.
-            event_mode: see there.
-            prewarm: see there.
-            mode: see there.
+            conditions: see there.
 
         Raises:
             ScenarioError: no such kernel, or a world that no engine can run.
@@ -462,8 +475,6 @@ class Scenario(Part):
         """
         if chosen.split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
-        if mode not in (None, self.mode):
-            return self.with_(mode=mode).world_of(chosen, seed, kernel, event_mode, prewarm)
         profiles = self._profiles_of(chosen)
         requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us))
         durations_us = requests.duration_us
@@ -490,7 +501,7 @@ class Scenario(Part):
             clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
         )
         try:
-            return self.under(world, seed, kernel, event_mode, prewarm)
+            return self.under(world, seed, kernel, conditions)
         except WorldError as error:
             raise ScenarioError(f"scenario {self.name}, {chosen.split} window {chosen.index}: {error}") from None
 
@@ -499,9 +510,7 @@ class Scenario(Part):
         world: World,
         seed: int = 0,
         kernel: str | Kernel = Kernel.NONE,
-        event_mode: bool = True,
-        prewarm: PrewarmName | None = None,
-        mode: Mode | None = None,
+        conditions: Conditions = AS_IT_IS,
     ) -> World:
         """A world of this scenario under other settings: the same cluster and requests.
 
@@ -509,19 +518,17 @@ class Scenario(Part):
             world: one that :meth:`world` gave for any kernel, pre-warming policy and mode.
             seed: as in :meth:`world`, like the other arguments.
             kernel: see there.
-            event_mode: see there.
-            prewarm: see there.
-            mode: see there.
+            conditions: see there.
 
         Raises:
             ScenarioError: no such kernel.
             WorldError: no engine can run it.
         """
-        if mode not in (None, self.mode):
-            return self.with_(mode=mode).under(world, seed, kernel, event_mode, prewarm)
-        chosen = prewarm or self.prewarm.policy
-        settings = self._settings(seed, _kernel(kernel), event_mode, chosen)
-        world = replace(world, settings=settings, rules=self._rules(chosen))
+        if conditions.mode not in (None, self.mode):
+            return self.with_(mode=conditions.mode).under(world, seed, kernel, replace(conditions, mode=None))
+        prewarm = conditions.prewarm or self.prewarm.policy
+        settings = self._settings(seed, _kernel(kernel), prewarm)
+        world = replace(world, settings=settings, rules=self._rules(prewarm)).deciding(conditions.decision)
         return (with_forecast(world) if settings.prewarm == Prewarm.ICEBREAKER else world).validate()
 
     def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
@@ -576,7 +583,7 @@ class Scenario(Part):
             routing=None if self.routing in _ROUTING else extensions.find("routing", self.routing, RoutingRule),
         )
 
-    def _settings(self, seed: int, kernel: Kernel, event_mode: bool, prewarm: PrewarmName) -> Settings:
+    def _settings(self, seed: int, kernel: Kernel, prewarm: PrewarmName) -> Settings:
         preset = _PRESETS[self.mode]
         fates = self.after_run or preset.after_run
         controller = self.controller
@@ -586,7 +593,7 @@ class Scenario(Part):
         return Settings(
             seed=seed,
             kernel=kernel,
-            event_mode=event_mode,
+            decision_us=max(1, round(self.decision_interval_s * 1_000_000)),
             window=controller.window,
             load_ppm=_hazard_ppm(controller.p_load),
             offload_ppm=_hazard_ppm(controller.p_offload),

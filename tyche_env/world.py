@@ -8,10 +8,11 @@ Units: time in integer microseconds counted from the start of the warm-up, memor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from tyche_env.pages import Pages
 from tyche_env.rules import Rules
 
 IntArray = NDArray[np.int64]
+
+DecisionTimes = Literal["event"] | float
+"""When a policy decides: at each event, or every so many seconds."""
 
 NEVER_US = np.int64(1) << np.int64(42)
 """A time no event reaches: event keys hold 42 bits of microseconds (50 days)."""
@@ -148,6 +152,8 @@ class Settings:
         kernel: the policy's row kernel.  ``NONE`` switches the pre-loader off.
         event_mode: the controller asks the kernel at a function's own arrivals and timers.  Otherwise decisions come
             only through ``set_priorities``.
+        decision_us: time between two decisions about all functions where they come through ``set_priorities``; whoever
+            runs the world keeps to it.
         window: W, arrivals in the sliding window of the rate estimate (paper, section on the Proactive Pre-Loader).
         load_ppm: -ln(1 - P_load) in 1e-6 (paper's default P_load 0.06).
         offload_ppm: -ln(1 - P_offload) in 1e-6 (paper's default P_offload 0.94).
@@ -173,6 +179,7 @@ class Settings:
     seed: int = 0
     kernel: Kernel = Kernel.NONE
     event_mode: bool = True
+    decision_us: int = 10_000_000
     window: int = 10
     load_ppm: int = 61_875
     offload_ppm: int = 2_813_411
@@ -358,6 +365,23 @@ class World:
         """The same world under other settings, so that policies are compared on identical requests."""
         return replace(self, settings=replace(self.settings, **changes))
 
+    def deciding(self, decision: DecisionTimes) -> World:
+        """The same world with decisions at events, or every so many seconds.
+
+        Raises:
+            WorldError: neither.
+        """
+        if decision == "event":
+            return self if self.settings.event_mode else self.with_settings(event_mode=True)
+        if not (isinstance(decision, int | float) and 1e-6 <= decision < math.inf):
+            raise WorldError(f"decision: needs 'event' or a positive number of seconds, got {decision!r}")
+        return self.with_settings(event_mode=False, decision_us=round(decision * 1_000_000))
+
+    @property
+    def decision(self) -> DecisionTimes:
+        """``event``, or the seconds between two decisions."""
+        return "event" if self.settings.event_mode else self.settings.decision_us / 1e6
+
     def node_order(self) -> IntArray:
         """(N,) the nodes in the order of the ring; the identity under other routing."""
         nodes = np.arange(self.node_count, dtype=np.int64)
@@ -437,6 +461,8 @@ class World:
         for name in ("load_ppm", "offload_ppm"):
             if not 0 <= getattr(self.settings, name) < 1 << 22:
                 raise WorldError(f"settings: {name} must lie in 0..{(1 << 22) - 1}, got {getattr(self.settings, name)}")
+        if self.settings.decision_us < 1:
+            raise WorldError(f"settings: decision_us must be positive, got {self.settings.decision_us}")
         if self.settings.prior_gap_us < 1:
             raise WorldError(f"settings: prior_gap_us must be positive, got {self.settings.prior_gap_us}")
         if self.forecast.size and not 0 <= self.forecast.min() <= self.forecast.max() <= 1 << 20:

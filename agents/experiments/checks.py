@@ -12,7 +12,8 @@ from typing import Any
 from agents.experiments import pooled
 from agents.experiments.published import ABLATION_FACTORS, SENSITIVITY_MS
 from agents.experiments.rows import Results
-from agents.policy import BOUND, POLICIES, RestorePolicy
+from agents.policies.builtin import POLICIES, RestorePolicy
+from agents.policies.loading import BOUND
 
 Row = Mapping[str, Any]
 

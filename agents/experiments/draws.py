@@ -8,19 +8,23 @@ different draws can come from one function, so intervals are bootstrapped by fun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.predictors import History, history
+from agents.playing.runs import shareable
+from agents.playing.scene import digest_of
+from agents.policies.history import History, Minutes, minutes_of
 from traces import Counts, Window
 from traces.describe import cov_of_gaps
 from traces.expansion import function_arrivals
 from tyche_env.errors import UserError
-from tyche_env.scenario import Mode, Scenario
+from tyche_env.fourier import with_forecast
+from tyche_env.scenario import PREWARM, Conditions, Mode, PrewarmName, Scenario
 from tyche_env.sources import TraceSettings, read_source
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, World
 
@@ -139,7 +143,7 @@ def world_of(scenario: Scenario, draw: Draw, mode: Mode | None = None) -> World:
     arrival_us = np.concatenate(pieces)
     arrival_function = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(piece) for piece in pieces])
     order = np.lexsort((arrival_function, arrival_us))
-    base = scenario.world_of(window, seed=draw.index, mode=mode)
+    base = scenario.world_of(window, draw.index, conditions=Conditions(mode=mode))
     columns = {name: np.resize(getattr(base.functions, name), len(pieces)) for name in FUNCTION_FIELDS}
     return replace(
         base,
@@ -210,11 +214,48 @@ def _counts(settings: TraceSettings) -> Counts:
     return content
 
 
-def histories(settings: TraceSettings, draw: Draw) -> list[History]:
-    """What predictors may know about each piece: minutes are cut so that it, warm-up included, begins with one."""
-    minutes = round(settings.warm_up_min + settings.window_min)
-    warm_up_us = round(settings.warm_up_min * _MINUTE_US)
-    return [
-        history(arrivals_of(settings, function), start_us - warm_up_us, minutes)
-        for function, start_us in zip(draw.functions, draw.starts_us, strict=True)
-    ]
+@dataclass(frozen=True, slots=True)
+class DrawScene:
+    """A draw under the conditions of a case.
+
+    Attributes:
+        scenario: cluster, profiles, trace.
+        draw: the requests.
+        prewarm: the platform's policy.
+        mode: what becomes of processes.
+        settings: changes of :class:`~tyche_env.world.Settings`, before the policy's own.
+    """
+
+    scenario: Scenario
+    draw: Draw
+    prewarm: PrewarmName
+    mode: Mode = "paper"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def world_key(self) -> tuple[Hashable, ...]:
+        """Scenario, draw and mode."""
+        return (digest_of(self.scenario), self.draw.name, self.mode)
+
+    def requests(self) -> World:
+        """See :class:`agents.playing.scene.Scene`."""
+        return shareable(world_of(self.scenario, self.draw, self.mode))
+
+    def world(self, requests: World) -> World:
+        """See :class:`agents.playing.scene.Scene`."""
+        world = requests.with_settings(prewarm=PREWARM[self.prewarm], **self.settings)
+        return with_forecast(world) if self.prewarm == "icebreaker" else world
+
+    def history(self, world: World) -> History:
+        """Minutes are cut so that each piece, warm-up included, begins with one."""
+        settings = self.scenario.trace
+
+        def minutes() -> list[Minutes]:
+            count = round(settings.warm_up_min + settings.window_min)
+            warm_up_us = round(settings.warm_up_min * _MINUTE_US)
+            return [
+                minutes_of(arrivals_of(settings, function), start_us - warm_up_us, count)
+                for function, start_us in zip(self.draw.functions, self.draw.starts_us, strict=True)
+            ]
+
+        return History(world.functions, world.function_count, minutes)

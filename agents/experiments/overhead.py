@@ -30,8 +30,9 @@ _REPEATS = 3
 def measure(draws: int) -> list[dict[str, Any]]:
     """One row a number of nodes and policy, over at most five draws of 400 functions."""
     from agents.experiments.draws import draws as draw_of
-    from agents.experiments.draws import world_of
-    from agents.experiments.runs import Case, simulated
+    from agents.experiments.runs import Case
+    from agents.playing.scene import play_in
+    from agents.policies.loading import load
     from tyche_env.scenario import Scenario
 
     rows = []
@@ -41,11 +42,12 @@ def measure(draws: int) -> list[dict[str, Any]]:
         )
         cpu_us: dict[str, list[float]] = {}
         for draw in draw_of(scenario.trace, "all", min(draws, 5), _FUNCTIONS):
-            world = world_of(scenario, draw)
             for policy in ("none", "instainfer", "tyche"):
-                case = Case({}, scenario, draw, policy, "faascache")
-                best = min(simulated(case, world, record="none").cpu_s for _ in range(_REPEATS))
-                cpu_us.setdefault(policy, []).append(1e6 * best / len(world.arrival_us))
+                scene = Case({}, scenario, draw, policy, "faascache").scene
+                requests = scene.requests()
+                runs = [play_in(scene, load(policy), requests, record="none") for _ in range(_REPEATS)]
+                best_s = min(run.cpu_s for run in runs)
+                cpu_us.setdefault(policy, []).append(1e6 * best_s / len(requests.arrival_us))
         for policy in ("instainfer", "tyche"):
             asked = nodes if policy == "instainfer" else 1
             rows.append(

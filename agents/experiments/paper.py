@@ -10,8 +10,8 @@ from typing import Any
 from agents.experiments import checks, overhead, packing
 from agents.experiments.draws import CLASSES, PAPER_BAND, Band, Draw, draws, merged
 from agents.experiments.runs import Axis, Case
-from agents.policy import BOUND
-from agents.predictors import TABLES
+from agents.policies.loading import BOUND
+from agents.policies.predictors import TABLES
 from tyche_env.scenario import PREWARM, Mode, PrewarmName, Scenario
 from tyche_env.world import Settings
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.statistics import FEWEST_GROUPS, LEVEL, RESAMPLES
+from agents.evidence.statistics import FEWEST_GROUPS, LEVEL, RESAMPLES
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -130,7 +130,7 @@ def _resamples(units: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def _tail(units: int) -> float:
-    """What lies beyond each end: the level, widened for few units as Hesterberg does (see ``agents.statistics``)."""
+    """What lies beyond each end: the level, widened for few units as Hesterberg does (``evidence.statistics``)."""
     from scipy.stats import norm
     from scipy.stats import t as student
 

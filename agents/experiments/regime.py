@@ -18,8 +18,9 @@ from agents.experiments import pooled
 from agents.experiments.draws import CLASSES, draws
 from agents.experiments.paper import PREWARMS, one_node
 from agents.experiments.rows import conditions
-from agents.experiments.runs import Axis, Case, Progress, open_folder, run_all
-from agents.policy import BOUND
+from agents.experiments.runs import Axis, Case, open_folder, run_all
+from agents.playing.spread import ALL_CORES, Progress, Spread
+from agents.policies.loading import BOUND
 from tyche_env.scenario import Mode
 
 if TYPE_CHECKING:
@@ -62,20 +63,20 @@ def cases(count: int) -> list[Case]:
 
 
 def reproduce(
-    count: int, out: Path, *, jobs: int | None = None, command: str = "", progress: Progress | None = None
+    count: int, out: Path, *, spread: Spread = ALL_CORES, command: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:
     """Run the map, or what is left of it, and draw it.
 
     Args:
         count: draws of functions a corner.
         out: folder; ``summary.json`` and ``regime.svg``, ``.pdf``, ``.png`` are written there.
-        jobs: processes; None: one a core.
+        spread: where the runs go.
         command: the command line, for the manifest.
         progress: called with (finished runs, all).
     """
     todo = cases(count)
     folder = open_folder(out, "regime", count, todo, command)
-    rows = rows_of(todo, run_all(todo, folder, jobs, progress))
+    rows = rows_of(todo, run_all(todo, folder, spread, progress))
     summary = {
         "experiment": "regime",
         "title": "Delay before inference that Tyche saves",

@@ -6,16 +6,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agents.evidence.run_folder import RunFolder
 from agents.experiments import checks
 from agents.experiments.paper import EXPERIMENTS, Experiment, Measurement
 from agents.experiments.rows import conditions, rows_of
-from agents.experiments.runs import Progress, open_folder, run_all
+from agents.experiments.runs import open_folder, run_all
 from agents.experiments.tables import markdown
-from agents.runs import RunFolder
+from agents.playing.spread import ALL_CORES, Progress, Spread
 
 
 def reproduce(
-    name: str, draws: int, out: Path, *, jobs: int | None = None, command: str = "", progress: Progress | None = None
+    name: str, draws: int, out: Path, *, spread: Spread = ALL_CORES, command: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:
     """Run one experiment, or what is left of it.
 
@@ -23,7 +24,7 @@ def reproduce(
         name: one of ``paper.EXPERIMENTS``.
         draws: draws a class.
         out: folder of the experiment; ``summary.json`` is written there.
-        jobs: processes; None: one a core.
+        spread: where the runs go.
         command: the command line, for the manifest.
         progress: called with (finished runs, all).
 
@@ -41,7 +42,7 @@ def reproduce(
     cases = experiment.cases(draws)
     folder = open_folder(out, name, draws, cases, command)
     before_s = folder.manifest["wall_s"]
-    results = run_all(cases, folder, jobs, progress)
+    results = run_all(cases, folder, spread, progress)
     rows = rows_of(name, cases, results)
     grouped = conditions(cases, results)
     found = [*experiment.checks(rows), *checks.oracle(grouped), *checks.bounded(grouped)]

@@ -1,11 +1,8 @@
-"""Cases of an experiment: how one is run, and how many are, resumably and over several processes."""
+"""Cases of an experiment: how one is run, and how many are, resumably."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,20 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.bound import bound
-from agents.experiments.draws import Draw, histories, world_of
-from agents.hindsight import run_policy
-from agents.policy import BOUND, POLICIES
-from agents.predictors import TABLES, forecast
-from agents.runs import STAGES, RunFolder
-from tyche_env.fourier import with_forecast
+from agents.evidence.bound import bound
+from agents.evidence.run_folder import STAGES, RunFolder
+from agents.experiments.draws import Draw, DrawScene
+from agents.playing.scene import play_in
+from agents.playing.spread import ALL_CORES, Progress, Spread, crew, play_each
+from agents.policies.loading import BOUND, load
 from tyche_env.metrics import TOTALS_DTYPE, summarize
-from tyche_env.scenario import PREWARM, Mode, PrewarmName, Scenario
-from tyche_env.simulate import Result, simulate
+from tyche_env.scenario import Mode, PrewarmName, Scenario
 from tyche_env.world import Kernel, Routing, World
 
 Axis = str | int | float
-Progress = Callable[[int, int], None]
+
+_KEPT = (
+    *("requests", "container_gb_s", "idle_gb_s", "preload_gb_s", "gpu_gb_s", "loads", "wasted_loads", "cost_usd"),
+    *("cold_rate", "warm_rate", "kept_rate"),
+)
+"""Metrics that a row has."""
 
 BINS_PER_DECADE = 40
 """Resolution of the latency histograms, from 1 ms on."""
@@ -40,7 +40,7 @@ class Case:
         axes: what its row is filed under; cases with equal axes and different draws are averaged.
         scenario: cluster, profiles, trace.
         draw: the requests.
-        policy: a name of ``agents.policy.POLICIES`` or ``agents.predictors.TABLES``, or ``bound``.
+        policy: a name that ``agents.load`` knows, or ``bound``.
         prewarm: the platform's policy.
         mode: what becomes of processes.
         settings: changes of :class:`~tyche_env.world.Settings`, before the policy's own.
@@ -55,114 +55,83 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[Hashable, ...]:
         """What identifies its row."""
         return (*self.axes.items(), self.draw.name)
 
+    @property
+    def world_key(self) -> tuple[Hashable, ...]:
+        """The scene's."""
+        return self.scene.world_key
 
-def run(case: Case, world: World) -> dict[str, Any]:
-    """One case's row: its axes, and sums by function of the trace.
+    @property
+    def scene(self) -> DrawScene:
+        """Where it is played; without a pre-loader the platform routes as it does by itself."""
+        settings = self.settings
+        if self.policy != BOUND and load(self.policy).kernel == Kernel.NONE:
+            settings = {**settings, "routing": Routing.HASH}
+        return DrawScene(self.scenario, self.draw, self.prewarm, self.mode, settings)
 
-    Args:
-        case: what to run.
-        world: of its scenario, draw and mode.
-    """
-    row: dict[str, Any] = {"axes": dict(case.axes), "draw": case.draw.name}
-    if case.policy == BOUND:
-        found = bound(world)
-        scored = world.arrival_us >= world.score_from_us
-        return row | {"bound_ms": _ms(found.request_mean_us), "requests": int(scored.sum())}
-    result = simulated(case, world)
-    totals, log = result.totals, result.log
-    assert log is not None  # recorded by default
-    metrics = summarize(
-        totals,
-        result.end_to_end_percentiles_us,
-        result.counters,
-        result.integrals_mb_us,
-        prices=case.scenario.prices,
-        invocations=len(world.arrival_us),
-        cpu_s=result.cpu_s,
-    )
-    stages = {stage: float(log[f"{stage}_us"].sum(dtype=np.int64)) / 1e3 for stage in STAGES}
-    return row | {
-        "by_function": _by_function(case.draw, totals),
-        "stages_ms": stages,
-        "latency": _histogram(log["end_us"] - log["arrival_us"]),
-        **{
-            name: metrics[name]
-            for name in (
-                "requests",
-                "container_gb_s",
-                "idle_gb_s",
-                "preload_gb_s",
-                "gpu_gb_s",
-                "loads",
-                "wasted_loads",
-                "cost_usd",
-                "cold_rate",
-                "warm_rate",
-                "kept_rate",
-            )
-        },
-        "cpu_s": result.cpu_s,
-    }
+    def requests(self) -> World:
+        """The scene's."""
+        return self.scene.requests()
 
-
-def simulated(case: Case, world: World, **options: Any) -> Result:
-    """Simulate a case.
-
-    Args:
-        case: its policies and settings.
-        world: of its scenario, draw and mode.
-        options: of ``tyche_env.simulate.simulate``.
-    """
-    changes: dict[str, Any] = {"prewarm": PREWARM[case.prewarm], **case.settings}
-    if case.prewarm == "icebreaker":
-        world = with_forecast(world)
-    if case.policy in TABLES:
-        world = forecast(TABLES[case.policy], world, histories(case.scenario.trace, case.draw))
-        return simulate(world.with_settings(kernel=Kernel.TABLE, **changes).validate(), **options)
-    policy = POLICIES[case.policy]
-    if policy.kernel == Kernel.NONE:
-        # Without a pre-loader the platform routes as it does by itself.
-        changes["routing"] = Routing.HASH
-    return run_policy(world.with_settings(**changes), policy, **options)
+    def row(self, requests: World) -> dict[str, Any]:
+        """Its axes, and sums by function of the trace."""
+        row: dict[str, Any] = {"axes": dict(self.axes), "draw": self.draw.name}
+        if self.policy == BOUND:
+            found = bound(requests)
+            scored = requests.arrival_us >= requests.score_from_us
+            return row | {"bound_ms": _ms(found.request_mean_us), "requests": int(scored.sum())}
+        played = play_in(self.scene, load(self.policy), requests)
+        totals, log = played.totals, played.log
+        assert log is not None  # recorded by default
+        metrics = summarize(
+            totals,
+            played.end_to_end_percentiles_us,
+            played.counters,
+            played.integrals_mb_us,
+            prices=self.scenario.prices,
+            invocations=len(requests.arrival_us),
+            cpu_s=played.cpu_s,
+        )
+        stages = {stage: float(log[f"{stage}_us"].sum(dtype=np.int64)) / 1e3 for stage in STAGES}
+        return row | {
+            "by_function": _by_function(self.draw, totals),
+            "stages_ms": stages,
+            "latency": _histogram(log["end_us"] - log["arrival_us"]),
+            **{name: metrics[name] for name in _KEPT},
+            "cpu_s": played.cpu_s,
+        }
 
 
 def run_all(
-    cases: Sequence[Case], folder: RunFolder, jobs: int | None = None, progress: Progress | None = None
+    cases: Sequence[Case], folder: RunFolder, spread: Spread = ALL_CORES, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Run the cases that the folder has no row of yet; the rows of all, in the order of the cases.
 
     Args:
         cases: what to run.
         folder: where rows go, one line a run.
-        jobs: processes; None: one a core.
+        spread: where they are run.
         progress: called with (finished, all).
     """
-    done = {_key(row): row for row in folder.rows()}
-    left = [case for case in cases if case.key not in done]
-    if progress:
-        progress(len(cases) - len(left), len(cases))
-    for row in _run(left, jobs or os.cpu_count() or 1):
-        folder.append(row)
-        done[_key(row)] = row
+    rows = {_key(row): row for row in folder.rows()}
+    left = [case for case in cases if case.key not in rows]
+    # cases of one world follow each other, so that it is made once
+    worlds = {key: place for place, key in enumerate(dict.fromkeys(case.world_key for case in left))}
+    left.sort(key=lambda case: worlds[case.world_key])
+    before = len(cases) - len(left)
+
+    def told(done: int, _: int) -> None:
         if progress:
-            progress(len(done), len(cases))
-    return [done[case.key] for case in cases]
+            progress(before + done, len(cases))
 
-
-def run_batch(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Run cases one after the other; those of one world share it."""
-    rows = []
-    key, world = None, None
-    for case in cases:
-        wanted = (case.scenario, case.draw, case.mode)
-        if world is None or wanted != key:
-            key, world = wanted, world_of(case.scenario, case.draw, case.mode)
-        rows.append(run(case, world))
-    return rows
+    with crew(spread) as workers:
+        for case, row in play_each(left, workers, told):
+            folder.append(row)
+            rows[case.key] = row
+    return [rows[case.key] for case in cases]
 
 
 def open_folder(out: Path, experiment: str, draws: int, cases: Sequence[Case], command: str) -> RunFolder:
@@ -184,27 +153,6 @@ def open_folder(out: Path, experiment: str, draws: int, cases: Sequence[Case], c
 def _firsts(cases: Sequence[Case]) -> list[Case]:
     """One case a scenario; hashing reads the profiles, and there are few scenarios for many cases."""
     return list({id(case.scenario): case for case in cases}.values())
-
-
-def _run(cases: list[Case], jobs: int) -> Iterator[dict[str, Any]]:
-    batches = _batches(cases)
-    jobs = min(jobs, len(batches))
-    if jobs <= 1:
-        for batch in batches:
-            yield from run_batch(batch)
-        return
-    # Children must not share state with this process, so they are started afresh.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run_batch, batch) for batch in batches]):
-            yield from future.result()
-
-
-def _batches(cases: list[Case]) -> list[list[Case]]:
-    """Cases of one draw together."""
-    grouped: dict[str, list[Case]] = {}
-    for case in cases:
-        grouped.setdefault(case.draw.name, []).append(case)
-    return list(grouped.values())
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

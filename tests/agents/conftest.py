@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.evaluation import Plan, evaluate
-from agents.runs import RunFolder
+from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.run_folder import RunFolder
 from tyche_env.scenario import Scenario
 
 

@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from agents.learned.algorithms import make_env, restore, train_algorithm
-from agents.learned.bundle import PolicyBundle
-from agents.learned.recipe import AlgorithmRecipe, load_recipe
-from agents.sb3 import FunctionVecEnv
+from agents.policies.bundle import PolicyBundle
+from agents.policies.interpreted import restore
+from agents.policies.recipe import AlgorithmRecipe
+from agents.training.algorithms import make_env, train_algorithm
+from agents.training.recipes import load_recipe
+from agents.training.vec_envs import FunctionVecEnv
 
 RECIPES = ("ppo", "maskable-ppo", "recurrent-ppo", "dqn", "qr-dqn", "sac")
 STEPS = 20_000

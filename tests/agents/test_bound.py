@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.bound import bound
+from agents.evidence.bound import bound
 from tests.tyche_env.simulator.strategies import random_run, snapshots
 from tyche_env.simulator.reference import ReferenceEngine
 from tyche_env.world import FunctionTable, Settings, World

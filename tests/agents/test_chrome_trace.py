@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from agents.chrome_trace import STAYS, chrome_trace
-from agents.commands import report
-from agents.replay import Replay, replay
-from agents.runs import RunFolder
+from agents.cli.commands import report
+from agents.evidence.chrome_trace import STAYS, chrome_trace
+from agents.evidence.run_folder import RunFolder
+from agents.playing.timeline import Timeline, replay
 from tyche_env.scenario import Scenario
 
 REQUIRED = {
@@ -29,13 +29,13 @@ REQUIRED = {
 
 
 @pytest.fixture(scope="module")
-def replays(tiny: Scenario) -> dict[str, Replay]:
+def timelines(tiny: Scenario) -> dict[str, Timeline]:
     return {name: replay(tiny.world(window=0, kernel=name)) for name in ("lru", "tyche")}
 
 
 @pytest.fixture(scope="module")
-def events(replays: dict[str, Replay]) -> list[dict[str, Any]]:
-    content = json.loads(json.dumps(chrome_trace(replays), allow_nan=False))
+def events(timelines: dict[str, Timeline]) -> list[dict[str, Any]]:
+    content = json.loads(json.dumps(chrome_trace(timelines), allow_nan=False))
     assert content["displayTimeUnit"] == "ms"
     found: list[dict[str, Any]] = content["traceEvents"]
     return found
@@ -49,16 +49,16 @@ def test_every_event_has_the_fields_of_its_kind(events: list[dict[str, Any]]) ->
         assert event.get("dur", 0) >= 0
 
 
-def test_each_policy_has_processes_of_its_own(events: list[dict[str, Any]], replays: dict[str, Replay]) -> None:
+def test_each_policy_has_processes_of_its_own(events: list[dict[str, Any]], timelines: dict[str, Timeline]) -> None:
     names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
-    nodes = {name: 1 + max(node for node, *_ in seen.containers) for name, seen in replays.items()}
+    nodes = {name: 1 + max(node for node, *_ in seen.containers) for name, seen in timelines.items()}
     assert sorted(names.values()) == sorted(f"{name}: node {n}" for name in nodes for n in range(nodes[name]))
     assert {event["pid"] for event in events} == set(names)
 
 
-def test_runs_of_a_container_follow_each_other(events: list[dict[str, Any]], replays: dict[str, Replay]) -> None:
+def test_runs_of_a_container_follow_each_other(events: list[dict[str, Any]], timelines: dict[str, Timeline]) -> None:
     runs = [event for event in events if event["ph"] == "X"]
-    assert len(runs) == sum(len(seen.runs) for seen in replays.values())
+    assert len(runs) == sum(len(seen.runs) for seen in timelines.values())
     by_thread: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         by_thread[run["pid"], run["tid"]].append(run)

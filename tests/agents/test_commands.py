@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.fidelity import Study
-from agents.runs import RunFolder
+from agents.evidence.run_folder import RunFolder
+from agents.experiments.fidelity import Study
 from tyche_env.cli import run
 from tyche_env.scenario import Scenario
 
@@ -45,7 +45,7 @@ def test_a_narrow_terminal_shows_fewer_columns_but_none_cut(finished: RunFolder,
 
     from rich.console import Console
 
-    from agents.tables import show
+    from agents.evidence.tables import show
 
     file = StringIO()
     show(Console(file=file, width=width), finished.summary)
@@ -95,9 +95,9 @@ def test_a_user_s_error_is_one_line_and_status_2(
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import agents.evaluation
+    import agents.evidence.evaluation
 
-    original = agents.evaluation.run_cell
+    original = agents.evidence.evaluation.run_cell
     calls: list[int] = []
 
     def interrupted(*arguments: object) -> object:
@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
             raise KeyboardInterrupt
         return original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(agents.evaluation, "run_cell", interrupted)
+    monkeypatch.setattr(agents.evidence.evaluation, "run_cell", interrupted)
     assert evaluate(scenario_file, tmp_path / "run", "--policy", "none", "--windows", "2") == 130
     assert "the same command with --out" in capsys.readouterr().err
     assert len(RunFolder.read(tmp_path / "run").summary["rows"]) == 1
@@ -179,7 +179,7 @@ def test_real_time_is_spent_on_one_window_unless_more_are_asked_for(
         asked.append(study.plan.windows)
         raise StoppedError
 
-    monkeypatch.setattr("agents.fidelity.study", stop)
+    monkeypatch.setattr("agents.experiments.fidelity.study", stop)
     for options in ([], ["--windows", "2"]):
         with pytest.raises(StoppedError):
             run(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agents import evaluation, fan_out
-from agents.evaluation import EvaluationError, Plan, evaluate, run_cell
-from agents.policy import PolicyError
-from agents.runs import RunError, RunFolder
+from agents.evidence.evaluation import EvaluationError, Plan, evaluate, run_cell
+from agents.evidence.run_folder import RunError, RunFolder
+from agents.policies.policy import PolicyError
 from tyche_env.metrics import METRIC_KEYS
 from tyche_env.scenario import Scenario
 from tyche_env.stored import read_world, write_world

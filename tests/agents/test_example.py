@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-from agents.evaluation import Plan, evaluate
+from agents.evidence.evaluation import Plan, evaluate
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_policy.py"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.fan_out import EvaluationError, Spread, Task, crew, in_order, shareable
+from agents.playing.spread import EvaluationError, Spread, Task, crew, in_order, shareable
 from tyche_env.scenario import Scenario, SealedError, sealed_test_windows
 from tyche_env.world import World
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.evaluation import EvaluationError, Plan, evaluate
-from agents.fidelity import TIMES, Requests, Study, _against, compare
-from agents.fidelity_report import verdict, write
-from agents.runs import RunError
+from agents.evidence.evaluation import EvaluationError, Plan, evaluate
+from agents.evidence.run_folder import RunError
+from agents.experiments.fidelity import TIMES, Requests, Study, _against, compare
+from agents.experiments.fidelity_report import verdict, write
 from tyche_env.scenario import Scenario
 from tyche_env.world import StartType
 

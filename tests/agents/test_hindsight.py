@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.hindsight import best_of, choices, run_policy
-from agents.policy import POLICIES, RestorePolicy
+from agents.playing.hindsight import best_of, choices, run_policy
+from agents.policies.builtin import POLICIES, RestorePolicy
+from tyche_env.played import Played
 from tyche_env.scenario import Scenario
-from tyche_env.simulate import Result
 
 
-def means(result: Result) -> tuple[float, float]:
+def means(result: Played) -> tuple[float, float]:
     totals = result.totals[result.totals["requests"] > 0]
     each = totals["warming_loading_us"] / totals["requests"]
     return float(totals["warming_loading_us"].sum() / totals["requests"].sum()), float(np.mean(each))

@@ -7,12 +7,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from agents.bound import bound
-from agents.hindsight import run_policy
-from agents.policy import POLICIES
-from agents.statistics import paired
+from agents.evidence.bound import bound
+from agents.evidence.statistics import paired
+from agents.playing.hindsight import run_policy
+from agents.policies.builtin import POLICIES
+from tyche_env.played import Played
 from tyche_env.scenario import PREWARM, Mode, PrewarmName, Scenario
-from tyche_env.simulate import Result
 
 WINDOWS = 6
 PREWARMS = tuple(PREWARM)
@@ -20,7 +20,7 @@ MODES: tuple[Mode, ...] = ("paper", "realistic")
 FAIR = tuple(name for name, policy in POLICIES.items() if not policy.privileged and name != "reap")
 
 
-def delays_ms(result: Result) -> tuple[float, float]:
+def delays_ms(result: Played) -> tuple[float, float]:
     """Mean over requests and mean over functions of warming + loading."""
     totals = result.totals[result.totals["requests"] > 0]
     each = totals["warming_loading_us"] / totals["requests"] / 1e3

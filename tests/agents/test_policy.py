@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import agents
-from agents.policy import POLICIES, PolicyError, load, wrap
+from agents.policies.builtin import POLICIES
+from agents.policies.loading import load, wrap
+from agents.policies.policy import PolicyError
 from tyche_env.world import Kernel
 
 OBSERVATION = {"functions": np.zeros((3, 5), dtype=np.float32)}
@@ -136,6 +138,6 @@ def test_an_answer_that_is_no_pair_is_refused(tmp_path: Path) -> None:
 
 def test_importing_agents_is_light() -> None:
     heavy = ("torch", "pandas", "scipy", "numba")
-    code = f"import sys, agents, agents.policy; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, agents, agents.policies.policy; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.rates import by_rate
+from agents.evidence.rates import by_rate
 from tyche_env.metrics import TOTALS_DTYPE
 from tyche_env.scenario import Scenario
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.evaluation import Plan, evaluate
-from agents.figures import colours
-from agents.report import finding, write_report
-from agents.runs import RunFolder
+from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.figures import colours
+from agents.evidence.report import finding, write_report
+from agents.evidence.run_folder import RunFolder
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -7,7 +7,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from agents.policy import POLICIES, PolicyError, RestorePolicy, restored
+from agents.policies.builtin import POLICIES, RestorePolicy, restored
+from agents.policies.policy import PolicyError
 from tyche_env.simulate import EngineName, simulate
 from tyche_env.world import AfterRun, FunctionTable, Settings, StartType, World
 

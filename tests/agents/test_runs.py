@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from agents.evaluation import Plan, evaluate
-from agents.runs import ROW_GROUP, SAMPLE_ONE_IN, RunError, RunFolder, sampled, write_requests
+from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.run_folder import ROW_GROUP, SAMPLE_ONE_IN, RunError, RunFolder, sampled, write_requests
 from tyche_env.scenario import Scenario
 from tyche_env.simulator.log import LOG_DTYPE
 

@@ -11,10 +11,11 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 
-from agents.function_rows import ROW_WIDTH, function_rows
-from agents.sb3 import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv, tier_masks
+from agents.policies.choices import tier_masks
+from agents.training.vec_envs import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
 from tyche_env.env import PreloadEnvError
 from tyche_env.features import features_of
+from tyche_env.function_rows import ROW_WIDTH, function_rows
 from tyche_env.hold_price import HoldPriceEnv
 from tyche_env.network import INPUTS
 from tyche_env.scaling import factors_of, scaled

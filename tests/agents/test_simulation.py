@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents import evaluation
-from agents.evaluation import Plan, evaluate
-from agents.memory import repeat_world
+from agents.bench.memory import repeat_world
+from agents.evidence.evaluation import Plan, evaluate
 from tyche_env.cli import run
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import simulate
@@ -93,7 +93,7 @@ def test_a_million_requests_leave_memory_as_it_is(tmp_path: Path) -> None:
 
     warm_up()
     repeat_world(Scenario.load(SPEED / "speed-200.yaml").world(), 3, tmp_path / "world")
-    command = [sys.executable, "-m", "agents.memory", str(tmp_path / "world"), "none", str(tmp_path / "log.parquet")]
+    command = [sys.executable, "-m", "agents.bench.memory", str(tmp_path / "world"), "none", str(tmp_path / "log.parquet")]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert found["invocations"] > 2_000_000
     assert pq.read_metadata(tmp_path / "log.parquet").num_rows == found["requests"]

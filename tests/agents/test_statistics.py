@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.statistics import AGGREGATED, aggregate, compare, estimate, paired, paired_bca, share
+from agents.evidence.statistics import AGGREGATED, aggregate, compare, estimate, paired, paired_bca, share
 from tyche_env.metrics import METRIC_KEYS
 
 RANDOM = np.random.default_rng(7)

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from agents.evaluation import Outcome, Plan, evaluate
-from agents.fan_out import Spread
-from agents.learned.measure import measure
-from agents.runs import RunFolder
+from agents.evidence.evaluation import Outcome, Plan, evaluate
+from agents.evidence.measure import measure
+from agents.evidence.run_folder import RunFolder
+from agents.playing.spread import Spread
 from tyche_env.scenario import Scenario
 
 OWN = ("cpu_s", "invocations_per_cpu_s")

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from agents import load
-from agents.evaluation import Plan, evaluate
-from agents.fidelity import Study, study
+from agents.evidence.evaluation import Plan, evaluate
+from agents.experiments.fidelity import Study, study
 from real_backend.backend import OpenWhiskBackend, RealSettings, _Loop
 from real_backend.calibration import calibrate
 from tests.real_backend.worlds import TOYS, busy_world, toy_scenario, toy_world

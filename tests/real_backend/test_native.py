@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.evaluation import EvaluationError, Plan, evaluate
+from agents.evidence.evaluation import EvaluationError, Plan, evaluate
 from real_backend.backend import RealSettings
 from real_backend.native import NativeBackend
 from tests.real_backend.worlds import TOYS, toy_scenario, toy_world

@@ -81,7 +81,7 @@ def test_memory_goes_with_the_requests_and_not_with_the_text(tmp_path: Path) -> 
     code = (
         "import sys, traces\n"
         "trace = traces.read_mapped(sys.argv[1], traces.ColumnMap(time='t', function='f'))\n"
-        "from agents.memory import peak_mb\n"
+        "from agents.bench.memory import peak_mb\n"
         "print(len(trace.arrival_us), round(peak_mb() * 1e6))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)

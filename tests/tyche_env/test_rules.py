@@ -13,9 +13,10 @@ from tyche_env.control.arrivals import BIN_US, BINS
 from tyche_env.control.hooks import RuleError, prewarm_at
 from tyche_env.control.kernels import tyche
 from tyche_env.control.routing import fewest_busy
+from tyche_env.played import Played
 from tyche_env.rules import FOREVER, HOLD, LEAVE, NEVER, PrewarmPolicy, RoutingRule, RowKernel, Rules
 from tyche_env.scenario import Scenario
-from tyche_env.simulate import Result, new_engine, simulate
+from tyche_env.simulate import new_engine, simulate
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.snapshot import snapshot, take_up
 from tyche_env.state import CLUSTER_DTYPE
@@ -32,7 +33,7 @@ def under(world: World, **rules: Any) -> World:
     return replace(world, rules=Rules(**rules)).with_settings(**{name: codes[name] for name in rules})
 
 
-def equal(first: Result, second: Result) -> bool:
+def equal(first: Played, second: Played) -> bool:
     assert first.log is not None
     assert second.log is not None
     assert len(first.log) > 500

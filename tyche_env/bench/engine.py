@@ -43,14 +43,14 @@ class Run:
 
     def world(self) -> World:
         """The world of the run."""
-        from tyche_env.scenario import Scenario
+        from tyche_env.scenario import Conditions, Scenario
 
         scenario = Scenario.load(SPEED / f"{self.speed}.yaml")
         group = scenario.cluster.nodes[0].model_dump() | {"count": self.nodes, "cores": self.cores or None}
         scenario = scenario.with_(cluster={"nodes": [group]}, contention=self.cores > 0)
         if self.tenants:
             scenario = scenario.with_(isolation="tenant", **{"functions.tenants": "owner"})
-        return scenario.world(kernel=self.kernel, prewarm=self.prewarm)
+        return scenario.world(kernel=self.kernel, conditions=Conditions(self.prewarm))
 
 
 def measure(name: str, run: Run, repeats: int) -> Measurement:

@@ -17,7 +17,7 @@ from tyche_env.metrics import TOTALS_DTYPE, add_log, percentiles_from_bins, scor
 from tyche_env.pages import Pages
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.log import LOG_DTYPE
-from tyche_env.state import LATENCY_BINS
+from tyche_env.state import LATENCY_BINS, ClusterState
 
 Sink = Callable[[NDArray[Any]], None]
 """Takes records of ``LOG_DTYPE``, in the order of their starts; they are overwritten once it returns."""
@@ -75,6 +75,11 @@ class LogStream:
     def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """See :class:`~tyche_env.simulator.engine.CompiledEngine`."""
         return self._engine.ask_all()
+
+    @property
+    def state(self) -> ClusterState:
+        """The engine's tables."""
+        return self._engine.state
 
     @property
     def log(self) -> NDArray[Any]:

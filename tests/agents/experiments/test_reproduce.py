@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from agents.commands import reproduce
+from agents.cli.commands import reproduce
+from agents.evidence.run_folder import RunError, RunFolder
 from agents.experiments import checks, regime
 from agents.experiments.paper import EXPERIMENTS, Experiment
 from agents.experiments.reproduce import reproduce as run
 from agents.experiments.runs import Case, run_all
 from agents.experiments.tables import markdown
-from agents.runs import RunError, RunFolder
 
 
 @pytest.fixture(scope="module")

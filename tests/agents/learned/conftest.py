@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.learned.bundle import Bundle, save_bundle
-from agents.learned.recipe import HazardRecipe, as_recipe
+from agents.policies.bundle import Bundle, save_bundle
+from agents.policies.recipe import HazardRecipe, as_recipe
 from tyche_env.network import INPUTS, SIZE
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import agents
-from agents.evaluation import Plan, evaluate
-from agents.learned.algorithms import imitate, make_env, make_model, row_network, train_algorithm
-from agents.learned.bundle import WEIGHTS, Bundle, BundleError, PolicyBundle, load_bundle, save_bundle
-from agents.learned.policy import InterpretedPolicy, load_learned
-from agents.learned.recipe import AlgorithmRecipe, RecipeError, as_recipe
+from agents.evidence.evaluation import Plan, evaluate
+from agents.policies.bundle import WEIGHTS, Bundle, BundleError, PolicyBundle, load_bundle, save_bundle
+from agents.policies.recipe import AlgorithmRecipe, RecipeError, as_recipe
+from agents.policies.trained import InterpretedPolicy, load_learned
+from agents.training.algorithms import imitate, make_env, make_model, row_network, train_algorithm
 from tyche_env.network import INPUTS, logits, priorities
 from tyche_env.scenario import Scenario
 

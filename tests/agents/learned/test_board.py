@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.learned.board import BEGIN, END, add_board, boards_in, verify, write_page
-from agents.learned.bundle import Bundle, save_bundle
-from agents.learned.results import RESULTS, measure_agents
+from agents.evidence.board import BEGIN, END, add_board, boards_in, verify, write_page
+from agents.evidence.results import RESULTS, measure_agents
+from agents.policies.bundle import Bundle, save_bundle
 from tyche_env.cli import run
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario

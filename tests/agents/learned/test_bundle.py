@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from agents.learned.bundle import CARD, SHIPPED, WEIGHTS, Bundle, BundleError, load_bundle, shipped_bundles
+from agents.policies.bundle import CARD, SHIPPED, WEIGHTS, Bundle, BundleError, load_bundle, shipped_bundles
 from tyche_env.network import FEATURES, INPUTS, SIZE
 
 

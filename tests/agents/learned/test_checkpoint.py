@@ -14,12 +14,12 @@ import pytest
 import torch
 import yaml
 
-from agents.learned.algorithms import make_env, make_model
-from agents.learned.checkpoint import load_checkpoint, save_checkpoint
-from agents.learned.course import Course, learn
-from agents.learned.priced import make_env as make_priced_env
-from agents.learned.priced import make_ppo
-from agents.learned.recipe import AlgorithmRecipe, PricedRecipe, as_recipe
+from agents.policies.recipe import AlgorithmRecipe, PricedRecipe, as_recipe
+from agents.training.algorithms import make_env, make_model
+from agents.training.checkpoint import load_checkpoint, save_checkpoint
+from agents.training.course import Course, learn
+from agents.training.priced import make_env as make_priced_env
+from agents.training.priced import make_ppo
 from tyche_env.scenario import Scenario
 
 ROLLOUT: dict[str, Any] = {"n_steps": 8, "batch_size": 24, "n_epochs": 1}
@@ -104,9 +104,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 import torch
-from agents.learned.algorithms import make_env, make_model
-from agents.learned.course import Course, learn
-from agents.learned.recipe import load_recipe
+from agents.training.algorithms import make_env, make_model
+from agents.training.course import Course, learn
+from agents.training.recipes import load_recipe
 torch.set_num_threads(1)
 recipe = load_recipe(sys.argv[1])
 env = make_env(recipe, "train")

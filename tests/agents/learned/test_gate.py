@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agents.learned.bundle import CARD, WEIGHTS, Bundle, BundleError, load_bundle, save_bundle
-from agents.learned.gate import CONTEXT, GATED_SIZE, gated
-from agents.learned.policy import load_learned, policy_of
-from agents.policy import KernelPolicy, PolicyError
+from agents.policies.bundle import CARD, WEIGHTS, Bundle, BundleError, load_bundle, save_bundle
+from agents.policies.gate import CONTEXT, GATED_SIZE, gated
+from agents.policies.policy import KernelPolicy, PolicyError
+from agents.policies.trained import load_learned, policy_of
 from tyche_env.network import HIDDEN, SIZE, layers_of
+from tyche_env.played import Played
 from tyche_env.scenario import Scenario
-from tyche_env.simulate import Result, simulate
+from tyche_env.simulate import simulate
 from tyche_env.world import Kernel, World
 
 _INPUTS = HIDDEN + len(CONTEXT)
@@ -48,7 +49,7 @@ def with_gate(bundle: Bundle, floor: float, keep: float, context: dict[str, floa
     return replace(bundle, network=gated(bundle.network, gate, kept, np.zeros(len(CONTEXT))))
 
 
-def play(bundle: Bundle, world: World) -> Result:
+def play(bundle: Bundle, world: World) -> Played:
     policy = policy_of(bundle, "agent")
     assert isinstance(policy, KernelPolicy)
     return simulate(policy.equip(world))

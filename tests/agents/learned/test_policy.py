@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import agents
-from agents.evaluation import Plan, evaluate
-from agents.learned.bundle import CARD, Bundle
-from agents.learned.policy import LearnedPolicy, load_learned
+from agents.evidence.evaluation import Plan, evaluate
+from agents.policies.bundle import CARD, Bundle
+from agents.policies.trained import LearnedPolicy, load_learned
 from tyche_env.features import features_of
 from tyche_env.network import priorities
 from tyche_env.scenario import Scenario

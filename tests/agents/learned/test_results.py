@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.evaluation import Plan, evaluate
-from agents.fan_out import Spread
-from agents.learned.bundle import Bundle, load_bundle, save_bundle
-from agents.learned.gate import CONTEXT, gated
-from agents.learned.looks import TEST_LOG, looks
-from agents.learned.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure, run_window
-from agents.learned.report import write_report
-from agents.learned.results import RESULTS, measure_agents, members_of, read_results
-from agents.learned.standings import against_the_known, as_markdown, standings
-from agents.policy import POLICIES
+from agents.evidence.board_report import write_report
+from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.looks import TEST_LOG, looks
+from agents.evidence.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure, run_window
+from agents.evidence.results import RESULTS, measure_agents, members_of, read_results
+from agents.evidence.standings import against_the_known, as_markdown, standings
+from agents.playing.spread import Spread
+from agents.policies.builtin import POLICIES
+from agents.policies.bundle import Bundle, load_bundle, save_bundle
+from agents.policies.gate import CONTEXT, gated
 from tyche_env.errors import UserError
 from tyche_env.network import HIDDEN
 from tyche_env.scenario import Scenario

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from agents.learned import runs
-from agents.learned.bundle import Bundle, load_bundle
-from agents.learned.recipe import HazardRecipe
-from agents.learned.runs import train_seeds
+
+from agents.policies.bundle import Bundle, load_bundle
+from agents.policies.recipe import HazardRecipe
+from agents.training.seeds import train_seeds
 from tyche_env.cli import run
 from tyche_env.errors import UserError
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
-from agents.fan_out import Spread, crew
-from agents.learned.bundle import Bundle
-from agents.learned.gate import CONTEXT, GATED_SIZE
-from agents.learned.recipe import HazardRecipe, RecipeError, SearchRecipe
-from agents.learned.search import beginning, bend, parameters, train_search
+from agents.playing.spread import Spread, crew
+from agents.policies.bundle import Bundle
+from agents.policies.gate import CONTEXT, GATED_SIZE
+from agents.policies.recipe import HazardRecipe, RecipeError, SearchRecipe
+from agents.training.search import beginning, bend, parameters, train_search
 from tyche_env.network import HIDDEN, layers_of
 from tyche_env.scenario import sealed_test_windows
 

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agents.learned import runs
 from torch import nn
 
-from agents.fan_out import Spread, Task, crew, shareable
-from agents.learned import runs
-from agents.learned.bundle import Bundle
-from agents.learned.choose import Candidate, choose, score
-from agents.learned.data import HORIZONS_S, LONGEST_US, Rows, rows_of
-from agents.learned.hazard import HELD, export, fit, make_network, moments, train_hazard, worth_of
-from agents.learned.recipe import Choice, HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
-from agents.learned.runs import train_seeds
+from agents.playing.spread import Spread, Task, crew, shareable
+from agents.policies.bundle import Bundle
+from agents.policies.recipe import Choice, HazardRecipe, RecipeError, as_recipe, recipe_hash
+from agents.training.choose import Candidate, choose, score
+from agents.training.data import HORIZONS_S, LONGEST_US, Rows, rows_of
+from agents.training.hazard import HELD, export, fit, make_network, moments, train_hazard, worth_of
+from agents.training.recipes import load_recipe, recipe_names
+from agents.training.seeds import train_seeds
 from tyche_env.hold_price import roomy
 from tyche_env.network import INPUTS, logits
 from tyche_env.scenario import Scenario, SealedError, sealed_test_windows

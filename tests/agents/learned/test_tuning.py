@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from agents.learned import runs, tuning
 
 from agents import tune
-from agents.learned import runs, tuning
-from agents.learned.bundle import SHIPPED, Bundle, load_bundle
-from agents.learned.recipe import HazardRecipe, RecipeError, as_recipe, load_recipe, recipe_hash, recipe_names
-from agents.learned.tuning import RECIPE, Trial, best_of, search
+from agents.policies.bundle import SHIPPED, Bundle, load_bundle
+from agents.policies.recipe import HazardRecipe, RecipeError, as_recipe, recipe_hash
+from agents.training.recipes import load_recipe, recipe_names
+from agents.training.tuning import RECIPE, Trial, best_of, search
 from tyche_env.cli import run
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario, SealedError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.predictors import TABLES, table_row
-from agents.predictors.arima import running_mean
-from agents.predictors.forest import features
-from tyche_env.tables import ONE_Q20
+from agents.policies.predictors import TABLES
+from agents.policies.predictors.arima import running_mean
+from agents.policies.predictors.forest import features
+from tyche_env.tables import ONE_Q20, table_row
 
 
 def test_probabilities_are_those_of_a_poisson_count() -> None:

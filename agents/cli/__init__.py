@@ -1,0 +1,1 @@
+"""The commands of ``tyche`` that concern policies: they parse, call and print."""

@@ -1,0 +1,134 @@
+"""``tyche simulate``: one policy on one window, however long it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from tyche_env.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.policies.policy import Policy
+    from tyche_env.played import Played, Watcher
+    from tyche_env.world import World
+
+_SHOWN = (
+    *("requests", "warming_loading_ms_mean", "warming_loading_ms_function_mean", "end_to_end_ms_p50"),
+    *("end_to_end_ms_p95", "end_to_end_ms_p99", "preload_rate", "cold_rate", "loads", "invocations_per_cpu_s"),
+)
+
+
+@click.command()
+@click.option("--scenario", "scenario_name", metavar="NAME|FILE", help="See tyche scenario list.")
+@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+@click.option("--window", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--world",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Instead of a scenario: a folder that --save has written; its requests are mapped, not read.",
+)
+@click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Write the world there and run nothing.")
+@click.option(
+    "--policy",
+    "source",
+    default="none",
+    show_default=True,
+    help="See tyche policy list; what can only predict decides at the scenario's interval.",
+)
+@click.option(
+    "--log", "log_path", type=click.Path(path_type=Path, dir_okay=False), help="Parquet file that gets every request."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def simulate(
+    scenario_name: str | None,
+    split: str,
+    window: int,
+    seed: int,
+    folder: Path | None,
+    save: Path | None,
+    source: str,
+    log_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Run one policy on one window; the log is written while it runs, so memory does not grow with its length.
+
+    \b
+    Examples:
+      tyche simulate --scenario small --policy tyche --log requests.parquet
+      tyche simulate --scenario azure-day --save large
+      tyche simulate --world large --policy tyche --log requests.parquet
+    """  # noqa: D301 (click wants the character)
+    from agents.playing.progress import bar
+    from agents.policies.history import history_of, history_within
+    from agents.policies.loading import load
+    from tyche_env.played import Shares
+    from tyche_env.scenario import Scenario
+    from tyche_env.stored import read_world, write_world
+
+    if (scenario_name is None) == (folder is None):
+        raise UserError("needs either --scenario or --world")
+    if folder is not None:
+        world = read_world(folder)
+        history = history_within(world)
+    else:
+        scenario = Scenario.load(str(scenario_name))
+        world = scenario.world(cast(Any, split), window, seed)
+        history = history_of(scenario, scenario.windows(cast(Any, split))[window], seed, world)
+    if save is not None:
+        write_world(world, save)
+        click.echo(f"{save}: {len(world.arrival_us)} requests to {world.function_count} functions")
+        return
+    policy = load(source).prepare(history)
+    with bar(not as_json) as show:
+        played = simulate_to(log_path, world, policy, Shares(lambda share: show(policy.name, share, 1)))
+    metrics = _metrics(played)
+    if as_json:
+        click.echo(json.dumps(metrics, indent=1))
+        return
+    for name in _SHOWN:
+        value = metrics[name]
+        click.echo(f"{name:34} {'-' if value is None else f'{value:,.6g}'}")
+    if log_path is not None:
+        click.echo(f"{'log':34} {log_path}")
+
+
+def simulate_to(log_path: Path | None, world: World, policy: Policy, watch: Watcher | None = None) -> Played:
+    """Play a world; the requests go to a file while it runs, if to any."""
+    from agents.evidence.run_folder import RequestsWriter
+    from agents.playing.play import play
+
+    if log_path is None:
+        return play(world, policy, record="none", watch=watch)
+    labels = {"policy": policy.name, "prewarm": world.settings.prewarm.name.lower(), "seed": world.settings.seed}
+    with RequestsWriter(log_path, world.names, labels) as writer:
+        return play(world, policy, record=writer.write, watch=watch)
+
+
+def _metrics(played: Played) -> dict[str, Any]:
+    """The metrics that need no prices."""
+    from tyche_env.metrics import summarize
+
+    metrics: dict[str, Any] = dict(
+        summarize(
+            played.totals,
+            played.end_to_end_percentiles_us,
+            played.counters,
+            played.integrals_mb_us,
+            prices=_NoPrices(),
+            invocations=len(played.world.arrival_us),
+            cpu_s=played.cpu_s,
+        )
+    )
+    del metrics["cost_usd"], metrics["decision_us_mean"]
+    return metrics | {"cpu_s": played.cpu_s, "wall_s": played.wall_s}
+
+
+class _NoPrices:
+    """A world knows no prices."""
+
+    container_usd_per_gb_s = gpu_usd_per_gb_s = request_usd = 0.0

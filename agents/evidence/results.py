@@ -1,0 +1,159 @@
+"""Result folders of measurements: ``results.json`` with every row, and what is made from it.
+
+``results.json`` holds the scenarios with their hashes, the agents with the hashes of recipes and weights, and one row a
+policy, training seed and window.  Tables, figures and the leaderboard are made from it, and it can be replayed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agents.evidence.looks import note_look
+from agents.evidence.measure import measure
+from agents.evidence.run_folder import versions
+from agents.evidence.standings import against_the_known, as_markdown, standings
+from agents.playing.progress import Show
+from agents.playing.spread import ALONE, Spread
+from agents.policies.bundle import CARD, Bundle, PolicyBundle, load_bundle
+from agents.policies.recipe import recipe_hash
+from agents.policies.trained import policy_of
+from tyche_env.errors import UserError
+from tyche_env.scenario import Scenario
+
+FORMAT = 1
+RESULTS = "results.json"
+
+
+def members_of(folder: Path) -> list[Path]:
+    """The bundles of an agent: the folder itself, or its training seeds in their order.
+
+    Raises:
+        UserError: it holds none.
+    """
+    if (folder / CARD).is_file():
+        return [folder]
+    found = [path.parent for path in folder.glob(f"seed-*/{CARD}")]
+    if not found:
+        raise UserError(f"{folder}: holds no agent; tyche train makes one")
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def measure_agents(
+    folders: Sequence[Path],
+    scenarios: Sequence[Scenario],
+    out: Path,
+    *,
+    expansions: int = 2,
+    against: str | None = None,
+    command: str = "",
+    bar: Show | None = None,
+    spread: Spread = ALONE,
+) -> dict[str, Any]:
+    """Measure agents on all test windows of some scenarios, note the looks, and write the result folder.
+
+    Args:
+        folders: of the agents; all training seeds of one count as one agent.
+        scenarios: where.
+        out: the result folder.
+        expansions: of each window's counts.
+        against: agent that all are compared with instead of the best heuristic.
+        command: the command line.
+        bar: called with a scenario's name and the share of it that is done.
+        spread: where it runs; the rows are the same everywhere.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        UserError: a folder holds no agent, or ``against`` is none of them.
+    """
+    members = {folder.name: members_of(folder) for folder in folders}
+    if against is not None and against not in members:
+        raise UserError(f"--against: {against} is none of {', '.join(members)}")
+    bundles = {name: [load_bundle(each) for each in found] for name, found in members.items()}
+    for name, found in bundles.items():
+        for bundle in found:
+            policy_of(bundle, name)  # what is no agent is found before a look is noted
+    rows = []
+    for scenario in scenarios:
+        for folders_of in members.values():
+            for each in folders_of:
+                note_look(each, scenario.name)
+        rows += measure(
+            scenario,
+            bundles,
+            expansions=expansions,
+            progress=None if bar is None else partial(bar, scenario.name),
+            spread=spread,
+        )
+    content = {
+        "format": FORMAT,
+        "command": command,
+        "versions": versions(),
+        "expansions": expansions,
+        "against": against,
+        "scenarios": {each.name: {"hash": each.hash(), "trace": each.trace.file} for each in scenarios},
+        "agents": {name: _about(members[name], bundles[name]) for name in members},
+        "rows": rows,
+    }
+    write_results(out, content)
+    return content
+
+
+def write_results(out: Path, content: Mapping[str, Any]) -> None:
+    """Write ``results.json`` and the tables made from it."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULTS).write_text(json.dumps(content, indent=None) + "\n", encoding="utf-8")
+    found = standings(content["rows"], content["against"])
+    (out / "table.json").write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
+    table = "\n".join([as_markdown(found), against_the_known(content["rows"]), looks_note(content), ""])
+    (out / "table.md").write_text(table, encoding="utf-8")
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The content of a result folder.
+
+    Raises:
+        UserError: it is none, or broken.
+    """
+    path = folder / RESULTS
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); python -m agents.evaluate writes result folders"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: is no JSON ({error.msg})") from None
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path}: format must be {FORMAT}")
+    return content
+
+
+def looks_note(content: Mapping[str, Any]) -> str:
+    """How often the agents' test windows have been evaluated, in words."""
+    parts = []
+    for name, agent in content["agents"].items():
+        # an agent that comes with the package keeps no log
+        counted = f"{agent['looks']} times" if agent["looks"] else "not counted, it comes with the package"
+        parts.append(f"{name} {counted} (recipe {agent['recipe']})")
+    return f"Test windows evaluated so far: {', '.join(parts)}."
+
+
+def _about(folders: Sequence[Path], bundles: Sequence[Bundle | PolicyBundle]) -> dict[str, Any]:
+    from agents.evidence.looks import looks
+
+    return {
+        "recipe": recipe_hash(bundles[0].recipe),
+        "kind": bundles[0].recipe.kind,
+        "data": bundles[0].manifest.get("data", ""),
+        "looks": max(looks(folder) for folder in folders),
+        "members": [
+            {"folder": str(folder), "digest": bundle.hash()} for folder, bundle in zip(folders, bundles, strict=True)
+        ],
+    }
