@@ -21,11 +21,12 @@ from typing import Any
 
 from agents import Plan, evaluate
 from agents.evidence.comparison import compare_runs
-from agents.evidence.evaluation import Decision
 from agents.evidence.run_folder import RunFolder
 from agents.evidence.tables import evidence, interval, ms, percent
+from agents.playing.spread import ALL_CORES, Spread
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
+from tyche_env.world import DecisionTimes
 
 INTERVALS_S = (1.0, 10.0, 60.0)
 POLICIES = ("tyche", "censored")
@@ -38,8 +39,8 @@ PER_FUNCTION, PER_REQUEST = "warming_loading_ms_function_mean", "warming_loading
 
 
 def measure(
-    scenario: str, policies: Sequence[str], windows: int, folder: Path, jobs: int | None = None
-) -> dict[Decision, RunFolder]:
+    scenario: str, policies: Sequence[str], windows: int, folder: Path, spread: Spread = ALL_CORES
+) -> dict[DecisionTimes, RunFolder]:
     """Evaluate the same windows in event mode and at each interval.
 
     Args:
@@ -47,33 +48,33 @@ def measure(
         policies: built-in ones.
         windows: number of test windows, from the first.
         folder: where the run folders go.
-        jobs: processes; None: one a core.
+        spread: where the runs go.
     """
-    decisions: tuple[Decision, ...] = ("event", *INTERVALS_S)
-    runs: dict[Decision, RunFolder] = {}
+    decisions: tuple[DecisionTimes, ...] = ("event", *INTERVALS_S)
+    runs: dict[DecisionTimes, RunFolder] = {}
     for decision in decisions:
         plan = Plan(Scenario.load(scenario), tuple(policies), windows=windows, decision=decision, record="none")
         runs[decision] = evaluate(
-            plan, folder / f"{scenario}-{decision}", jobs=jobs, command=shlex.join(sys.argv)
+            plan, folder / f"{scenario}-{decision}", spread=spread, command=shlex.join(sys.argv)
         ).folder
     return runs
 
 
-def markdown(runs: Mapping[Decision, RunFolder]) -> str:
+def markdown(runs: Mapping[DecisionTimes, RunFolder]) -> str:
     """One row a policy and decision mode: means, and paired differences from event mode."""
     event = runs["event"]
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     means = {
         (decision, entry["policy"]): entry for decision, run in runs.items() for entry in run.summary["aggregates"]
     }
-    differences: dict[tuple[Decision, str, str], dict[str, Any]] = {
+    differences: dict[tuple[DecisionTimes, str, str], dict[str, Any]] = {
         (decision, entry["policy"], entry["metric"]): entry
         for decision, run in runs.items()
         if decision != "event"
         for entry in compare_runs(event, run)
     }
 
-    def difference(decision: Decision, policy: str, metric: str) -> str:
+    def difference(decision: DecisionTimes, policy: str, metric: str) -> str:
         entry = differences.get((decision, policy, metric))
         if entry is None:
             return ""

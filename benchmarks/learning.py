@@ -1,7 +1,7 @@
 """How many rows of the environment PPO gets through in a CPU-second, and what part of the time the environment takes.
 
 ``python benchmarks/learning.py`` trains PPO of stable-baselines3 on 64 clusters of the scenario ``small``, one function
-an agent (``agents.training.vec_envs.FunctionVecEnv``): 2,560 rows a step, minibatches of 2,560, four epochs.  The same PPO then
+an agent (``agents.FunctionVecEnv``): 2,560 rows a step, minibatches of 2,560, four epochs.  The same PPO then
 learns from an environment of the same shape that costs nothing, in the same process.  Both run on one core and one
 thread; one whole episode is played and learned from, so that beginnings and ends of episodes are counted.
 """

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tyche_env.bench.measurement import SPEED, machine, today
 from tyche_env.played import Played
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import Conditions, Scenario
 from tyche_env.simulate import simulate
 from tyche_env.world import FunctionTable, World
 
@@ -91,7 +91,7 @@ def figures(results: Sequence[Played]) -> dict[str, float]:
 def measure(kernel: str, prewarm: Any) -> list[dict[str, Any]]:
     """The whole cluster, then its shards."""
     scenario = Scenario.load(SPEED / "speed-5000.yaml").with_(**{"functions.tenants": "owner"})
-    world = scenario.world(kernel=kernel, prewarm=prewarm)
+    world = scenario.world(kernel=kernel, conditions=Conditions(prewarm))
     about = {"policy": kernel, "prewarm": prewarm}
     rows = [about | {"by": "whole", "shards": 1} | figures([simulate(world, record="none")])]
     for by, shards_of in (("tenant", by_tenant), ("routing group", by_routing_group)):

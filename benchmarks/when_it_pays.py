@@ -22,6 +22,7 @@ import numpy as np
 
 from agents import Plan, evaluate
 from agents.evidence.tables import ms
+from agents.playing.spread import ALONE
 from tyche_env.scenario import Mode, Scenario
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def scenario_of(room: float, gaps_min: tuple[float, float]) -> Scenario:
 def measure(room: float, gaps_min: tuple[float, float], folder: Path, windows: int = 12) -> Cell:
     """Evaluate one cell in both modes; the run folder goes to ``folder``."""
     plan = Plan(scenario_of(room, gaps_min), POLICIES, modes=("paper", "realistic"), windows=windows, record="none")
-    found = evaluate(plan, folder, jobs=1, command=shlex.join(sys.argv))
+    found = evaluate(plan, folder, spread=ALONE, command=shlex.join(sys.argv))
     delay_ms = {
         (entry["mode"], entry["policy"]): entry["queue_ms_mean"]["mean"] + entry["warming_loading_ms_mean"]["mean"]
         for entry in found.aggregates

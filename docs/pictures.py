@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.evidence.figures import GRID, INK, SOFT, STAGE_COLOURS
-from agents.playing.timeline import LOADING, Replay, replay
+from agents.playing.timeline import LOADING, Timeline, timeline_of
 from tyche_env import Scenario
 from tyche_env.simulate import simulate
 from tyche_env.world import (
@@ -145,7 +145,7 @@ def log_of(world: World) -> NDArray[Any]:
 def draw(axis: Axes, story: Story) -> None:
     """Containers as bars over time: what they hold, and the stages of each run."""
     world = story.world
-    seen, log = replay(world), log_of(world)
+    seen, log = timeline_of(world), log_of(world)
     for line, (_, _, from_s, to_s) in enumerate(seen.containers):
         axis.barh(line, to_s - from_s, left=from_s, height=0.8, color="#eef1f5", edgecolor=SOFT, linewidth=0.8)
     for line, function, kind, from_s, to_s in seen.stays:
@@ -171,7 +171,7 @@ def draw(axis: Axes, story: Story) -> None:
     axis.set_title(story.title, loc="left", fontsize=10, fontweight="bold", color=INK)
 
 
-def runs(seen: Replay, log: NDArray[Any]) -> Iterator[tuple[int, list[tuple[str, float, float]]]]:
+def runs(seen: Timeline, log: NDArray[Any]) -> Iterator[tuple[int, list[tuple[str, float, float]]]]:
     """Container and stages, each from and to, of every run that was watched."""
     for (line, function, _, from_s, _), row in zip(seen.runs, log, strict=True):
         assert function == row["function"]

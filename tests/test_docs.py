@@ -17,6 +17,7 @@ import yaml
 import tyche_env
 from agents.evidence.run_folder import RunFolder
 from agents.evidence.tables import ms
+from agents.playing.spread import ALONE
 from tyche_env.cli import run, tyche
 
 ROOT = Path(__file__).parents[1]
@@ -227,7 +228,7 @@ def test_the_page_on_decision_modes_shows_what_its_script_measures(
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    measured = script.markdown(script.measure(scenario, script.POLICIES, 12, tmp_path, jobs=1))
+    measured = script.markdown(script.measure(scenario, script.POLICIES, 12, tmp_path, spread=ALONE))
     section = DECISION_MODES.partition(f"### {scenario}\n")[2].partition("\n#")[0]
     # all but the CPU time, which is the machine's
     shown, found = ([row[:-1] for row in rows(text, "policy")] for text in (section, measured))

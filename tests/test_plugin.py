@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from agents import load
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
+from agents.playing.spread import ALONE
 from tyche_env import extensions
 from tyche_env.backend import make_backend
 from tyche_env.cli import run
@@ -48,7 +50,7 @@ def small(**changes: Any) -> Scenario:
 
 def rows(tmp_path: Path, scenario: Scenario, *policies: str, **options: Any) -> list[dict[str, Any]]:
     plan = Plan(scenario, policies, windows=2, **options)
-    return evaluate(plan, tmp_path / "run", jobs=1).rows
+    return evaluate(plan, tmp_path / "run", spread=ALONE).rows
 
 
 def results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

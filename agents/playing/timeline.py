@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.simulate import simulate
 from tyche_env.simulator.engine import INTEGRALS
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.state import CONTAINER_UNUSED, RESIDENT_ABSENT, RESIDENT_HELD, RESIDENT_LOADING, ClusterState
@@ -56,6 +57,13 @@ class Timeline:
     evictions: NDArray[np.int64]
     shown_s: float
     names: tuple[str, ...]
+
+
+def timeline_of(world: World) -> Timeline:
+    """Run a world under the kernel of its settings, and watch it."""
+    watcher = TimelineWatcher()
+    simulate(world, watch=watcher)
+    return watcher.timeline
 
 
 class TimelineWatcher:

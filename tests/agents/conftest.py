@@ -6,10 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
 from agents.evidence.run_folder import RunFolder
+from agents.playing.spread import ALONE
+from agents.policies.bundle import Bundle, save_bundle
+from agents.policies.recipe import HazardRecipe, as_recipe
+from tyche_env.network import INPUTS, SIZE
 from tyche_env.scenario import Scenario
 
 
@@ -41,7 +47,7 @@ def plan_of(tiny: Scenario) -> Callable[..., Plan]:
 def finished(plan_of: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run of three policies and the bound under two conditions; not to be changed."""
     plan = plan_of("none", "tyche", "oracle", "bound", windows=6, modes=("paper", "realistic"))
-    return evaluate(plan, tmp_path_factory.mktemp("runs") / "finished", jobs=1, command="tyche evaluate").folder
+    return evaluate(plan, tmp_path_factory.mktemp("runs") / "finished", spread=ALONE, command="tyche evaluate").folder
 
 
 @pytest.fixture
@@ -55,3 +61,40 @@ def my_policy(tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def recipe() -> HazardRecipe:
+    content = {
+        "kind": "hazard",
+        "scenarios": ["small"],
+        "expansions": 1,
+        "share": 0.2,
+        "epochs": 1,
+        "batch_size": 512,
+        "horizons_s": [10],
+        "choice": {"scenarios": ["small"], "displace_percent": [10]},
+    }
+    found = as_recipe(content)
+    assert isinstance(found, HazardRecipe)
+    return found
+
+
+@pytest.fixture(scope="session")
+def bundle(recipe: HazardRecipe) -> Bundle:
+    draw = np.random.default_rng(1)
+    return Bundle(
+        network=(0.2 * draw.normal(size=SIZE)).astype(np.float32),
+        mean=np.zeros(INPUTS, np.float32),
+        deviation=np.ones(INPUTS, np.float32),
+        settings={"displace_percent": 65},
+        recipe=recipe,
+        manifest={"seed": 1},
+    )
+
+
+@pytest.fixture(scope="session")
+def saved(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "mine"
+    save_bundle(bundle, folder)
+    return folder

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from agents import load
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
 from agents.experiments.fidelity import Study, study
 from real_backend.backend import OpenWhiskBackend, RealSettings, _Loop
 from real_backend.calibration import calibrate

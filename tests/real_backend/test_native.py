@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.evidence.evaluation import EvaluationError, Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
+from agents.playing.runs import EvaluationError
 from real_backend.backend import RealSettings
 from real_backend.native import NativeBackend
 from tests.real_backend.worlds import TOYS, toy_scenario, toy_world

@@ -21,7 +21,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from tests.tyche_env.conftest import MakeEnv
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.errors import UserError
-from tyche_env.scenario import Scenario, ScenarioError
+from tyche_env.scenario import Conditions, Scenario, ScenarioError
 from tyche_env.simulate import simulate
 from tyche_env.spaces import Observation
 from tyche_env.world import Kernel
@@ -32,7 +32,7 @@ ROLLOUT = """
 import pickle, sys
 from tests.tyche_env.test_env import actions, digest, play
 from tyche_env.env import PreloadEnv
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import Conditions, Scenario
 env = PreloadEnv(Scenario.load(sys.argv[1]))
 print(digest([env.reset(seed=5)[0], *play(env)]))
 with open(sys.argv[2], "rb") as file:
@@ -242,7 +242,7 @@ def test_leaving_everything_is_the_lru_policy(
     while not env.step(leave(env))[3]:
         pass
     found = env.result()
-    world = tiny.world("test", 1, 2, Kernel.LRU, prewarm=prewarm, mode=mode)  # type: ignore[arg-type]
+    world = tiny.world("test", 1, 2, Kernel.LRU, Conditions(prewarm, mode))  # type: ignore[arg-type]
     expected = simulate(world, decision=decision_interval_s)
     assert found.log is not None
     assert expected.log is not None

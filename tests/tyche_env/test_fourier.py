@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tyche_env.fourier import HISTORY, rates, with_forecast
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import Conditions, Scenario
 from tyche_env.tables import ONE_Q20
 
 
@@ -38,7 +38,7 @@ def test_a_minute_is_forecast_from_those_before_it() -> None:
 
 
 def test_a_world_with_icebreaker_has_a_forecast() -> None:
-    world = Scenario.load("small").world(prewarm="icebreaker")
+    world = Scenario.load("small").world(conditions=Conditions("icebreaker"))
     minutes = world.end_us // 60_000_000
     assert world.forecast.shape == (world.function_count, minutes)
     assert 0 <= world.forecast.min() < world.forecast.max() <= ONE_Q20

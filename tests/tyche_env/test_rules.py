@@ -15,7 +15,7 @@ from tyche_env.control.kernels import tyche
 from tyche_env.control.routing import fewest_busy
 from tyche_env.played import Played
 from tyche_env.rules import FOREVER, HOLD, LEAVE, NEVER, PrewarmPolicy, RoutingRule, RowKernel, Rules
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import Conditions, Scenario
 from tyche_env.simulate import new_engine, simulate
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.snapshot import snapshot, take_up
@@ -25,7 +25,7 @@ from tyche_env.world import Kernel, Prewarm, Routing, World, WorldError
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return Scenario.load("small").world(kernel="tyche", prewarm="histogram")
+    return Scenario.load("small").world(kernel="tyche", conditions=Conditions("histogram"))
 
 
 def under(world: World, **rules: Any) -> World:

@@ -13,7 +13,7 @@ import yaml
 import traces
 from tyche_env import profiles
 from tyche_env.profiles import load_catalogue
-from tyche_env.scenario import Scenario, ScenarioError
+from tyche_env.scenario import Conditions, Scenario, ScenarioError
 from tyche_env.sources import SourceError
 from tyche_env.world import AfterRun, Isolation, Kernel, Prewarm, Routing
 
@@ -240,13 +240,13 @@ class TestSettings:
         assert (settings.window, settings.prior_gap_us, settings.keep_alive_us) == (10, 600_000_000, 600_000_000)
 
     def test_paper_mode_ends_the_process_with_its_run(self, small: Scenario) -> None:
-        settings = small.world(mode="paper").settings
+        settings = small.world(conditions=Conditions(mode="paper")).settings
         assert (settings.after_run_platform, settings.after_run_preloader) == (AfterRun.DISCARD, AfterRun.KEEP)
         assert not settings.busy_counts
         assert settings.displace_percent == -1
 
     def test_realistic_mode_keeps_it(self, small: Scenario) -> None:
-        settings = small.world(mode="realistic").settings
+        settings = small.world(conditions=Conditions(mode="realistic")).settings
         assert (settings.after_run_platform, settings.after_run_preloader) == (AfterRun.KEEP, AfterRun.KEEP)
         assert settings.busy_counts
         assert settings.displace_percent == 10
@@ -267,16 +267,17 @@ class TestSettings:
             prewarm={"policy": "histogram", "keep_alive_s": 60},
             controller={"scheduling_ms": 1.5, "clear_ms": 2, "command_ms": 3, "offload_ms": 4, "copies": 3},
         )
-        settings = changed.world(seed=7, kernel="minute-oracle", event_mode=False).settings
+        settings = changed.world(seed=7, kernel="minute-oracle", conditions=Conditions(decision=7.5)).settings
         assert (settings.seed, settings.kernel, settings.event_mode) == (7, Kernel.MINUTE_ORACLE, False)
+        assert settings.decision_us == 7_500_000
         assert (settings.routing, settings.isolation) == (Routing.HASH, Isolation.STRICT)
         assert (settings.prewarm, settings.keep_alive_us, settings.copies) == (Prewarm.HISTOGRAM, 60_000_000, 3)
         assert (settings.scheduling_us, settings.clear_us) == (1_500, 2_000)
         assert (settings.command_us, settings.offload_us) == (3_000, 4_000)
 
     def test_the_platforms_policy_can_be_chosen_for_one_world(self, small: Scenario) -> None:
-        assert small.world(prewarm="histogram").settings.prewarm == Prewarm.HISTOGRAM
-        assert small.world(prewarm="openwhisk").settings.prewarm == Prewarm.KEEP_ALIVE
+        assert small.world(conditions=Conditions("histogram")).settings.prewarm == Prewarm.HISTOGRAM
+        assert small.world(conditions=Conditions("openwhisk")).settings.prewarm == Prewarm.KEEP_ALIVE
 
     def test_an_unknown_kernel_is_refused(self, small: Scenario) -> None:
         with pytest.raises(ScenarioError, match="kernel 'magic' is unknown; kernels are none, lru, tyche"):
@@ -308,7 +309,10 @@ class TestWorlds:
         assert not np.array_equal(small.world(seed=1).arrival_us, small.world(seed=2).arrival_us)
 
     def test_policies_meet_the_same_requests(self, small: Scenario) -> None:
-        none, tyche = small.world(kernel="none"), small.world(kernel="tyche", prewarm="histogram", mode="paper")
+        none, tyche = (
+            small.world(kernel="none"),
+            small.world(kernel="tyche", conditions=Conditions("histogram", "paper")),
+        )
         assert np.array_equal(none.arrival_us, tyche.arrival_us)
         assert np.array_equal(none.arrival_function, tyche.arrival_function)
 

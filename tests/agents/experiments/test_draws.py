@@ -11,10 +11,10 @@ from agents.experiments.draws import (
     CLASSES,
     Band,
     DrawError,
+    DrawScene,
     arrivals_of,
     class_of,
     draws,
-    histories,
     merged,
     world_of,
 )
@@ -73,7 +73,7 @@ def test_merging_puts_the_pieces_side_by_side(scenario: Scenario) -> None:
 def test_a_history_ends_with_the_piece_and_says_what_is_past(scenario: Scenario) -> None:
     draw = draws(scenario.trace, "Normal", 1, 8)[0]
     world = world_of(scenario, draw)
-    for place, (counts, past) in enumerate(histories(scenario.trace, draw)):
+    for place, (counts, past) in enumerate(DrawScene(scenario, draw, "openwhisk").history(world).minutes()):
         assert len(counts) == past + 300
         assert counts[past:].sum() == (world.arrival_function == place).sum()
 

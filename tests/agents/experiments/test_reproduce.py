@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from agents.cli.commands import reproduce
+from agents.cli.reproduce import reproduce
 from agents.evidence.run_folder import RunError, RunFolder
 from agents.experiments import checks, regime
 from agents.experiments.paper import EXPERIMENTS, Experiment
 from agents.experiments.reproduce import reproduce as run
 from agents.experiments.runs import Case, run_all
 from agents.experiments.tables import markdown
+from agents.playing.spread import ALONE
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def _monkeypatch_module() -> Any:
 @pytest.fixture(scope="module")
 def single(day_folder: Path, tmp_path_factory: pytest.TempPathFactory, _monkeypatch_module: Any) -> dict[str, Any]:
     _monkeypatch_module.setenv("TYCHE_TRACES", str(day_folder))
-    return run("single-node", 2, tmp_path_factory.mktemp("reproduce") / "single-node", jobs=1)
+    return run("single-node", 2, tmp_path_factory.mktemp("reproduce") / "single-node", spread=ALONE)
 
 
 def test_a_row_has_our_numbers_and_the_paper_s(single: dict[str, Any]) -> None:
@@ -57,13 +58,13 @@ def test_the_oracle_and_the_bound_are_checked(single: dict[str, Any]) -> None:
 
 
 def test_a_finished_folder_is_not_run_again(day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run("single-node", 1, tmp_path / "out", jobs=1)
+    first = run("single-node", 1, tmp_path / "out", spread=ALONE)
 
     def refuse(*_: object) -> None:
         raise AssertionError("ran again")
 
-    monkeypatch.setattr("agents.experiments.runs.run", refuse)
-    assert run("single-node", 1, tmp_path / "out", jobs=1)["rows"] == first["rows"]
+    monkeypatch.setattr("agents.experiments.runs.play_in", refuse)
+    assert run("single-node", 1, tmp_path / "out", spread=ALONE)["rows"] == first["rows"]
 
 
 def test_another_number_of_draws_needs_another_folder(day: Path, tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_regime_corner_compares_the_best_of_each(day: Path, tmp_path: Path) ->
     wanted = {"functions": 8, "pool_gb": 16, "class": "Normal"}
     todo: list[Case] = [case for case in regime.cases(1) if {key: case.axes[key] for key in wanted} == wanted]
     folder = RunFolder.open(tmp_path / "run", {}, "", "")
-    rows = regime.rows_of(todo, run_all(todo, folder, jobs=1))
+    rows = regime.rows_of(todo, run_all(todo, folder, spread=ALONE))
     assert {row["mode"] for row in rows} == {"paper", "realistic"}
     for row in rows:
         assert row["gain_prewarming_rate"] == pytest.approx(1 - row["tyche_ms"] / row["prewarming_ms"])

@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 from agents.policies.bundle import PolicyBundle
 from agents.policies.interpreted import restore
 from agents.policies.recipe import AlgorithmRecipe
-from agents.training.algorithms import make_env, train_algorithm
+from agents.training.algorithms import episode_rewards, make_env, train_algorithm
 from agents.training.recipes import load_recipe
 from agents.training.vec_envs import FunctionVecEnv
 
@@ -49,7 +49,7 @@ def test_it_trains_without_a_warning_and_beats_chance(name: str) -> None:
     assert (recipe.scenario, recipe.steps) == ("small", STEPS)
     bundle = train_algorithm(recipe, seed=0)
     assert isinstance(bundle, PolicyBundle)
-    trained = restore(recipe, bundle.tensors).episode_rewards("test", windows=WINDOWS)
+    trained = episode_rewards(restore(recipe, bundle.tensors), "test", windows=WINDOWS)
     # paired by window and requests; eight of eight better has p = 0.004
     better = wilcoxon(trained, rewards_by_chance(recipe), alternative="greater")
     assert better.pvalue < 0.05

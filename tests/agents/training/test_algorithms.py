@@ -11,11 +11,13 @@ import pytest
 import torch
 
 import agents
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
+from agents.playing.spread import ALONE
 from agents.policies.bundle import WEIGHTS, Bundle, BundleError, PolicyBundle, load_bundle, save_bundle
 from agents.policies.recipe import AlgorithmRecipe, RecipeError, as_recipe
 from agents.policies.trained import InterpretedPolicy, load_learned
-from agents.training.algorithms import imitate, make_env, make_model, row_network, train_algorithm
+from agents.training.algorithms import episode_rewards, imitate, make_env, make_model, row_network, train_algorithm
 from tyche_env.network import INPUTS, logits, priorities
 from tyche_env.scenario import Scenario
 
@@ -55,14 +57,14 @@ def test_what_is_kept_acts_like_what_was_trained(
         action, state = policy.predict(observation, state)
         observation, reward, _, over, _ = env.step(action)
         total += float(reward)
-    agent: Any = policy.agent
-    assert total == pytest.approx(agent.episode_rewards("validation", windows=1)[0], rel=1e-6)
+    agent: Any = policy.predictor
+    assert total == pytest.approx(episode_rewards(agent, "validation", windows=1)[0], rel=1e-6)
 
 
 def test_it_is_evaluated_like_any_policy(scenario_file: str, tiny: Scenario, tmp_path: Path) -> None:
     save_bundle(train_algorithm(recipe_of(scenario_file), seed=0), tmp_path / "agent")
     plan = Plan(tiny, ("tyche", str(tmp_path / "agent")), windows=1, record="none")
-    rows = evaluate(plan, tmp_path / "run", jobs=1).rows
+    rows = evaluate(plan, tmp_path / "run", spread=ALONE).rows
     assert [row["decision"] for row in rows] == ["event", tiny.decision_interval_s]
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from agents.evidence.evaluation import Plan, evaluate
-from agents.evidence.run_folder import ROW_GROUP, SAMPLE_ONE_IN, RunError, RunFolder, sampled, write_requests
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
+from agents.evidence.run_folder import ROW_GROUP, RunError, RunFolder, write_requests
+from agents.playing.play import SAMPLE_ONE_IN, sampled
+from agents.playing.spread import ALONE
 from tyche_env.scenario import Scenario
 from tyche_env.simulator.log import LOG_DTYPE
 
@@ -79,7 +82,7 @@ def test_recorded_requests_add_up_to_the_rows(finished: RunFolder) -> None:
 def test_fewer_requests_are_recorded_on_demand(
     plan_of: Callable[..., Plan], tmp_path: Path, finished: RunFolder, record: str
 ) -> None:
-    outcome = evaluate(plan_of("none", windows=1, record=record), tmp_path / "run", jobs=1)
+    outcome = evaluate(plan_of("none", windows=1, record=record), tmp_path / "run", spread=ALONE)
     assert outcome.folder.requests.exists() == (record == "sample")
     assert outcome.rows[0]["requests"] == finished.summary["rows"][0]["requests"]
 

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.evidence.evaluation import EvaluationError, Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
 from agents.evidence.run_folder import RunError
 from agents.experiments.fidelity import TIMES, Requests, Study, _against, compare
 from agents.experiments.fidelity_report import verdict, write
+from agents.playing.runs import EvaluationError
+from agents.playing.spread import ALONE
 from tyche_env.scenario import Scenario
 from tyche_env.world import StartType
 
@@ -57,7 +60,7 @@ def test_studies_that_cannot_be_run_are_refused(policies: tuple[str, ...], repet
 def test_a_simulated_run_is_no_real_one(tmp_path: Path) -> None:
     plan = Plan(Scenario.load("small"), ("none",), windows=1, record="all").validated()
     with pytest.raises(RunError, match="needs a real run"):
-        compare([evaluate(plan, tmp_path / "run", jobs=1).folder], plan)
+        compare([evaluate(plan, tmp_path / "run", spread=ALONE).folder], plan)
 
 
 def test_the_report_says_which_errors_are_small(tmp_path: Path) -> None:

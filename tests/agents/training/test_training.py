@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from agents.learned import runs
 from torch import nn
 
-from agents.playing.spread import Spread, Task, crew, shareable
+from agents.playing.runs import shareable
+from agents.playing.spread import Spread, crew, play_all
 from agents.policies.bundle import Bundle
 from agents.policies.recipe import Choice, HazardRecipe, RecipeError, as_recipe, recipe_hash
+from agents.training import seeds as seeds_module
 from agents.training.choose import Candidate, choose, score
 from agents.training.data import HORIZONS_S, LONGEST_US, Rows, rows_of
 from agents.training.hazard import HELD, export, fit, make_network, moments, train_hazard, worth_of
@@ -84,24 +85,31 @@ def test_test_windows_are_sealed_while_an_agent_trains(recipe: HazardRecipe, tmp
     scenario.world("test")
 
 
-def look_at_test_windows(world: World) -> None:
-    """What a task of a training must not do."""
-    Scenario.load("small").windows("test")
+@dataclass(frozen=True)
+class Looks:
+    """What a run of a training must not do."""
+
+    key = world_key = ("validation",)
+
+    def requests(self) -> World:
+        return shareable(Scenario.load("small").world("validation"))
+
+    def row(self, requests: World) -> None:
+        Scenario.load("small").windows("test")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_training_runs_with_test_windows_sealed(
     recipe: HazardRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
-    monkeypatch.setattr(runs, "_train", lambda *arguments: Scenario.load("small").windows("test"))
+    monkeypatch.setattr(seeds_module, "_train", lambda *arguments: Scenario.load("small").windows("test"))
     with pytest.raises(SealedError):
         train_seeds(recipe, range(1), tmp_path, Spread(jobs))
 
-    def in_a_task(*arguments: Any) -> None:
-        world = shareable(Scenario.load("small").world("validation"))
-        list(arguments[-1].do(look_at_test_windows, [Task((), ("validation",))], lambda key: world))
+    def in_a_run(*arguments: Any) -> None:
+        play_all([Looks()], arguments[-1])
 
-    monkeypatch.setattr(runs, "_train", in_a_task)
+    monkeypatch.setattr(seeds_module, "_train", in_a_run)
     with pytest.raises(SealedError):
         train_seeds(recipe, range(1), tmp_path, Spread(jobs))
 

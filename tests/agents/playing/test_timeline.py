@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agents.playing.timeline import KINDS, Timeline, replay
+from agents.playing.timeline import KINDS, Timeline, timeline_of
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import simulate
 from tyche_env.world import World
@@ -20,7 +20,7 @@ def world(tiny: Scenario) -> World:
 
 @pytest.fixture(scope="module")
 def seen(world: World) -> Timeline:
-    return replay(world)
+    return timeline_of(world)
 
 
 def test_memory_of_all_kinds_adds_up_to_the_cluster(world: World, seen: Timeline) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import agents
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
+from agents.playing.spread import ALONE
 from agents.policies.bundle import CARD, Bundle
 from agents.policies.trained import LearnedPolicy, load_learned
 from tyche_env.features import features_of
@@ -50,7 +52,7 @@ def test_predict_reads_the_same_network(saved: Path, bundle: Bundle, tiny: Scena
 
 def test_it_is_evaluated_like_any_policy(saved: Path, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     plan = plan_of("tyche", str(saved), engine="compiled", windows=2)
-    rows = evaluate(plan, tmp_path / "run", jobs=1).rows
+    rows = evaluate(plan, tmp_path / "run", spread=ALONE).rows
     assert [row["decision"] for row in rows] == ["event"] * 4
     assert rows[1]["warming_loading_ms_mean"] != rows[0]["warming_loading_ms_mean"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents.learned import runs
 
 from agents.policies.bundle import Bundle, load_bundle
 from agents.policies.recipe import HazardRecipe
+from agents.training import seeds as seeds_module
 from agents.training.seeds import train_seeds
 from tyche_env.cli import run
 from tyche_env.errors import UserError
@@ -28,7 +28,7 @@ def test_seeds_are_trained_once_each_and_go_on_where_they_stopped(
         named = {"chosen": "horizon 10 s", "validation_cost_of_tyche": cost, "cpu_s": 1.0, "seed": seed}
         return Bundle(bundle.network, bundle.mean, bundle.deviation, bundle.settings, recipe, named)
 
-    monkeypatch.setattr(runs, "_train", fake)
+    monkeypatch.setattr(seeds_module, "_train", fake)
     train_seeds(recipe, range(1), tmp_path)
     folders = train_seeds(recipe, range(3), tmp_path)
     assert trained == [0, 1, 2]

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
 from agents.evidence.figures import colours
+from agents.evidence.plan import Plan
 from agents.evidence.report import finding, write_report
 from agents.evidence.run_folder import RunFolder
+from agents.playing.spread import ALONE
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -89,7 +91,7 @@ def test_figures_are_files_as_well(page: tuple[Path, str]) -> None:
 
 
 def test_without_recorded_requests_there_are_fewer_figures(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
-    folder = evaluate(plan_of("none", windows=1, record="none"), tmp_path / "run", jobs=1).folder
+    folder = evaluate(plan_of("none", windows=1, record="none"), tmp_path / "run", spread=ALONE).folder
     text = write_report(folder).read_text(encoding="utf-8")
     # Headline, hits by rate, memory: none of them needs single requests.
     assert text.count("<svg") == 3

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from agents.evidence.board_report import write_report
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
 from agents.evidence.looks import TEST_LOG, looks
-from agents.evidence.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure, run_window
+from agents.evidence.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure, measure_window
+from agents.evidence.plan import Plan
 from agents.evidence.results import RESULTS, measure_agents, members_of, read_results
 from agents.evidence.standings import against_the_known, as_markdown, standings
-from agents.playing.spread import Spread
+from agents.playing.spread import ALONE, Spread
 from agents.policies.builtin import POLICIES
 from agents.policies.bundle import Bundle, load_bundle, save_bundle
 from agents.policies.gate import CONTEXT, gated
@@ -64,12 +65,11 @@ def test_heuristics_ceiling_and_agents_stand_side_by_side(few: Scenario, bundle:
 def test_several_processes_measure_the_same_as_one(few: Scenario, bundle: Bundle) -> None:
     gate, keep = np.full((2, HIDDEN + len(CONTEXT) + 1), 0.1)
     agents = {"plain": [bundle], "gated": [replace(bundle, network=gated(bundle.network, gate, keep, keep[HIDDEN:-1]))]}
-    shares: list[float] = []
+    told: list[tuple[int, int]] = []
     one = measure(few, agents, windows=2)
-    assert measure(few, agents, windows=2, spread=Spread(2), progress=shares.append) == one
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
-    assert one[0].items() >= run_window(few, POLICIES["lru"], 0, 2).items()
+    assert measure(few, agents, windows=2, spread=Spread(2), progress=lambda *count: told.append(count)) == one
+    assert told == [(done, told[0][1]) for done in range(told[0][1] + 1)]
+    assert one[0].items() >= measure_window(few, POLICIES["lru"], 0, 2).items()
 
 
 def test_every_look_at_the_test_windows_is_counted_beside_the_weights(
@@ -85,7 +85,8 @@ def test_every_look_at_the_test_windows_is_counted_beside_the_weights(
     assert len(entries[0]["recipe"]) == 16
     # another command that runs the agent on test windows counts as well; validation windows do not
     for split in ("validation", "test"):
-        evaluate(Plan(few, (str(agent / "seed-1"),), windows=1, split=split, record="none"), tmp_path / split, jobs=1)
+        plan = Plan(few, (str(agent / "seed-1"),), windows=1, split=split, record="none")
+        evaluate(plan, tmp_path / split, spread=ALONE)
     assert (looks(agent / "seed-0"), looks(agent / "seed-1")) == (2, 3)
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from agents.learned import runs, tuning
 
-from agents import tune
+from agents.cli import tune
 from agents.policies.bundle import SHIPPED, Bundle, load_bundle
 from agents.policies.recipe import HazardRecipe, RecipeError, as_recipe, recipe_hash
+from agents.training import seeds as seeds_module
+from agents.training import tuning
 from agents.training.recipes import load_recipe, recipe_names
 from agents.training.tuning import RECIPE, Trial, best_of, search
 from tyche_env.cli import run
@@ -117,7 +118,7 @@ def test_options_of_an_algorithm_are_named_with_a_dot() -> None:
 def test_a_search_tries_the_recipe_first_and_then_what_is_in_its_ranges(
     tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_train", Trainings(bundle))
+    monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     trials = search(tuned, 12, tmp_path)
     assert [trial.number for trial in trials] == list(range(12))
     assert trials[0].values == {name: tuned.hyperparameters()[name] for name in TUNE}
@@ -134,10 +135,10 @@ def test_a_search_tries_the_recipe_first_and_then_what_is_in_its_ranges(
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(runs, "_train", Trainings(bundle))
+    monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     whole = search(tuned, 8, tmp_path / "whole")
     trainings = Trainings(bundle, killed_in)
-    monkeypatch.setattr(runs, "_train", trainings)
+    monkeypatch.setattr(seeds_module, "_train", trainings)
     for _ in killed_in:
         with pytest.raises(KeyboardInterrupt):
             search(tuned, 8, tmp_path / "killed")
@@ -150,7 +151,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
 def test_a_trial_whose_values_were_not_all_drawn_is_left_aside(
     tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_train", Trainings(bundle))
+    monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     search(tuned, 1, tmp_path)
     tuning._study(tuned, 1, tmp_path).ask()
     assert [trial.number for trial in search(tuned, 2, tmp_path)] == [0, 2]
@@ -159,7 +160,7 @@ def test_a_trial_whose_values_were_not_all_drawn_is_left_aside(
 def test_a_trial_costs_the_mean_over_its_seeds_and_none_begins_after_the_time(
     tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_train", Trainings(bundle))
+    monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     (one,) = search(tuned, 5, tmp_path / "one", limit_s=0)
     (two,) = search(tuned, 5, tmp_path / "two", seeds=2, limit_s=0)
     assert two.cost == pytest.approx(one.cost + 0.05)
@@ -172,7 +173,7 @@ def test_the_earliest_of_equals_is_the_best() -> None:
 def test_another_search_in_the_same_folder_is_refused(
     recipe: HazardRecipe, tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_train", Trainings(bundle))
+    monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     search(tuned, 1, tmp_path)
     for other, seeds in (
         (with_ranges(recipe, TUNE | {"epochs": {"low": 1, "high": 4}}), 1),
@@ -188,7 +189,7 @@ def test_another_search_in_the_same_folder_is_refused(
 def test_a_search_never_reads_test_windows(
     tuned: HazardRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_train", lambda *arguments: Scenario.load("small").windows("test"))
+    monkeypatch.setattr(seeds_module, "_train", lambda *arguments: Scenario.load("small").windows("test"))
     with pytest.raises(SealedError):
         search(tuned, 1, tmp_path)
 
@@ -223,7 +224,7 @@ def test_the_command_ends_with_a_table_and_a_recipe_to_train(
 def test_interrupted_the_command_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(runs, "_train", Trainings(bundle, (1,)))
+    monkeypatch.setattr(seeds_module, "_train", Trainings(bundle, (1,)))
     assert run(["tune", "hazard", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err.endswith("tyche: interrupted\n")
 

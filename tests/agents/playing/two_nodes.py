@@ -1,4 +1,4 @@
-"""Evaluate one plan serially and on a Ray cluster of two nodes: ``python -m tests.agents.two_nodes FOLDER``.
+"""Evaluate one plan serially and on a Ray cluster of two nodes: ``python -m tests.agents.playing.two_nodes FOLDER``.
 
 A program of its own, since Ray leaves threads and processes behind that a test run would complain about.  Prints JSON:
 how many nodes ran cells, how many rows an interrupted run had, and whether rows, recorded requests and the rows of a
@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from agents.evidence.evaluation import Outcome, Plan, evaluate
+from agents.evidence.evaluation import Outcome, evaluate
 from agents.evidence.measure import measure
+from agents.evidence.plan import Plan
 from agents.evidence.run_folder import RunFolder
-from agents.playing.spread import Spread
+from agents.playing.spread import ALONE, Spread
 from tyche_env.scenario import Scenario
 
 OWN = ("cpu_s", "invocations_per_cpu_s")
@@ -49,7 +50,7 @@ def main(folder: Path) -> None:
     ray: Any = import_module("ray")
     cluster_utils: Any = import_module("ray.cluster_utils")
     plan = small_plan()
-    serial = evaluate(plan, folder / "serial", jobs=1)
+    serial = evaluate(plan, folder / "serial", spread=ALONE)
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
@@ -60,11 +61,11 @@ def main(folder: Path) -> None:
             raise KeyboardInterrupt
 
     try:
-        evaluate(plan, folder / "ray", fan_out="ray", progress=stop)
+        evaluate(plan, folder / "ray", spread=Spread(on="ray"), progress=stop)
     except KeyboardInterrupt:
         before = len(RunFolder.read(folder / "ray").rows())
-    outcome = evaluate(plan, folder / "ray", fan_out="ray")
-    measured = measure(plan.scenario, {}, expansions=1, windows=2, spread=Spread(engine="ray"))
+    outcome = evaluate(plan, folder / "ray", spread=Spread(on="ray"))
+    measured = measure(plan.scenario, {}, expansions=1, windows=2, spread=Spread(on="ray"))
     found = {
         "nodes": nodes,
         "before": before,

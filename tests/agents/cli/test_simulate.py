@@ -13,7 +13,9 @@ import pytest
 
 from agents import evaluation
 from agents.bench.memory import repeat_world
-from agents.evidence.evaluation import Plan, evaluate
+from agents.evidence.evaluation import evaluate
+from agents.evidence.plan import Plan
+from agents.playing.spread import ALONE
 from tyche_env.cli import run
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import simulate
@@ -64,9 +66,9 @@ def test_a_long_window_s_requests_are_those_of_a_short_one(
     plan_of: Callable[..., Plan], tmp_path: Path, record: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of("none", "tyche", engine="compiled", record=record)
-    kept = evaluate(plan, tmp_path / "kept", jobs=1)
+    kept = evaluate(plan, tmp_path / "kept", spread=ALONE)
     monkeypatch.setattr(evaluation, "STREAM_ABOVE", 10)
-    streamed = evaluate(plan, tmp_path / "streamed", jobs=1)
+    streamed = evaluate(plan, tmp_path / "streamed", spread=ALONE)
     assert pq.read_table(kept.folder.requests).equals(pq.read_table(streamed.folder.requests))
     for before, after in zip(kept.rows, streamed.rows, strict=True):
         for key, value in before.items():
@@ -93,7 +95,8 @@ def test_a_million_requests_leave_memory_as_it_is(tmp_path: Path) -> None:
 
     warm_up()
     repeat_world(Scenario.load(SPEED / "speed-200.yaml").world(), 3, tmp_path / "world")
-    command = [sys.executable, "-m", "agents.bench.memory", str(tmp_path / "world"), "none", str(tmp_path / "log.parquet")]
+    files = [str(tmp_path / "world"), "none", str(tmp_path / "log.parquet")]
+    command = [sys.executable, "-m", "agents.bench.memory", *files]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert found["invocations"] > 2_000_000
     assert pq.read_metadata(tmp_path / "log.parquet").num_rows == found["requests"]

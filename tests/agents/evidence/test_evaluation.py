@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agents import evaluation, fan_out
-from agents.evidence.evaluation import EvaluationError, Plan, evaluate, run_cell
+from agents.evidence.evaluation import evaluate, run_cell
+from agents.evidence.plan import Plan
 from agents.evidence.run_folder import RunError, RunFolder
+from agents.playing.runs import EvaluationError
+from agents.playing.spread import ALONE, Spread
 from agents.policies.policy import PolicyError
 from tyche_env.metrics import METRIC_KEYS
 from tyche_env.scenario import Scenario
@@ -82,16 +85,16 @@ def test_what_the_oracle_still_gains_over_each_policy_is_there_too(finished: Run
 
 def test_an_interrupted_run_is_consistent_and_goes_on_where_it_stopped(plan_of: MakePlan, tmp_path: Path) -> None:
     plan = plan_of("none", "tyche")
-    whole = evaluate(plan, tmp_path / "whole", jobs=1)
+    whole = evaluate(plan, tmp_path / "whole", spread=ALONE)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(plan, tmp_path / "cut", jobs=1, progress=stop_after(3))
+        evaluate(plan, tmp_path / "cut", spread=ALONE, progress=stop_after(3))
     folder = RunFolder.read(tmp_path / "cut")
     assert folder.manifest["status"] == "interrupted"
     assert len(folder.summary["rows"]) == 3
     assert not folder.requests.exists()
 
     seen: list[tuple[int, int]] = []
-    resumed = evaluate(plan, tmp_path / "cut", jobs=1, progress=lambda done, of: seen.append((done, of)))
+    resumed = evaluate(plan, tmp_path / "cut", spread=ALONE, progress=lambda done, of: seen.append((done, of)))
     assert seen == [(3, 4), (4, 4)]
     assert timeless(resumed.rows) == timeless(whole.rows)
     assert resumed.folder.requests.read_bytes() == whole.folder.requests.read_bytes()
@@ -100,9 +103,9 @@ def test_an_interrupted_run_is_consistent_and_goes_on_where_it_stopped(plan_of: 
 
 def test_a_finished_run_is_not_run_again(plan_of: MakePlan, tmp_path: Path) -> None:
     plan = plan_of("none")
-    first = evaluate(plan, tmp_path / "run", jobs=1)
+    first = evaluate(plan, tmp_path / "run", spread=ALONE)
     requests = first.folder.requests.read_bytes()
-    again = evaluate(plan, tmp_path / "run", jobs=1)
+    again = evaluate(plan, tmp_path / "run", spread=ALONE)
     assert again.rows == first.rows
     assert again.folder.requests.read_bytes() == requests
 
@@ -110,38 +113,38 @@ def test_a_finished_run_is_not_run_again(plan_of: MakePlan, tmp_path: Path) -> N
 def test_a_torn_last_line_is_run_again(plan_of: MakePlan, tmp_path: Path) -> None:
     plan = plan_of("none")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(plan, tmp_path / "run", jobs=1, progress=stop_after(1))
+        evaluate(plan, tmp_path / "run", spread=ALONE, progress=stop_after(1))
     with (tmp_path / "run" / "rows.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"policy": "no')
-    assert len(evaluate(plan, tmp_path / "run", jobs=1).rows) == 2
+    assert len(evaluate(plan, tmp_path / "run", spread=ALONE).rows) == 2
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan_of: MakePlan, tmp_path: Path, my_policy: Path) -> None:
     plan = plan_of("none")
-    evaluate(plan, tmp_path / "run", jobs=1)
+    evaluate(plan, tmp_path / "run", spread=ALONE)
     with pytest.raises(RunError, match=r"holds a run of another plan \(policies, windows differ\)"):
-        evaluate(plan_of("none", "lru", windows=1), tmp_path / "run", jobs=1)
+        evaluate(plan_of("none", "lru", windows=1), tmp_path / "run", spread=ALONE)
     changed = Plan(plan.scenario.with_(**{"prewarm.keep_alive_s": 5}), ("none",), windows=2, engine="reference")
     with pytest.raises(RunError, match="scenario_hash, record differ"):
-        evaluate(changed, tmp_path / "run", jobs=1)
+        evaluate(changed, tmp_path / "run", spread=ALONE)
 
 
 def test_a_folder_of_something_else_is_refused(plan_of: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(RunError, match="is there, but is no run folder"):
-        evaluate(plan_of("none"), tmp_path, jobs=1)
+        evaluate(plan_of("none"), tmp_path, spread=ALONE)
 
 
 def test_several_processes_find_the_same_as_one(plan_of: MakePlan, tmp_path: Path) -> None:
     plan = plan_of("none", "tyche")
-    one = evaluate(plan, tmp_path / "one", jobs=1)
-    two = evaluate(plan, tmp_path / "two", jobs=2)
+    one = evaluate(plan, tmp_path / "one", spread=ALONE)
+    two = evaluate(plan, tmp_path / "two", spread=Spread(2))
     assert timeless(one.rows) == timeless(two.rows)
     assert one.folder.requests.read_bytes() == two.folder.requests.read_bytes()
 
 
 def test_expansion_seeds_change_requests_but_are_no_samples(plan_of: MakePlan, tmp_path: Path) -> None:
-    outcome = evaluate(plan_of("none", seeds=2), tmp_path / "run", jobs=1)
+    outcome = evaluate(plan_of("none", seeds=2), tmp_path / "run", spread=ALONE)
     assert len(outcome.rows) == 4
     assert (outcome.aggregates[0]["windows"], outcome.aggregates[0]["seeds"]) == (2, 2)
 
@@ -165,18 +168,18 @@ def test_a_plan_that_cannot_be_run_is_refused(
 
 def test_an_unknown_policy_is_refused_before_anything_runs(plan_of: MakePlan, tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="did you mean tyche"):
-        evaluate(plan_of("tyhce"), tmp_path / "run", jobs=1)
+        evaluate(plan_of("tyhce"), tmp_path / "run", spread=ALONE)
     assert not (tmp_path / "run").exists()
 
 
 def test_interval_mode_is_named_in_the_row(plan_of: MakePlan, tmp_path: Path) -> None:
-    outcome = evaluate(plan_of("tyche", decision=60.0, windows=1), tmp_path / "run", jobs=1)
+    outcome = evaluate(plan_of("tyche", decision=60.0, windows=1), tmp_path / "run", spread=ALONE)
     assert outcome.rows[0]["decision"] == 60.0
 
 
 def test_a_policy_in_python_is_asked_each_interval(plan_of: MakePlan, my_policy: Path, tmp_path: Path) -> None:
     plan = plan_of("lru", str(my_policy), windows=1, modes=("paper",))
-    lru, lazy = evaluate(plan, tmp_path / "run", jobs=1).rows
+    lru, lazy = evaluate(plan, tmp_path / "run", spread=ALONE).rows
     assert (lazy["policy"], lazy["mode"], lazy["decision"], lru["decision"]) == ("lazy", "paper", 10.0, "event")
     assert lazy["decision_us_mean"] > 0
     assert lru["decision_us_mean"] is None
@@ -189,7 +192,7 @@ def test_a_built_in_policy_predicts_what_its_kernel_decides(plan_of: MakePlan, t
     path = tmp_path / "asked.py"
     path.write_text("import agents\n\npolicy = agents.wrap(agents.load('tyche'), 'asked')\n", encoding="utf-8")
     plan = plan_of("tyche", str(path), windows=2, decision=30.0, engine="compiled")
-    rows = evaluate(plan, tmp_path / "run", jobs=1).rows
+    rows = evaluate(plan, tmp_path / "run", spread=ALONE).rows
     for kernel, asked in ((rows[0], rows[1]), (rows[2], rows[3])):
         assert asked["policy"] == "asked"
         # Observations are float32 seconds, so a decision at the edge of a window may differ.
@@ -200,21 +203,18 @@ def test_a_built_in_policy_predicts_what_its_kernel_decides(plan_of: MakePlan, t
 def test_a_process_that_dies_is_reported_with_what_to_do(
     plan_of: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from concurrent.futures.process import BrokenProcessPool
-
     class Pool:
         def __init__(self, *_: Any) -> None: ...
-        def submit(self, *_: Any) -> Any:
-            def result() -> None:
-                raise BrokenProcessPool
-
-            return SimpleNamespace(result=result)
+        def submit(self, *_: Any) -> Future[None]:
+            dead: Future[None] = Future()
+            dead.set_exception(BrokenProcessPool())
+            return dead
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr(fan_out, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("agents.playing.processes.ProcessPoolExecutor", Pool)
     with pytest.raises(EvaluationError, match=r"a process died .* the same command goes on"):
-        evaluate(plan_of("none"), tmp_path / "run", jobs=2)
+        evaluate(plan_of("none"), tmp_path / "run", spread=Spread(2))
 
 
 def test_cells_run_alike_on_requests_that_are_mapped(plan_of: MakePlan, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_cells_run_alike_on_requests_that_are_mapped(plan_of: MakePlan, tmp_path
     ).validated()
     cells = list(plan.cells())
     assert len(cells) == 12
-    write_world(evaluation.shared_world(plan, (0, 0)), tmp_path / "world")
+    write_world(plan.scene(cells[0]).requests(), tmp_path / "world")
     for cell in cells:
         mapped = run_cell(plan, cell, tmp_path / "mapped.parquet", read_world(tmp_path / "world"))
         assert timeless([mapped]) == timeless([run_cell(plan, cell, tmp_path / "read.parquet")])
@@ -234,8 +234,8 @@ def test_ray_is_for_simulated_runs_and_has_to_be_there(
 ) -> None:
     real = Plan(Scenario.load("real-small"), ("none",), backend="openwhisk-native")
     with pytest.raises(EvaluationError, match="ray: backend openwhisk-native runs on one machine; leave it out"):
-        evaluate(real, tmp_path / "run", fan_out="ray")
-    monkeypatch.setattr(fan_out, "find_spec", lambda name: None)
+        evaluate(real, tmp_path / "run", spread=Spread(on="ray"))
+    monkeypatch.setattr("agents.playing.spread.find_spec", lambda name: None)
     with pytest.raises(EvaluationError, match=r"ray: Ray is not installed; pip install 'tyche-env\[cluster\]'"):
-        evaluate(plan_of("none"), tmp_path / "run", fan_out="ray")
+        evaluate(plan_of("none"), tmp_path / "run", spread=Spread(on="ray"))
     assert not (tmp_path / "run").exists()

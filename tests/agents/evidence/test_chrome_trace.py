@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from agents.cli.commands import report
+from agents.cli.report import report
 from agents.evidence.chrome_trace import STAYS, chrome_trace
 from agents.evidence.run_folder import RunFolder
-from agents.playing.timeline import Timeline, replay
+from agents.playing.timeline import Timeline, timeline_of
 from tyche_env.scenario import Scenario
 
 REQUIRED = {
@@ -30,7 +30,7 @@ REQUIRED = {
 
 @pytest.fixture(scope="module")
 def timelines(tiny: Scenario) -> dict[str, Timeline]:
-    return {name: replay(tiny.world(window=0, kernel=name)) for name in ("lru", "tyche")}
+    return {name: timeline_of(tiny.world(window=0, kernel=name)) for name in ("lru", "tyche")}
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 
 from agents.evidence.bound import bound
 from agents.evidence.statistics import paired
-from agents.playing.hindsight import run_policy
+from agents.playing.play import play
 from agents.policies.builtin import POLICIES
 from tyche_env.played import Played
-from tyche_env.scenario import PREWARM, Mode, PrewarmName, Scenario
+from tyche_env.scenario import PREWARM, Conditions, Mode, PrewarmName, Scenario
 
 WINDOWS = 6
 PREWARMS = tuple(PREWARM)
@@ -40,10 +40,10 @@ def test_no_fair_policy_is_significantly_better_than_the_oracle_nor_beats_the_bo
     windows = scenario.windows()[:WINDOWS]
     values: dict[str, dict[tuple[str, int], tuple[float, float]]] = {}
     for window in windows:
-        world = scenario.world(window=window.index, prewarm=prewarm, mode=mode)
+        world = scenario.world(window=window.index, conditions=Conditions(prewarm, mode))
         least = bound(world)
         for policy in (*FAIR, "oracle"):
-            result = run_policy(world, POLICIES[policy], record="none")
+            result = play(world, POLICIES[policy], record="none")
             values.setdefault(policy, {})[window.group, window.index] = delays_ms(result)
             waited_us = result.totals["queue_us"].sum() + result.totals["warming_loading_us"].sum()
             assert waited_us / result.totals["requests"].sum() >= (least.request_mean_us or 0.0) - 1e-6
