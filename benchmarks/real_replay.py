@@ -17,7 +17,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from real_backend.engines.engine import PLATFORM_LABEL
+from real_backend.containers.factory import PLATFORM_LABEL
 from real_backend.functions.catalogue import RANDOM_WEIGHTS
 from real_backend.functions.weights import make_weights, weights_folder
 from tyche_env.scenario import Scenario
@@ -30,12 +30,17 @@ TARGET = 1 / 3
 def main() -> int:
     """Run; 0 if Tyche is as much better as expected and nothing is left."""
     parser = argparse.ArgumentParser(prog="make real", description=__doc__)
-    parser.add_argument("--engine", choices=("process", "docker"), help="what containers are (Docker where it works)")
+    parser.add_argument(
+        "--containers", choices=("process", "docker"), help="what containers are (Docker where it works)"
+    )
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
     parser.add_argument("--scenario", help="real-azure where its files are, else real-small")
     parser.add_argument("--mode", action="append", choices=("paper", "realistic"), help="both by default")
     parser.add_argument("--out", type=Path, default=Path("runs") / f"real-{datetime.now():%Y%m%d-%H%M%S}")
     options = parser.parse_args()
-    engine = options.engine or ("docker" if _have_docker() else "process")
+    if options.engine is not None:
+        parser.error("--engine: is now --containers")
+    containers = options.containers or ("docker" if _have_docker() else "process")
     scenario = Scenario.load(options.scenario or ("real-azure" if _have_trace() else "real-small"))
     for profile in scenario.functions.selected():
         if profile.name in RANDOM_WEIGHTS:
@@ -43,7 +48,7 @@ def main() -> int:
     modes = options.mode or ["paper", "realistic"]
     run_min = scenario.trace.warm_up_min + scenario.trace.window_min
     print(
-        f"scenario {scenario.name}, containers by engine {engine}: {2 * len(modes)} runs in real time, {run_min:g} "
+        f"scenario {scenario.name}, {containers} containers: {2 * len(modes)} runs in real time, {run_min:g} "
         f"minutes each, about {2 * len(modes) * (run_min + 0.5):.0f} in all; load average {os.getloadavg()[0]:.2f}",
         flush=True,
     )
@@ -54,7 +59,7 @@ def main() -> int:
     command += ["--policy", "none", "--policy", "tyche", "--out", str(options.out)]
     done = subprocess.run(
         [sys.executable, "-c", "from tyche_env.cli import main; main()", *command],
-        env={**os.environ, "TYCHE_ENGINE": engine},
+        env={**os.environ, "TYCHE_CONTAINERS": containers},
         check=False,
     )
     left = sorted(_things() - before)

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar, cast, get_args
 
 import httpx
 import numpy as np
@@ -26,7 +26,7 @@ from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.protocol import load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import Health, machine
-from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
+from real_backend.platform.config import Containers, Limits, NodeSpec, PlatformConfig
 from real_backend.replay import Payload, Replay, counters_of, integrals_of
 from real_backend.run import Run
 from real_backend.slots import Deployment, memory_mib
@@ -61,7 +61,7 @@ class RealSettings(BaseModel):
 
     Attributes:
         credentials: an OpenWhisk to use; None: an embedded platform of its own.
-        engine: what the containers of the own platform are.
+        containers: what the containers of the own platform are.
         functions: module or file that declares the functions, by the names of the profiles.
         timeout_s: time limit of an invocation.
         start_timeout_s: how long a container of the own platform may take to listen.
@@ -73,7 +73,7 @@ class RealSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     credentials: Credentials | None = None
-    engine: Literal["process", "docker"] = "process"
+    containers: Containers = "process"
     functions: str = "real_backend.functions.catalogue"
     timeout_s: float = Field(120.0, gt=0, le=300)
     start_timeout_s: float = Field(60.0, gt=0)
@@ -83,14 +83,16 @@ class RealSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> RealSettings:
-        """From OW_APIHOST and OW_AUTH, TYCHE_ENGINE, TYCHE_FUNCTIONS and TYCHE_GPUS (with commas between)."""
+        """From OW_APIHOST and OW_AUTH, TYCHE_CONTAINERS, TYCHE_FUNCTIONS and TYCHE_GPUS (with commas between)."""
         found = dict(os.environ if environment is None else environment)
-        engine = found.get("TYCHE_ENGINE", "process")
-        if engine not in ("process", "docker"):
-            raise BackendError(f"TYCHE_ENGINE: there are process and docker, got {engine!r}")
+        if "TYCHE_ENGINE" in found:
+            raise BackendError("TYCHE_ENGINE: is now TYCHE_CONTAINERS")
+        containers = found.get("TYCHE_CONTAINERS", "process")
+        if containers not in get_args(Containers):
+            raise BackendError(f"TYCHE_CONTAINERS: there are process and docker, got {containers!r}")
         return cls(
             credentials=Credentials.find(found) if found.get("OW_APIHOST") else None,
-            engine="docker" if engine == "docker" else "process",
+            containers=cast(Containers, containers),
             functions=found.get("TYCHE_FUNCTIONS", "real_backend.functions.catalogue"),
             gpus=tuple(name for name in found.get("TYCHE_GPUS", "").split(",") if name),
         )
@@ -411,7 +413,7 @@ class OpenWhiskBackend:
                 )
                 for node, name in enumerate(nodes)
             ),
-            engine=self._settings.engine,
+            containers=self._settings.containers,
             limits=Limits(
                 memory_min_mib=min(128, *sizes),
                 memory_std_mib=max(sizes),
@@ -447,6 +449,6 @@ class OpenWhiskBackend:
         site.deployment = Deployment(client, self._embedded, self._settings.timeout_s)
         where = f"OpenWhisk at {credentials.host}"
         if self._embedded:
-            where = f"{(await client.engine())['name']} containers, {machine()}"
+            where = f"{(await client.container_factory())['name']} containers, {machine()}"
         site.run = self._run_type(world, client, site.deployment, names, nodes, self._payload, where)
         await site.run.prepare()

@@ -640,16 +640,16 @@ class Client:
     async def is_embedded(self) -> bool:
         """Whether the server can create and remove containers on request."""
         try:
-            await self._send("GET", "tyche/engine")
+            await self._send("GET", "tyche/container-factory")
         except ClientError as error:
             if error.status in (401, 403, 404, 405):
                 return False
             raise
         return True
 
-    async def engine(self) -> dict[str, Any]:
-        """What containers are, and notes on what the engine cannot do there."""
-        return _object(await self._send("GET", "tyche/engine"))
+    async def container_factory(self) -> dict[str, Any]:
+        """``name``: what containers are; ``notes``: what makes them, and what they cannot do there."""
+        return _object(await self._send("GET", "tyche/container-factory"))
 
     async def nodes(self) -> list[NodeInfo]:
         """The logical nodes."""

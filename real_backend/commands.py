@@ -19,24 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tyche_env.errors import UserError
+from tyche_env.options import renamed
 
 if TYPE_CHECKING:
-    from real_backend.engines.engine import Engine
+    from real_backend.containers.factory import ContainerFactory
     from real_backend.platform.state import StateFolder
-
-_PASSED_ON = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "LD_LIBRARY_PATH",
-    "VIRTUAL_ENV",
-    "CUDA_HOME",
-    "CUDA_VISIBLE_DEVICES",
-    "HF_HOME",
-    "XDG_CACHE_HOME",
-)
-"""Variables of this process that containers get too; others, keys among them, stay here."""
 
 _STATE = click.option(
     "--state",
@@ -63,7 +50,14 @@ def platform() -> None:
 
 @platform.command()
 @_STATE
-@click.option("--engine", type=click.Choice(["process", "docker"]), default="process", show_default=True)
+@click.option(
+    "--containers",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="What containers are.",
+)
+@renamed("--engine", "--containers")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=3233, show_default=True, help="0 takes a free one.")
 @click.option("--certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM, for https.")
@@ -89,7 +83,7 @@ def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
     \b
     Examples:
       tyche platform up --nodes 2 --memory-mb 2048
-      tyche platform up --engine docker --detach
+      tyche platform up --containers docker --detach
     """  # noqa: D301 (click wants the character)
     from real_backend.platform.server import Listen, run
 
@@ -101,7 +95,7 @@ def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
         _detach(state)
         return
     listen = Listen(options["host"], options["port"], options["certificate"], options["private_key"])
-    run(config, listen, state, lambda url, engine: _greet(url, engine, state))
+    run(config, listen, state, lambda url, factory: _greet(url, factory, state))
 
 
 def _state(folder: Path | None) -> StateFolder:
@@ -113,7 +107,8 @@ def _state(folder: Path | None) -> StateFolder:
 def _config(options: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
-    from real_backend.functions.weights import VARIABLE, weights_folder
+    from real_backend.embedded import container_environment
+    from real_backend.functions.weights import weights_folder
     from real_backend.platform.config import Limits, NodeSpec, PlatformConfig, StemCells
 
     memory, gpus = options["memory_mb"], options["gpus"]
@@ -127,21 +122,17 @@ def _config(options: dict[str, Any]) -> Any:
         "invocations_per_minute": options["per_minute"],
         "concurrent_invocations": options["concurrent"],
     }
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment["OMP_NUM_THREADS"] = "1"
-    # Containers run in another folder, and may not know whose cache to look in.
-    weights = weights_folder().absolute()
-    environment[VARIABLE] = str(weights)
+    environment = container_environment("TZ", "CUDA_VISIBLE_DEVICES")
     for text in options["variables"]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise UserError(f"--env {text!r}: say NAME=VALUE")
         environment[name] = value
-    environment.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    weights = weights_folder().absolute()
     try:
         return PlatformConfig(
             nodes=nodes,
-            engine=options["engine"],
+            containers=options["containers"],
             limits=Limits.model_validate({name: value for name, value in chosen.items() if value is not None}),
             stem_cells=tuple(StemCells.parse(text) for text in options["stem_cells"]),
             pause_after_s=None if options["no_pause"] else options["pause_after_s"],
@@ -154,9 +145,9 @@ def _config(options: dict[str, Any]) -> Any:
         raise UserError("; ".join(each["msg"] for each in error.errors())) from error
 
 
-def _greet(url: str, engine: Engine, state: StateFolder) -> None:
+def _greet(url: str, factory: ContainerFactory, state: StateFolder) -> None:
     key = state.folder / "key"
-    click.echo(f"platform at {url} with engine {engine.name} ({'; '.join(engine.notes)}); Ctrl-C stops it")
+    click.echo(f"platform at {url} with {factory.name} containers ({'; '.join(factory.notes)}); Ctrl-C stops it")
     click.echo(f"key in {key}; status page at {url}/status; for clients: OW_APIHOST={url} OW_AUTH=$(cat {key})")
 
 
@@ -240,7 +231,7 @@ def status(state_folder: Path | None, as_json: bool) -> None:
                 "running": True,
                 "url": url,
                 "process": state.process,
-                "engine": await client.engine(),
+                "container_factory": await client.container_factory(),
                 "nodes": [node.model_dump() for node in await client.nodes()],
                 "containers": [each.model_dump() for each in await client.containers()],
                 "actions": [action.path for action in await client.actions()],
@@ -271,9 +262,9 @@ def _show(found: dict[str, Any]) -> None:
     if not console.is_terminal:
         # In a pipe a row stays one line, whatever its length.
         console = Console(width=400)
-    engine = found["engine"]
-    console.print(f"platform at {found['url']}, process {found['process']}, engine {engine['name']}")
-    console.print("; ".join(engine["notes"]), highlight=False)
+    factory = found["container_factory"]
+    console.print(f"platform at {found['url']}, process {found['process']}, {factory['name']} containers")
+    console.print("; ".join(factory["notes"]), highlight=False)
     nodes = Table("node", "MiB", "MiB free", "containers", title="nodes", title_justify="left")
     for node in found["nodes"]:
         nodes.add_row(*(str(node[key]) for key in ("name", "memory_mib", "free_mib", "containers")))

@@ -31,10 +31,11 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CUDA_
 _STOP_S = 40.0
 
 
-def container_environment() -> dict[str, str]:
-    """Variables that functions need in their containers."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+def container_environment(*also: str) -> dict[str, str]:
+    """Variables that functions need in their containers; ``also`` names more of this process's that they get."""
+    environment = {name: os.environ[name] for name in (*_PASSED_ON, *also) if name in os.environ}
     environment["OMP_NUM_THREADS"] = "1"
+    # Containers run in another folder, and may not know whose cache to look in.
     environment[VARIABLE] = str(weights_folder().absolute())
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     return environment

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from real_backend.client import Client
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.protocol import Function, FunctionError, load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import machine
-from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
+from real_backend.platform.config import Containers, Limits, NodeSpec, PlatformConfig
 from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
 from tyche_env.errors import UserError
 from tyche_env.profiles import FunctionProfile
@@ -48,7 +48,7 @@ class Plan:
         names: of the functions.
         functions: module or file that declares them.
         repetitions: of each stage.
-        engine: what the container is.
+        containers: what the container is.
         container_mb: its size, which goes into the profile.
         gpu: device whose stages are measured, too, or None.
     """
@@ -56,7 +56,7 @@ class Plan:
     names: tuple[str, ...]
     functions: str = "real_backend.functions.catalogue"
     repetitions: int = FEWEST
-    engine: Literal["process", "docker"] = "process"
+    containers: Containers = "process"
     container_mb: int = 2048
     gpu: str | None = None
 
@@ -101,7 +101,7 @@ def measure(
     weights = weights_folder().absolute()
     config = PlatformConfig(
         nodes=(NodeSpec(name=_NODE, memory_mib=2 * memory, gpus=(plan.gpu,) if plan.gpu else None),),
-        engine=plan.engine,
+        containers=plan.containers,
         limits=Limits(memory_min_mib=min(128, memory), memory_std_mib=memory, memory_max_mib=memory),
         pause_after_s=None,
         keep_alive_s=None,
@@ -195,7 +195,7 @@ def _profile(
         gpu_mb=function.resources.gpu_mb if on_gpu else 0,
         container_mb=plan.container_mb,
         sigma=round(min(_LARGEST_SIGMA, statistics.stdev(totals)), 3),
-        source=f"measured {date.today()} on {machine()}{device}, {plan.engine} containers, median of "
+        source=f"measured {date.today()} on {machine()}{device}, {plan.containers} containers, median of "
         f"{plan.repetitions}, one thread; Python {platform.python_version()}{_versions(function.library)}; "
         "memory as declared",
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from tyche_env.commands import list_profiles
+from tyche_env.options import renamed
+
+if TYPE_CHECKING:
+    from real_backend.platform.config import Containers
 
 
 @click.group()
@@ -28,7 +32,8 @@ profile.add_command(list_profiles)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="CSV file to write.")
 @click.option("--repetitions", type=int, default=10, show_default=True, help="Of each stage; at least 10.")
-@click.option("--engine", type=click.Choice(["process", "docker"]), default="process", show_default=True)
+@click.option("--containers", type=click.Choice(["process", "docker"]), default="process", show_default=True)
+@renamed("--engine", "--containers")
 @click.option("--container-mb", type=click.IntRange(1), default=2048, show_default=True, help="Size of containers.")
 @click.option("--functions", default="real_backend.functions.catalogue", show_default=True, help="Module or file.")
 @click.option("--gpu", help="Measure GPU stages on this device, as CUDA_VISIBLE_DEVICES names it.")
@@ -36,7 +41,7 @@ def measure(
     names: tuple[str, ...],
     out: Path,
     repetitions: int,
-    engine: str,
+    containers: str,
     container_mb: int,
     functions: str,
     gpu: str | None,
@@ -52,7 +57,7 @@ def measure(
     from real_backend.measuring import measure as run
     from tyche_env.profiles import write_catalogue
 
-    plan = Plan(names, functions, repetitions, cast(Literal["process", "docker"], engine), container_mb, gpu)
+    plan = Plan(names, functions, repetitions, cast("Containers", containers), container_mb, gpu)
     profiles = run(plan, sample_payload, click.echo)
     write_catalogue(out, profiles)
     click.echo(f"{len(profiles)} profiles in {out}")

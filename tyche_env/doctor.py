@@ -108,11 +108,13 @@ def _docker() -> Finding:
         return _without_docker("its daemon (dockerd) is not installed")
     if os.geteuid() != 0:
         return _without_docker("installed, but no daemon runs, and only root can start one")
-    return Finding("docker", "docker", True, "installed; no daemon runs now, and --engine docker starts one of its own")
+    return Finding(
+        "docker", "docker", True, "installed; no daemon runs now, and --containers docker starts one of its own"
+    )
 
 
 def _without_docker(why: str) -> Finding:
-    return Finding("docker", "docker", False, f"{why}; only needed for --engine docker")
+    return Finding("docker", "docker", False, f"{why}; only needed for --containers docker")
 
 
 def _nvml() -> list[Finding]:

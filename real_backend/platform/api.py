@@ -569,9 +569,13 @@ def _tyche(service: Service, read_gpus: Callable[[], Reading]) -> APIRouter:
             "removals": dict(service.pool.removals),
         }
 
-    @router.get("/engine")
-    async def engine() -> dict[str, Json]:
-        """What containers are here, and what the engine cannot do on this machine."""
-        return {"name": service.engine.name, "notes": service.engine.notes}
+    @router.get("/container-factory")
+    async def container_factory() -> dict[str, Json]:
+        """What containers are here, what makes them, and what they cannot do on this machine."""
+        return {"name": service.factory.name, "notes": service.factory.notes}
+
+    @router.get("/engine", include_in_schema=False)
+    async def engine() -> None:
+        raise ApiError(404, "/engine is now /container-factory")
 
     return router

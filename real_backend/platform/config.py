@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tyche_env.errors import UserError
 
+Containers = Literal["process", "docker"]
+"""What containers of the own platform are."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +78,7 @@ class PlatformConfig(_Frozen):
 
     Attributes:
         nodes: Its logical nodes.
-        engine: What containers are.
+        containers: What containers are.
         limits: What actions and callers may ask for.
         stem_cells: Containers kept ready on each node.
         pause_after_s: Idle time after which a container is paused; None: never.
@@ -89,7 +92,7 @@ class PlatformConfig(_Frozen):
     """
 
     nodes: Annotated[tuple[NodeSpec, ...], Field(min_length=1)]
-    engine: Literal["process", "docker"] = "process"
+    containers: Containers = "process"
     limits: Limits = Limits()
     stem_cells: tuple[StemCells, ...] = ()
     pause_after_s: Annotated[float, Field(ge=0)] | None = 10.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from real_backend.engines.engine import Container
+from real_backend.containers.factory import Container
 
 _POLL_S = 0.005
 

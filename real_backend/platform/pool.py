@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from real_backend.engines.engine import Container, ContainerSpec, Engine, EngineError
+from real_backend.containers.factory import Container, ContainerError, ContainerFactory, ContainerSpec
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.container_client import ContainerClient, ContainerLostError, ContainerSlowError
 from real_backend.platform.errors import ApiError
@@ -132,16 +132,16 @@ class Pool:
     """All containers of the platform.
 
     Args:
-        engine: Makes containers.
+        factory: Makes containers.
         config: Nodes, times, stem cells.
         stems: Runtime of each configured stem cell's kind.
     """
 
-    def __init__(self, engine: Engine, config: PlatformConfig, stems: Callable[[str], Runtime]) -> None:
+    def __init__(self, factory: ContainerFactory, config: PlatformConfig, stems: Callable[[str], Runtime]) -> None:
         self.nodes = [Node(spec) for spec in config.nodes]
         self.removals: Counter[str] = Counter()
         self.events = Events()
-        self._engine = engine
+        self._factory = factory
         self._config = config
         self._stem_runtime = stems
         self._queue: deque[_Waiting] = deque()
@@ -222,7 +222,7 @@ class Pool:
                     if pooled.paused and pooled.container is not None:
                         await pooled.container.resume()
                         pooled.paused, start = False, "paused"
-            except (OSError, EngineError) as error:
+            except (OSError, ContainerError) as error:
                 _log.warning("container %s cannot be resumed: %s", pooled.id, error)
                 self.discard(pooled, "lost")
                 continue
@@ -366,10 +366,10 @@ class Pool:
             async with pooled.lock:
                 if pooled not in pooled.node.containers:
                     raise CreationError(f"container {pooled.id} was removed before it started")
-                pooled.container = await self._engine.create(spec)
+                pooled.container = await self._factory.create(spec)
                 pooled.client = ContainerClient(pooled.container, self._config.limits.payload_bytes)
             await pooled.client.wait_ready(self._config.start_timeout_s)
-        except (EngineError, ContainerLostError, ContainerSlowError) as error:
+        except (ContainerError, ContainerLostError, ContainerSlowError) as error:
             await self._remove(pooled, "failed")
             raise CreationError(f"container {pooled.id} ({pooled.runtime.kind}) on {name}: {error}") from error
         except asyncio.CancelledError:
@@ -401,7 +401,7 @@ class Pool:
 
         Raises:
             ApiError: 404, there is no such node; 409, no memory is free there.
-            CreationError: The engine cannot make it.
+            CreationError: It cannot be made.
         """
         asked = Need(
             need.action if need else runtime.kind, "", runtime, memory_mib, node or (need.node if need else None)
@@ -512,7 +512,7 @@ class Pool:
             try:
                 if pooled.container is not None:
                     await pooled.container.remove()
-            except (OSError, EngineError) as error:
+            except (OSError, ContainerError) as error:
                 _log.error("container %s cannot be removed: %s", pooled.id, error)
             pooled.node.containers.remove(pooled)
         self.removals[why] += 1

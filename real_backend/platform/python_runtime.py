@@ -32,7 +32,7 @@ class InitError(Exception):
 def load(value: dict[str, Any]) -> Callable[..., Any]:
     """The function that ``/init`` describes.
 
-    An archive is unpacked into a temporary folder, which goes with the container: an engine gives each its own.
+    An archive is unpacked into a temporary folder, which goes with the container: each has its own.
 
     Args:
         value: ``code`` (text, or a zip archive in base64 if ``binary``) and ``main``, the function's name.

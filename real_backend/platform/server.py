@@ -1,4 +1,4 @@
-"""Runs the embedded platform: state, engine, service and HTTP server, from start to a clean end."""
+"""Runs the embedded platform: state, containers, service and HTTP server, from start to a clean end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from real_backend.engines.engine import Engine, EngineError
+from real_backend.containers.factory import ContainerError, ContainerFactory
 from real_backend.platform.api import make_app
 from real_backend.platform.config import PlatformConfig
 from real_backend.platform.metrics import Metrics
@@ -81,28 +81,30 @@ def _patience() -> None:
     logging.getLogger(__name__).warning("removing containers; please wait")
 
 
-def make_engine(config: PlatformConfig, state: StateFolder) -> Engine:
-    """The engine that the settings name."""
-    if config.engine == "docker":
-        from real_backend.engines.docker import DockerEngine
+def make_factory(config: PlatformConfig, state: StateFolder) -> ContainerFactory:
+    """What makes the containers that the settings name."""
+    if config.containers == "docker":
+        from real_backend.containers.docker import DockerContainerFactory
 
-        return DockerEngine(state.platform, state.folder / "docker", config.mounts)
-    from real_backend.engines.process import ProcessEngine
+        return DockerContainerFactory(state.platform, state.folder / "docker", config.mounts)
+    from real_backend.containers.process import ProcessContainerFactory
 
-    return ProcessEngine(state.platform)
+    return ProcessContainerFactory(state.platform)
 
 
-def run(config: PlatformConfig, listen: Listen, state: StateFolder, announce: Callable[[str, Engine], None]) -> None:
+def run(
+    config: PlatformConfig, listen: Listen, state: StateFolder, announce: Callable[[str, ContainerFactory], None]
+) -> None:
     """Run the platform until it is told to stop by SIGINT or SIGTERM.
 
     Args:
         config: Its settings.
         listen: Where it listens.
         state: Its folder.
-        announce: Told its address and engine once it listens.
+        announce: Told its address and what makes its containers once it listens.
 
     Raises:
-        UserError: The folder is in use, the address is taken, or the engine does not work here.
+        UserError: The folder is in use, the address is taken, or such containers cannot be made here.
     """
     with state.locked():
         try:
@@ -113,7 +115,7 @@ def run(config: PlatformConfig, listen: Listen, state: StateFolder, announce: Ca
 
 
 async def _run(
-    config: PlatformConfig, listen: Listen, state: StateFolder, announce: Callable[[str, Engine], None]
+    config: PlatformConfig, listen: Listen, state: StateFolder, announce: Callable[[str, ContainerFactory], None]
 ) -> None:
     current = asyncio.current_task()
     assert current is not None
@@ -124,19 +126,19 @@ async def _run(
     scheme = "http" if listen.certificate is None else "https"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     await sweep(state)
-    engine = make_engine(config, state)
+    factory = make_factory(config, state)
 
     def started() -> None:
         state.announce(url)
-        announce(url, engine)
+        announce(url, factory)
 
     resources = ExitStack()
     try:
-        await engine.start()
+        await factory.start()
         telemetry = resources.enter_context(Telemetry())
         store = Store(state.database, config.keep_activations)
         metrics = Metrics()
-        service = Service(config, engine, store, metrics.observe)
+        service = Service(config, factory, store, metrics.observe)
         metrics.watch(service)
         server = _Server(
             uvicorn.Config(
@@ -157,10 +159,10 @@ async def _run(
             await server.serve(sockets=[bound])
         finally:
             await service.close()
-    except EngineError as error:
-        raise UserError(f"--engine {config.engine}: {error}") from error
+    except ContainerError as error:
+        raise UserError(f"--containers {config.containers}: {error}") from error
     finally:
-        await engine.close()
+        await factory.close()
         resources.close()
         bound.close()
 

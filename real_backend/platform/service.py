@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from real_backend.engines.engine import Engine
+from real_backend.containers.factory import ContainerFactory
 from real_backend.platform import kinds
 from real_backend.platform.config import PlatformConfig
 from real_backend.platform.container_client import ContainerLostError, ContainerSlowError
@@ -37,8 +37,7 @@ from real_backend.platform.store import Store
 _log = logging.getLogger(__name__)
 
 _LOG_WAIT_S = 0.5
-_UNAVAILABLE = "The server is currently unavailable (because it is overloaded or down for maintenance)."
-_TOLD = ("boot_id", "gpu_uuid", "residents", "memory_mb", "torch_reserved_mb")
+_TOLD = ("boot_id", "gpu_uuid", "residents")
 NODE_ANNOTATION = "tyche-node"
 """Annotation of an action that names the only node allowed to run it."""
 
@@ -64,18 +63,22 @@ class Service:
 
     Args:
         config: Its settings.
-        engine: Makes containers; started already.
+        factory: Makes containers; started already.
         store: What outlives it.
         observe: Told every finished record; for metrics.
     """
 
     def __init__(
-        self, config: PlatformConfig, engine: Engine, store: Store, observe: Callable[[dict[str, Json]], None]
+        self,
+        config: PlatformConfig,
+        factory: ContainerFactory,
+        store: Store,
+        observe: Callable[[dict[str, Json]], None],
     ) -> None:
         self.config = config
-        self.engine = engine
+        self.factory = factory
         self.store = store
-        self.pool = Pool(engine, config, self._stem_runtime)
+        self.pool = Pool(factory, config, self._stem_runtime)
         self._observe = observe
         self._actions = {action.path: action for action in store.actions()}
         self._packages = {package.name: package for package in store.packages()}

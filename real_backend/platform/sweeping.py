@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from real_backend.engines import docker, process
+from real_backend.containers import docker, process
 from real_backend.platform.state import StateFolder
 
 TEMPORARY = "tyche-platform-"

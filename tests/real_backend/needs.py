@@ -12,7 +12,7 @@ DOCKER = shutil.which("dockerd") is not None and os.geteuid() == 0
 
 needs_docker = pytest.mark.skipif(not DOCKER, reason="needs root and docker.io")
 
-engines = pytest.mark.parametrize(
-    "engine", ["process", pytest.param("docker", marks=[pytest.mark.docker, needs_docker])]
+containers = pytest.mark.parametrize(
+    "containers", ["process", pytest.param("docker", marks=[pytest.mark.docker, needs_docker])]
 )
-"""A test once with each container engine; where one is missing, its case says so."""
+"""A test once with each sort of container; where one is missing, its case says so."""

@@ -131,8 +131,10 @@ def test_the_environment_names_what_it_runs_on() -> None:
     assert settings.credentials.base == "http://here:3233"
     assert settings.gpus == ("0", "1")
     assert settings.functions == TOYS
-    with pytest.raises(BackendError, match="TYCHE_ENGINE: there are process and docker, got 'podman'"):
-        RealSettings.from_environment({"TYCHE_ENGINE": "podman"})
+    with pytest.raises(BackendError, match="TYCHE_CONTAINERS: there are process and docker, got 'podman'"):
+        RealSettings.from_environment({"TYCHE_CONTAINERS": "podman"})
+    with pytest.raises(BackendError, match=r"^TYCHE_ENGINE: is now TYCHE_CONTAINERS$"):
+        RealSettings.from_environment({"TYCHE_ENGINE": "docker"})
 
 
 @pytest.fixture

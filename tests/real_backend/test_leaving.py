@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from real_backend.engines import cgroup
-from tests.real_backend.needs import engines
+from real_backend.containers import cgroup
+from tests.real_backend.needs import containers
 from tests.real_backend.worlds import TOYS, toy_scenario
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ TYCHE = (sys.executable, "-c", "from tyche_env.cli import main; main()")
 class Replay:
     """``tyche evaluate --backend openwhisk`` in a process of its own, with a folder for all temporary files."""
 
-    def __init__(self, folder: Path, engine: str, until: str = "serving") -> None:
+    def __init__(self, folder: Path, containers: str, until: str = "serving") -> None:
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         (folder / "toys.yaml").write_text(toy_scenario(folder).to_yaml(), encoding="utf-8")
@@ -32,7 +32,7 @@ class Replay:
             **{name: value for name, value in os.environ.items() if not name.startswith("OW_")},
             "TMPDIR": str(self.temporary),
             "TYCHE_FUNCTIONS": TOYS,
-            "TYCHE_ENGINE": engine,
+            "TYCHE_CONTAINERS": containers,
         }
         self.out = folder / "run"
         chosen = ("--scenario", str(folder / "toys.yaml"), "--mode", "paper", "--policy", "none", "--policy", "tyche")
@@ -104,9 +104,9 @@ def wait_for(met: Callable[[], bool], longest_s: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-@engines
-def test_ctrl_c_leaves_nothing_and_the_replay_goes_on_later(tmp_path: Path, engine: str) -> None:
-    replay = Replay(tmp_path, engine)
+@containers
+def test_ctrl_c_leaves_nothing_and_the_replay_goes_on_later(tmp_path: Path, containers: str) -> None:
+    replay = Replay(tmp_path, containers)
     replay.process.send_signal(signal.SIGINT)
     _, said = replay.process.communicate(timeout=120)
     assert replay.process.returncode != 0
@@ -115,19 +115,19 @@ def test_ctrl_c_leaves_nothing_and_the_replay_goes_on_later(tmp_path: Path, engi
     assert (replay.out / "manifest.json").exists()
 
 
-@engines
+@containers
 @pytest.mark.parametrize("until", ["starting", "serving"])
-def test_a_killed_replay_takes_its_platform_along(tmp_path: Path, engine: str, until: str) -> None:
-    replay = Replay(tmp_path, engine, until)
+def test_a_killed_replay_takes_its_platform_along(tmp_path: Path, containers: str, until: str) -> None:
+    replay = Replay(tmp_path, containers, until)
     replay.process.kill()
     replay.process.communicate(timeout=60)
     # the platform notices that its parent is gone, and removes everything
     wait_for(lambda: not replay.left())
 
 
-@engines
-def test_down_sweeps_what_is_left_if_both_are_killed(tmp_path: Path, engine: str) -> None:
-    replay = Replay(tmp_path, engine)
+@containers
+def test_down_sweeps_what_is_left_if_both_are_killed(tmp_path: Path, containers: str) -> None:
+    replay = Replay(tmp_path, containers)
     platform = platform_of(replay)
     os.kill(platform, signal.SIGSTOP)
     replay.process.kill()

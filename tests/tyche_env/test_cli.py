@@ -264,14 +264,14 @@ class TestDoctor:
         monkeypatch.setenv("PATH", str(tmp_path))
         (docker,) = [finding for finding in examine() if finding.topic == "docker"]
         assert not docker.found
-        assert docker.detail == "not installed; only needed for --engine docker"
+        assert docker.detail == "not installed; only needed for --containers docker"
 
     @pytest.mark.parametrize(
         ("script", "daemon", "root", "found", "detail"),
         [
             ("echo 99.1", False, False, True, "99.1, its daemon runs"),
-            ("exit 1", True, True, True, "no daemon runs now, and --engine docker starts one of its own"),
-            ("exit 1", True, False, False, "only root can start one; only needed for --engine docker"),
+            ("exit 1", True, True, True, "no daemon runs now, and --containers docker starts one of its own"),
+            ("exit 1", True, False, False, "only root can start one; only needed for --containers docker"),
             ("exit 1", False, True, False, "its daemon (dockerd) is not installed"),
         ],
     )

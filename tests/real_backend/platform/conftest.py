@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from real_backend.client import Backoff, Client, Credentials
-from real_backend.engines.engine import Engine
-from real_backend.engines.process import ProcessEngine
+from real_backend.containers.factory import ContainerFactory
+from real_backend.containers.process import ProcessContainerFactory
 from real_backend.platform.api import make_app
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.metrics import Metrics
@@ -31,13 +31,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def open_site(tmp_path: Path) -> Open:
-    """Opens a platform with an engine (real processes by default) and settings; again on the same state if need be."""
+    """Opens a platform with a factory (real processes by default) and settings; again on the same state if need be."""
 
     @asynccontextmanager
-    async def opened(engine: Engine | None = None, **settings: Any) -> AsyncIterator[Site]:
+    async def opened(factory: ContainerFactory | None = None, **settings: Any) -> AsyncIterator[Site]:
         settings.setdefault("nodes", (NodeSpec(name="invoker0", memory_mib=1024),))
         config = PlatformConfig(environment=ENVIRONMENT, **settings)
-        chosen = engine if engine is not None else ProcessEngine(f"test-{os.getpid()}")
+        chosen = factory if factory is not None else ProcessContainerFactory(f"test-{os.getpid()}")
         await chosen.start()
         metrics = Metrics()
         service = Service(config, chosen, Store(tmp_path / "state.sqlite", config.keep_activations), metrics.observe)

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
 from real_backend.client import Client
-from real_backend.engines.engine import Container, ContainerExit, ContainerSpec, EngineError
-from real_backend.engines.logs import SENTINEL, LogBuffer
+from real_backend.containers.factory import Container, ContainerError, ContainerExit, ContainerSpec
+from real_backend.containers.logs import SENTINEL, LogBuffer
 from real_backend.platform.service import Service
 
 KEY = "11111111-2222-3333-4444-555555555555:secret"
@@ -57,7 +58,7 @@ class FakeContainer:
 
 
 @dataclass
-class FakeEngine:
+class FakeFactory:
     """Makes false containers, whose actions answer with their parameters.
 
     Fails while ``broken``, and otherwise the next ``failures`` times.
@@ -76,7 +77,7 @@ class FakeEngine:
     async def create(self, spec: ContainerSpec) -> Container:
         if self.broken or self.failures:
             self.failures = max(0, self.failures - 1)
-            raise EngineError("no containers today")
+            raise ContainerError("no containers today")
         self.specs.append(spec)
         holder: list[FakeContainer] = []
 
@@ -128,6 +129,12 @@ class Site:
         body = {"exec": {"kind": "python:3", "code": code}, "limits": limits}
         response = await self.http.put(f"/namespaces/_/actions/{name}?overwrite=true", json=body)
         assert response.status_code == 200, response.text
+
+    async def begin(self, name: str, payload: Mapping[str, Any] | None = None) -> str:
+        """Begin an activation and return its id at once."""
+        response = await self.http.post(f"/namespaces/_/actions/{name}", json=dict(payload or {}))
+        assert response.status_code == 202, response.text
+        return str(response.json()["activationId"])
 
 
 Open = Callable[..., contextlib.AbstractAsyncContextManager[Site]]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real_backend.platform.site import Open
+from tests.real_backend.platform.site import FakeFactory, Open
 
 pytestmark = pytest.mark.anyio
 
@@ -117,8 +117,8 @@ async def test_a_failing_action_answers_502_with_its_record(
 
 async def test_a_container_that_needs_too_much_memory_is_killed_for_it(open_site: Open) -> None:
     async with open_site() as site:
-        if "not enforced" in site.service.engine.notes[0]:
-            pytest.skip(site.service.engine.notes[0])
+        if "not enforced" in site.service.factory.notes[0]:
+            pytest.skip(site.service.factory.notes[0])
         await site.put("hungry", "def main(args):\n    return {'n': len(b'x' * 400_000_000)}\n", memory=128)
         activation = await site.client.invoke("hungry")
         assert activation.response.result == {"error": "The action exhausted its memory and was aborted."}
@@ -163,7 +163,7 @@ async def test_packages_hold_actions_and_go_only_when_empty(open_site: Open) -> 
         assert (
             await site.http.put("/namespaces/_/actions/p/count", json={"exec": {"kind": "python:3", "code": ""}})
         ).status_code == 404
-        await site.client.put_package("p")
+        await site.http.put("/namespaces/_/packages/p", json={})
         await site.put("p/count", COUNT)
         assert [each["name"] for each in (await site.http.get("/namespaces/_/actions/p/")).json()] == ["count"]
         assert [each["name"] for each in (await site.http.get("/namespaces/_/packages/p")).json()["actions"]] == [
@@ -171,8 +171,8 @@ async def test_packages_hold_actions_and_go_only_when_empty(open_site: Open) -> 
         ]
         assert (await site.http.delete("/namespaces/_/packages/p")).status_code == 409
         await site.client.delete_action("p/count")
-        await site.client.delete_package("p")
-        assert await site.client.packages() == []
+        assert (await site.http.delete("/namespaces/_/packages/p")).status_code == 200
+        assert (await site.http.get("/namespaces/_/packages")).json() == []
 
 
 async def test_a_sequence_passes_results_on_and_stops_at_the_first_error(open_site: Open) -> None:
@@ -243,22 +243,25 @@ async def test_lists_of_activations_are_newest_first_and_filtered(open_site: Ope
         await site.put("count", COUNT)
         await site.put("other", COUNT)
         ids = [(await site.client.invoke(name)).activationId for name in ("count", "count", "other")]
-        assert [each.activationId for each in await site.client.activations()] == ids[::-1]
-        assert [each.activationId for each in await site.client.activations(name="count", limit=1)] == [ids[1]]
-        records = await site.client.activation_records(name="count", skip=1)
-        assert [each.response.result for each in records] == [{"n": 1}]
-        assert await site.client.activations(since=records[0].start + 1_000_000) == []
-        counted = (await site.http.get("/namespaces/_/activations?count=true")).json()
-        assert counted == {"activations": 3}
+
+        async def listed(query: str) -> Any:
+            return (await site.http.get(f"/namespaces/_/activations{query}")).json()
+
+        assert [each["activationId"] for each in await listed("")] == ids[::-1]
+        assert [each["activationId"] for each in await listed("?name=count&limit=1")] == [ids[1]]
+        records = await listed("?name=count&skip=1&docs=true")
+        assert [each["response"]["result"] for each in records] == [{"n": 1}]
+        assert await listed(f"?since={records[0]['start'] + 1_000_000}") == []
+        assert await listed("?count=true") == {"activations": 3}
 
 
 async def test_a_restart_loses_no_action_and_no_finished_activation(open_site: Open) -> None:
     async with open_site() as site:
-        await site.client.put_package("p")
+        await site.http.put("/namespaces/_/packages/p", json={})
         await site.put("p/count", COUNT)
         done = await site.client.invoke("p/count")
         await site.put("slow", "import time\ndef main(args):\n    time.sleep(30)\n")
-        interrupted = await site.client.start("slow")
+        interrupted = await site.begin("slow")
         await asyncio.sleep(0.05)
     async with open_site() as site:
         assert {each.path for each in await site.client.actions()} == {"p/count", "slow"}
@@ -296,13 +299,15 @@ async def test_metrics_count_starts_and_openapi_describes_the_bodies(open_site: 
 async def test_containers_are_made_ahead_of_time_and_removed_on_request(open_site: Open) -> None:
     async with open_site() as site:
         await site.put("count", COUNT)
-        made = await site.client.create_container("count", node="invoker0", keep_alive_s=50)
-        assert (made.state, made.action, made.keep_alive_s) == ("idle", "count", 50)
+        made = await site.client.create_container("count", "invoker0")
+        assert (made.state, made.action, made.keep_alive_s) == ("idle", "count", 600)
         activation = await site.client.invoke("count")
         assert activation.init_ms is None
         assert activation.annotation("tyche")["container"] == made.id
         await site.client.remove_container(made.id)
         assert await site.client.containers() == []
+        kept = await site.http.post("/tyche/containers", json={"action": "count", "keep_alive_s": 50})
+        assert (kept.status_code, kept.json()["keep_alive_s"]) == (201, 50)
         for body, status in (
             ({"action": "missing"}, 404),
             ({"action": "count", "node": "elsewhere"}, 404),
@@ -313,3 +318,10 @@ async def test_containers_are_made_ahead_of_time_and_removed_on_request(open_sit
         ):
             assert (await site.http.post("/tyche/containers", json=body)).status_code == status
         assert (await site.http.delete("/tyche/containers/none")).status_code == 404
+
+
+async def test_the_platform_tells_what_its_containers_are(open_site: Open) -> None:
+    async with open_site(FakeFactory(notes=["made for a test"])) as site:
+        assert await site.client.container_factory() == {"name": "fake", "notes": ["made for a test"]}
+        refused = await site.http.get("/tyche/engine")
+        assert (refused.status_code, refused.json()["error"]) == (404, "/engine is now /container-factory")

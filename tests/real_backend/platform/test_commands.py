@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from real_backend.engines.engine import PLATFORM_LABEL
+from real_backend.containers.factory import PLATFORM_LABEL
 from real_backend.platform.state import StateFolder
 from tests.real_backend.needs import needs_docker
 
@@ -155,6 +155,7 @@ def test_an_interrupt_removes_containers_and_ends_what_runs(state: Path) -> None
         (("--env", "X"), "NAME=VALUE"),
         (("--private-key", __file__), "--certificate"),
         (("--host", "192.0.2.1"), "192.0.2.1"),
+        (("--engine", "docker"), "--engine: is now --containers"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(state: Path, options: tuple[str, ...], reason: str) -> None:
@@ -181,7 +182,7 @@ def test_deploy_compares_needs_with_limits_first(state: Path) -> None:
 @pytest.mark.docker
 @needs_docker
 def test_a_killed_platform_takes_its_docker_daemon_along_and_down_sweeps_the_rest(state: Path) -> None:
-    up(state, "--engine", "docker", "--stem-cells", "python:3,128,2")
+    up(state, "--containers", "docker", "--stem-cells", "python:3,128,2")
     process = StateFolder(state).process
     assert process is not None
     os.kill(process, signal.SIGKILL)

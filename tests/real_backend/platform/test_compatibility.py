@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from real_backend.platform.state import StateFolder
-from tests.real_backend.needs import engines
+from tests.real_backend.needs import containers
 
 pytestmark = pytest.mark.slow
 
@@ -169,14 +169,16 @@ def up(state: StateFolder, *options: str | Path) -> str:
     return state.url
 
 
-@engines
-def test_the_official_javascript_client_completes_every_call(state: StateFolder, tmp_path: Path, engine: str) -> None:
+@containers
+def test_the_official_javascript_client_completes_every_call(
+    state: StateFolder, tmp_path: Path, containers: str
+) -> None:
     if shutil.which("npm") is None:
         pytest.skip("needs npm")
     (tmp_path / "package.json").write_text("{}")
     fetch("npm", "install", "--no-audit", "--no-fund", "openwhisk@3.21.9", folder=tmp_path)
     (tmp_path / "all.js").write_text(JAVASCRIPT)
-    url = up(state, "--engine", engine)
+    url = up(state, "--containers", containers)
     out = json.loads(call("node", "all.js", url, state.key, folder=tmp_path))
     greeting = {"greeting": "hi nobody"}
     assert out.pop("keys")[:4] == ["path", "kind", "limits", "timeout"]

@@ -9,7 +9,7 @@ import pytest
 
 from real_backend.client import Activation, ClientError
 from real_backend.platform.config import NodeSpec, StemCells
-from tests.real_backend.platform.site import FakeEngine, Open, Site
+from tests.real_backend.platform.site import FakeFactory, Open, Site
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def until(site: Site, wanted: list[tuple[str | None, str]]) -> None:
 
 
 async def test_a_container_serves_only_its_action_and_one_request_at_a_time(open_site: Open) -> None:
-    async with open_site(FakeEngine()) as site:
+    async with open_site(FakeFactory()) as site:
         await site.put("f", "")
         await site.put("g", "")
         both = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(2)))
@@ -50,14 +50,14 @@ async def test_a_container_serves_only_its_action_and_one_request_at_a_time(open
 
 
 async def test_an_action_keeps_to_its_home_node_and_moves_on_when_that_is_full(open_site: Open) -> None:
-    async with open_site(FakeEngine(), nodes=TWO_NODES) as site:
+    async with open_site(FakeFactory(), nodes=TWO_NODES) as site:
         await site.put("f", "", memory=512)
         both = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(2)))
         assert {node_of(each) for each in both} == {"a", "b"}
 
 
 async def test_an_annotation_ties_an_action_to_a_node(open_site: Open) -> None:
-    async with open_site(FakeEngine(), nodes=TWO_NODES) as site:
+    async with open_site(FakeFactory(), nodes=TWO_NODES) as site:
         for node in ("a", "b"):
             body = {"exec": {"kind": "tyche:1"}, "annotations": [{"key": "tyche-node", "value": node}]}
             await site.http.put(f"/namespaces/_/actions/on-{node}", json=body)
@@ -65,7 +65,7 @@ async def test_an_annotation_ties_an_action_to_a_node(open_site: Open) -> None:
 
 
 async def test_the_idle_container_used_least_recently_makes_room(open_site: Open) -> None:
-    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+    async with open_site(FakeFactory(), nodes=ONE_NODE) as site:
         for name in ("f", "g", "h"):
             await site.put(name, "")
         await site.client.invoke("f")
@@ -77,7 +77,7 @@ async def test_the_idle_container_used_least_recently_makes_room(open_site: Open
 
 
 async def test_requests_wait_in_line_when_every_container_is_busy(open_site: Open) -> None:
-    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+    async with open_site(FakeFactory(), nodes=ONE_NODE) as site:
         await site.put("f", "", memory=512)
         activations = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(3)))
         assert sorted(start_of(each) for each in activations) == ["cold", "warm", "warm"]
@@ -85,7 +85,7 @@ async def test_requests_wait_in_line_when_every_container_is_busy(open_site: Ope
 
 
 async def test_a_large_request_is_not_overtaken_by_small_ones_that_need_memory(open_site: Open) -> None:
-    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+    async with open_site(FakeFactory(), nodes=ONE_NODE) as site:
         await site.put("small", "")
         await site.put("large", "", memory=512)
         first = [asyncio.create_task(site.client.invoke("small", {"hold": True})) for _ in range(2)]
@@ -100,7 +100,7 @@ async def test_a_large_request_is_not_overtaken_by_small_ones_that_need_memory(o
 
 async def test_stem_cells_serve_any_action_of_their_kind_and_memory_and_are_replaced(open_site: Open) -> None:
     stems = (StemCells(kind="python:3", memory_mib=128, count=1),)
-    async with open_site(FakeEngine(), stem_cells=stems) as site:
+    async with open_site(FakeFactory(), stem_cells=stems) as site:
         await until(site, [(None, "stem")])
         await site.put("f", "", memory=128)
         await site.put("g", "")
@@ -112,37 +112,37 @@ async def test_stem_cells_serve_any_action_of_their_kind_and_memory_and_are_repl
 
 
 async def test_an_idle_container_is_paused_resumed_and_removed_in_the_end(open_site: Open) -> None:
-    engine = FakeEngine()
-    async with open_site(engine, pause_after_s=0.05, keep_alive_s=0.4) as site:
+    factory = FakeFactory()
+    async with open_site(factory, pause_after_s=0.05, keep_alive_s=0.4) as site:
         await site.put("f", "")
         await site.client.invoke("f")
         await until(site, [("f", "paused")])
         assert start_of(await site.client.invoke("f")) == "paused"
         await until(site, [])
-        assert engine.made[0].history == ["pause", "resume", "pause", "remove"]
+        assert factory.made[0].history == ["pause", "resume", "pause", "remove"]
         assert site.service.pool.removals == {"expired": 1}
 
 
 async def test_without_times_a_container_stays_as_it_is(open_site: Open) -> None:
-    async with open_site(FakeEngine(), pause_after_s=None, keep_alive_s=None) as site:
+    async with open_site(FakeFactory(), pause_after_s=None, keep_alive_s=None) as site:
         await site.put("f", "")
         await site.client.invoke("f")
         assert all(not each.timers for each in site.service.pool.containers)
 
 
 async def test_a_container_that_dies_while_idle_is_forgotten(open_site: Open) -> None:
-    engine = FakeEngine()
-    async with open_site(engine) as site:
+    factory = FakeFactory()
+    async with open_site(factory) as site:
         await site.put("f", "")
         await site.client.invoke("f")
-        engine.made[0].die(137)
+        factory.made[0].die(137)
         await until(site, [])
         assert site.service.pool.removals == {"lost": 1}
         assert start_of(await site.client.invoke("f")) == "cold"
 
 
 async def test_an_update_or_deletion_retires_idle_containers(open_site: Open) -> None:
-    async with open_site(FakeEngine()) as site:
+    async with open_site(FakeFactory()) as site:
         await site.put("f", "")
         await site.client.invoke("f")
         await site.put("f", "")
@@ -152,20 +152,20 @@ async def test_an_update_or_deletion_retires_idle_containers(open_site: Open) ->
         await until(site, [])
 
 
-async def test_an_engine_that_fails_is_an_internal_error_and_costs_no_memory(open_site: Open) -> None:
-    engine = FakeEngine(broken=True)
-    async with open_site(engine, nodes=ONE_NODE) as site:
+async def test_a_factory_that_fails_is_an_internal_error_and_costs_no_memory(open_site: Open) -> None:
+    factory = FakeFactory(broken=True)
+    async with open_site(factory, nodes=ONE_NODE) as site:
         await site.put("f", "", memory=512)
         activation = await site.client.invoke("f")
         assert activation.response.status == "whisk internal error"
         assert "no containers today" in activation.response.result["error"]
-        engine.broken = False
+        factory.broken = False
         assert (await site.client.invoke("f")).response.success
 
 
 async def test_limits_of_the_namespace_answer_429_and_what_fits_nowhere_503(open_site: Open) -> None:
     limits = {"memory_max_mib": 4096, "invocations_per_minute": 3, "concurrent_invocations": 1}
-    async with open_site(FakeEngine(), limits=limits, nodes=ONE_NODE) as site:
+    async with open_site(FakeFactory(), limits=limits, nodes=ONE_NODE) as site:
         await site.put("f", "")
         await site.put("huge", "", memory=1024)
         with pytest.raises(ClientError, match="503"):
@@ -183,46 +183,46 @@ async def test_limits_of_the_namespace_answer_429_and_what_fits_nowhere_503(open
 
 
 async def test_a_container_made_ahead_of_time_needs_free_memory(open_site: Open) -> None:
-    async with open_site(FakeEngine(), nodes=ONE_NODE) as site:
+    async with open_site(FakeFactory(), nodes=ONE_NODE) as site:
         await site.put("f", "", memory=512)
-        await site.client.create_container("f")
+        await site.client.create_container("f", "a")
         with pytest.raises(ClientError, match=r"no node has 512 MiB free .*a: 0"):
-            await site.client.create_container("f")
+            await site.client.create_container("f", "a")
 
 
 async def test_a_worker_learns_its_node_memory_and_gpu(open_site: Open) -> None:
-    engine = FakeEngine()
+    factory = FakeFactory()
     nodes = (NodeSpec(name="n", memory_mib=512, gpus=("GPU-1",)),)
-    async with open_site(engine, nodes=nodes, worker_arguments=("--start", "zygote")) as site:
+    async with open_site(factory, nodes=nodes, worker_arguments=("--start", "zygote")) as site:
         await site.http.put("/namespaces/_/actions/w", json={"exec": {"kind": "blackbox", "image": "tyche-worker"}})
         await site.client.invoke("w")
-        command = list(engine.specs[0].command)
+        command = list(factory.specs[0].command)
         for option, value in (("--node", "n"), ("--memory-mb", "268.435"), ("--gpu", "GPU-1"), ("--start", "zygote")):
             assert command[command.index(option) + 1] == value
 
 
 async def test_an_image_that_is_not_there_is_said_so(open_site: Open) -> None:
-    async with open_site(FakeEngine()) as site:
+    async with open_site(FakeFactory()) as site:
         await site.http.put("/namespaces/_/actions/x", json={"exec": {"kind": "blackbox", "image": "some/image"}})
         activation = await site.client.invoke("x")
         assert "Failed to pull container image 'some/image'" in activation.response.result["error"]
 
 
 async def test_nothing_is_left_when_the_platform_closes_in_the_middle(open_site: Open) -> None:
-    engine = FakeEngine()
-    async with open_site(engine) as site:
+    factory = FakeFactory()
+    async with open_site(factory) as site:
         await site.put("f", "")
         await site.client.invoke("f")
-        running = await site.client.start("f", {"hold": True})
+        running = await site.begin("f", {"hold": True})
         await asyncio.sleep(0.05)
-    assert all("remove" in each.history for each in engine.made)
-    async with open_site(engine) as site:
+    assert all("remove" in each.history for each in factory.made)
+    async with open_site(factory) as site:
         assert (await site.client.activation(running)).response.result == {"error": "The platform was stopped."}
 
 
 async def test_stem_cells_make_room_for_a_request_that_fits_nowhere_else(open_site: Open) -> None:
     stems = (StemCells(kind="tyche:1", memory_mib=256, count=2),)
-    async with open_site(FakeEngine(), nodes=ONE_NODE, stem_cells=stems, keep_alive_s=0.2) as site:
+    async with open_site(FakeFactory(), nodes=ONE_NODE, stem_cells=stems, keep_alive_s=0.2) as site:
         await until(site, [(None, "stem"), (None, "stem")])
         await site.put("f", "")
         assert start_of(await site.client.invoke("f")) == "cold"
@@ -233,10 +233,10 @@ async def test_stem_cells_make_room_for_a_request_that_fits_nowhere_else(open_si
 async def test_whatever_happens_every_request_ends_and_no_node_promises_more_than_it_has(
     open_site: Open, seed: int
 ) -> None:
-    chance, engine = random.Random(seed), FakeEngine()
+    chance, factory = random.Random(seed), FakeFactory()
     stems = (StemCells(kind="python:3", memory_mib=128, count=1),)
     times = {"pause_after_s": 0.01, "keep_alive_s": 0.05}
-    async with open_site(engine, nodes=TWO_NODES, stem_cells=stems, **times) as site:
+    async with open_site(factory, nodes=TWO_NODES, stem_cells=stems, **times) as site:
         for k in range(6):
             await site.put(f"f{k}", "", memory=128 * (1 + k % 3))
 
@@ -244,9 +244,9 @@ async def test_whatever_happens_every_request_ends_and_no_node_promises_more_tha
             while True:
                 await asyncio.sleep(0.01)
                 assert all(node.free_mib >= 0 for node in site.service.pool.nodes)
-                engine.failures += chance.random() < 0.1
-                if engine.made and chance.random() < 0.3:
-                    chance.choice(engine.made).die(137)
+                factory.failures += chance.random() < 0.1
+                if factory.made and chance.random() < 0.3:
+                    chance.choice(factory.made).die(137)
 
         async def one(k: int) -> Activation:
             await asyncio.sleep(chance.random() * 0.5)
@@ -262,11 +262,11 @@ async def test_whatever_happens_every_request_ends_and_no_node_promises_more_tha
         assert {each.status for each in failed} <= {"whisk internal error"}, failed
         assert sum(each.response.success for each in activations) > 60
         assert (site.service.in_flight, site.service.pool.queued) == (0, 0)
-    assert all("remove" in each.history for each in engine.made)
+    assert all("remove" in each.history for each in factory.made)
 
 
 async def test_a_container_that_is_to_go_serves_nobody_from_that_moment(open_site: Open) -> None:
-    async with open_site(FakeEngine()) as site:
+    async with open_site(FakeFactory()) as site:
         await site.put("f", "")
         await site.client.invoke("f")
         pool = site.service.pool
@@ -279,7 +279,7 @@ async def test_a_container_that_is_to_go_serves_nobody_from_that_moment(open_sit
 
 
 async def test_events_tell_what_becomes_of_a_container_as_it_happens(open_site: Open) -> None:
-    async with open_site(FakeEngine(), pause_after_s=0.02, keep_alive_s=0.1) as site:
+    async with open_site(FakeFactory(), pause_after_s=0.02, keep_alive_s=0.1) as site:
         await site.put("f", "")
         waiting = asyncio.create_task(site.client.events(timeout_s=10))
         await site.client.invoke("f")
@@ -298,7 +298,7 @@ async def test_events_tell_what_becomes_of_a_container_as_it_happens(open_site: 
 
 
 async def test_a_worker_container_shows_what_its_server_said_last(open_site: Open) -> None:
-    async with open_site(FakeEngine()) as site:
+    async with open_site(FakeFactory()) as site:
         await site.http.put("/namespaces/_/actions/w", json={"exec": {"kind": "tyche:1"}})
         residents = [{"function": "resnet", "state": "held", "gpu": True, "memory_mb": 5.5, "unknown": 1}]
         await site.client.invoke("w", {"residents": residents, "boot_id": "b", "gpu_uuid": "GPU-1"})

@@ -34,7 +34,14 @@ def test_the_page_shows_nodes_containers_and_states(tmp_path: Path) -> None:
             http.post("/actions/greeter?blocking=true", json={}).raise_for_status()
         with_key = f"http://{user}:{password}@{url.removeprefix('http://')}/status"
         page = browse(tmp_path, with_key, "--dump-dom")
-        for text in ("invoker0", "invoker1", "greeter", "idle", "256 of 1024 MiB in 1 containers", "engine process"):
+        for text in (
+            "invoker0",
+            "invoker1",
+            "greeter",
+            "idle",
+            "256 of 1024 MiB in 1 containers",
+            "process containers",
+        ):
             assert text in page
         assert 'data-ready="yes"' in page
         browse(tmp_path, with_key, f"--screenshot={tmp_path / 'page.png'}", "--window-size=1280,720")

@@ -25,10 +25,10 @@ from typing import Any
 
 import httpx
 
-from real_backend.engines import cgroup
-from real_backend.engines.addresses import PORT, free_address
-from real_backend.engines.engine import PLATFORM_LABEL, ContainerExit, ContainerSpec, EngineError
-from real_backend.engines.logs import LogBuffer, Stream
+from real_backend.containers import cgroup
+from real_backend.containers.addresses import PORT, free_address
+from real_backend.containers.factory import PLATFORM_LABEL, ContainerError, ContainerExit, ContainerSpec
+from real_backend.containers.logs import LogBuffer, Stream
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _DAEMON_START_S = 30.0
 _ETC = ("ld.so.cache", "localtime", "passwd", "group", "nsswitch.conf", "ssl")
 
 
-class DockerEngine:
+class DockerContainerFactory:
     """Starts containers through a Docker daemon on this machine.
 
     Args:
@@ -84,7 +84,7 @@ class DockerEngine:
         try:
             host = free_address(self._hosts, self._rng)
         except OSError as error:
-            raise EngineError(f"container {spec.name} cannot be created: {error}") from error
+            raise ContainerError(f"container {spec.name} cannot be created: {error}") from error
         name = f"tyche-{self._platform}-{spec.name}"
         try:
             reply = await self._http.post(
@@ -98,7 +98,7 @@ class DockerEngine:
                 await container.remove()
                 raise
         except httpx.HTTPError as error:
-            raise EngineError(f"container {name} cannot be created: {type(error).__name__} {error}") from error
+            raise ContainerError(f"container {name} cannot be created: {type(error).__name__} {error}") from error
         self._hosts[host] = container
         return container
 
@@ -155,7 +155,7 @@ class DockerContainer:
         """Start it and follow its logs and its end.
 
         Raises:
-            EngineError: Docker cannot start it.
+            ContainerError: Docker cannot start it.
         """
         _check(await self._http.post(f"/containers/{self._id}/start", timeout=30), f"{self.name} cannot be started")
         state = (await self._inspect())["State"]
@@ -191,7 +191,7 @@ class DockerContainer:
             reply = await self._http.post(f"/containers/{self._id}/wait", timeout=None)
             code = int(reply.json().get("StatusCode", -1))
             memory = bool((await self._inspect())["State"]["OOMKilled"])
-        except (httpx.HTTPError, EngineError):
+        except (httpx.HTTPError, ContainerError):
             _log.debug("how %s ended is not known", self.name)
         self.exited.set_result(ContainerExit(code, memory))
 
@@ -213,7 +213,7 @@ class DockerContainer:
             if reply.status_code != 404:
                 _check(reply, f"{self.name} cannot be removed")
         except httpx.HTTPError as error:
-            raise EngineError(f"{self.name} cannot be removed: {error}") from error
+            raise ContainerError(f"{self.name} cannot be removed: {error}") from error
         finally:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=5)
@@ -261,14 +261,14 @@ def _client(address: Path) -> httpx.AsyncClient:
 
 
 def _check(reply: httpx.Response, what: str) -> None:
-    """Raises EngineError with Docker's own words unless the reply is a success."""
+    """Raises ContainerError with Docker's own words unless the reply is a success."""
     if reply.status_code < 400:
         return
     try:
         message = reply.json()["message"]
     except (ValueError, KeyError):
         message = reply.text
-    raise EngineError(f"{what}: {message}")
+    raise ContainerError(f"{what}: {message}")
 
 
 def _own_socket(platform: str) -> Path:
@@ -300,9 +300,9 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
     """Start a private daemon that touches no network settings; returns it and its socket."""
     program = shutil.which("dockerd")
     if program is None:
-        raise EngineError("no Docker daemon answers and there is no dockerd; on Debian: apt-get install docker.io")
+        raise ContainerError("no Docker daemon answers and there is no dockerd; on Debian: apt-get install docker.io")
     if os.geteuid() != 0:
-        raise EngineError("no Docker daemon answers, and only root can start one; or use --engine process")
+        raise ContainerError("no Docker daemon answers, and only root can start one; or use --containers process")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     address = _own_socket(platform)
     log = folder / "dockerd.log"
@@ -333,7 +333,7 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
         await _tidy(platform, folder)
         raise
     lines = log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
-    raise EngineError(f"a private dockerd does not start: {lines[-1]}; or use --engine process")
+    raise ContainerError(f"a private dockerd does not start: {lines[-1]}; or use --containers process")
 
 
 async def _stop(daemon: asyncio.subprocess.Process) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from real_backend.engines import docker
-from real_backend.engines.docker import DockerEngine
-from real_backend.engines.engine import ContainerSpec, EngineError
+from real_backend.containers import docker
+from real_backend.containers.docker import DockerContainerFactory
+from real_backend.containers.factory import ContainerError, ContainerSpec
 from tests.real_backend.needs import needs_docker
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
@@ -36,16 +36,16 @@ def test_mounts_show_python_and_the_project_and_name_nothing_twice(tmp_path: Pat
 
 
 @pytest.mark.anyio
-async def test_without_docker_the_engine_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_docker_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    with pytest.raises(EngineError, match=r"apt-get install docker\.io"):
-        await DockerEngine("test", tmp_path / "docker").start()
+    with pytest.raises(ContainerError, match=r"apt-get install docker\.io"):
+        await DockerContainerFactory("test", tmp_path / "docker").start()
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
-    made = DockerEngine(f"test-{os.getpid()}", tmp_path / "docker")
+async def factory(tmp_path: Path) -> AsyncIterator[DockerContainerFactory]:
+    made = DockerContainerFactory(f"test-{os.getpid()}", tmp_path / "docker")
     await made.start()
     try:
         yield made
@@ -58,8 +58,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[DockerEngine]:
 @pytest.mark.docker
 @needs_docker
 @pytest.mark.anyio
-async def test_a_container_runs_is_measured_paused_limited_and_removed(engine: DockerEngine) -> None:
-    container = await engine.create(ContainerSpec("c", (sys.executable, "-c", "x = b'x' * 30_000_000; " + SLEEP), 64))
+async def test_a_container_runs_is_measured_paused_limited_and_removed(factory: DockerContainerFactory) -> None:
+    container = await factory.create(ContainerSpec("c", (sys.executable, "-c", "x = b'x' * 30_000_000; " + SLEEP), 64))
     container.logs.begin(1000)
     for _ in range(1000):
         if container.logs.tail():
@@ -74,13 +74,13 @@ async def test_a_container_runs_is_measured_paused_limited_and_removed(engine: D
     await container.remove()
     assert container.exited.done()
 
-    hungry = await engine.create(ContainerSpec("h", (sys.executable, "-c", "x = b'x' * 300_000_000"), 64))
+    hungry = await factory.create(ContainerSpec("h", (sys.executable, "-c", "x = b'x' * 300_000_000"), 64))
     how = await hungry.exited
     assert (how.code, how.out_of_memory) == (137, True)
     await hungry.remove()
 
-    with pytest.raises(EngineError, match="cannot be started"):
-        await engine.create(ContainerSpec("n", ("/no/such/program",), 64))
+    with pytest.raises(ContainerError, match="cannot be started"):
+        await factory.create(ContainerSpec("n", ("/no/such/program",), 64))
 
 
 @pytest.mark.slow
@@ -88,11 +88,11 @@ async def test_a_container_runs_is_measured_paused_limited_and_removed(engine: D
 @needs_docker
 @pytest.mark.anyio
 async def test_a_sweep_removes_what_was_left_with_the_label_and_the_daemon(
-    engine: DockerEngine, tmp_path: Path
+    factory: DockerContainerFactory, tmp_path: Path
 ) -> None:
-    container = await engine.create(ContainerSpec("left", (sys.executable, "-c", SLEEP), 64))
-    removed = await docker.sweep(engine._platform, tmp_path / "docker")
-    assert f"container tyche-{engine._platform}-left" in removed
+    container = await factory.create(ContainerSpec("left", (sys.executable, "-c", SLEEP), 64))
+    removed = await docker.sweep(factory._platform, tmp_path / "docker")
+    assert f"container tyche-{factory._platform}-left" in removed
     assert container.exited.done() or (await container.exited) is not None
     assert not (tmp_path / "docker").exists()
-    assert not Path(f"/run/tyche-{engine._platform}").exists()
+    assert not Path(f"/run/tyche-{factory._platform}").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from real_backend.engines import cgroup
+from real_backend.containers import cgroup
 
 pytestmark = pytest.mark.anyio
 

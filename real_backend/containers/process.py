@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import cast
 
-from real_backend.engines import cgroup
-from real_backend.engines.addresses import PORT, free_address
-from real_backend.engines.engine import PLATFORM_LABEL, ContainerExit, ContainerSpec, EngineError
-from real_backend.engines.logs import LogBuffer, Stream
+from real_backend.containers import cgroup
+from real_backend.containers.addresses import PORT, free_address
+from real_backend.containers.factory import PLATFORM_LABEL, ContainerError, ContainerExit, ContainerSpec
+from real_backend.containers.logs import LogBuffer, Stream
 
 # The shell joins the groups before it becomes the program, so that not a page is charged to anybody else.
 _JOIN = 'for file in $1; do echo $$ > "$file" || exit 125; done; shift; exec "$@"'
@@ -95,7 +95,7 @@ class ProcessContainer:
             os.killpg(self._process.pid, number)
 
 
-class ProcessEngine:
+class ProcessContainerFactory:
     """Starts containers as child processes of the platform.
 
     Args:
@@ -114,7 +114,7 @@ class ProcessEngine:
     async def start(self) -> None:
         """Look for control groups; without them memory is not limited, and a note says so."""
         if shutil.which("setpriv") is None:
-            raise EngineError("the process engine needs setpriv of util-linux on the PATH")
+            raise ContainerError("containers that are processes need setpriv of util-linux on the PATH")
         found = cgroup.find()
         if isinstance(found, str):
             self.notes = [f"memory limits are not enforced: {found}"]
@@ -153,7 +153,7 @@ class ProcessEngine:
             if group is not None:
                 await group.remove()
             shutil.rmtree(scratch, ignore_errors=True)
-            raise EngineError(f"container {spec.name} cannot be started: {error}") from error
+            raise ContainerError(f"container {spec.name} cannot be started: {error}") from error
         container = ProcessContainer(spec.name, host, process, group, scratch)
         self._hosts[host] = container
         return container

@@ -1,6 +1,6 @@
-"""What a container engine offers: containers that it creates, pauses, measures and removes.
+"""What makes containers, and what a container offers: to be paused, measured and removed.
 
-The platform knows engines only by these protocols, so that plain processes and Docker serve it alike.  A container
+The platform knows containers only by these protocols, so that plain processes and Docker serve it alike.  A container
 here runs one HTTP server (OpenWhisk's ``/init`` and ``/run``) on a loopback address of its own.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from real_backend.engines.logs import LogBuffer
+from real_backend.containers.logs import LogBuffer
 
 PLATFORM_LABEL = "TYCHE_PLATFORM"
 """Environment variable (of processes) and label (of Docker containers) that names the platform that started them."""
 
 
-class EngineError(Exception):
-    """A container could not be made, or the engine does not work on this machine; says what would help."""
+class ContainerError(Exception):
+    """A container could not be made, or none of its sort can be on this machine; says what would help."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ContainerSpec:
         command: Program and arguments; ``{host}`` and ``{port}`` stand for the address to listen on.
         memory_mib: Limit in MiB.
         environment: Variables that the program gets, and no others.
-        gpus: Devices it may see, as CUDA_VISIBLE_DEVICES names them; None leaves that to the engine's surroundings.
+        gpus: Devices it may see, as CUDA_VISIBLE_DEVICES names them; None leaves that to its surroundings.
     """
 
     name: str
@@ -76,11 +76,16 @@ class Container(Protocol):
         """Kill and remove it; nothing of it is left afterwards.  May be called more than once."""
 
     def memory_mb(self) -> float | None:
-        """Resident memory in MB (10^6 bytes); None where the engine cannot tell."""
+        """Resident memory in MB (10^6 bytes); None where nothing tells."""
 
 
-class Engine(Protocol):
-    """Makes containers."""
+class ContainerFactory(Protocol):
+    """Makes containers of one sort.
+
+    Attributes:
+        name: What they are, as ``--containers`` calls it.
+        notes: What they are made by, and what they cannot do on this machine.
+    """
 
     name: str
     notes: list[str]
@@ -89,14 +94,14 @@ class Engine(Protocol):
         """Get ready.
 
         Raises:
-            EngineError: The engine does not work here.
+            ContainerError: It does not work here.
         """
 
     async def create(self, spec: ContainerSpec) -> Container:
         """Start a container; its server may still be starting up when this returns.
 
         Raises:
-            EngineError: It did not start.
+            ContainerError: It did not start.
         """
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from real_backend.engines.logs import SENTINEL, LogBuffer, Stream
+from real_backend.containers.logs import SENTINEL, LogBuffer, Stream
 
 pytestmark = pytest.mark.anyio
 

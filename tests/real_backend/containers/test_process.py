@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from real_backend.engines import process
-from real_backend.engines.engine import ContainerSpec, EngineError
-from real_backend.engines.process import ProcessEngine
+from real_backend.containers import process
+from real_backend.containers.factory import ContainerError, ContainerSpec
+from real_backend.containers.process import ProcessContainerFactory
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +21,8 @@ SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[ProcessEngine]:
-    made = ProcessEngine(f"test-{os.getpid()}-{tmp_path.name}")
+async def factory(tmp_path: Path) -> AsyncIterator[ProcessContainerFactory]:
+    made = ProcessContainerFactory(f"test-{os.getpid()}-{tmp_path.name}")
     yield made
     await process.sweep(made._platform)
 
@@ -47,10 +47,10 @@ async def line_of(container: process.ProcessContainer) -> str:
     return container.logs.tail()
 
 
-async def test_a_program_gets_an_address_only_the_given_variables_and_a_label(engine: ProcessEngine) -> None:
-    await engine.start()
+async def test_a_program_gets_an_address_only_the_given_variables_and_a_label(factory: ProcessContainerFactory) -> None:
+    await factory.start()
     code = "import os; print(sorted(os.environ))"
-    container = await engine.create(spec(code, environment={"A": "1", "PYTHONCOERCECLOCALE": "0"}, gpus=("3",)))
+    container = await factory.create(spec(code, environment={"A": "1", "PYTHONCOERCECLOCALE": "0"}, gpus=("3",)))
     assert (await container.exited).code == 0
     variables = await line_of(container)
     assert "HOME" not in variables
@@ -59,18 +59,18 @@ async def test_a_program_gets_an_address_only_the_given_variables_and_a_label(en
     await container.remove()
 
 
-async def test_containers_have_addresses_of_their_own(engine: ProcessEngine) -> None:
-    await engine.start()
-    both = [await engine.create(spec(SLEEP, name)) for name in ("a", "b")]
+async def test_containers_have_addresses_of_their_own(factory: ProcessContainerFactory) -> None:
+    await factory.start()
+    both = [await factory.create(spec(SLEEP, name)) for name in ("a", "b")]
     assert both[0].host != both[1].host
     for each in both:
         await each.remove()
 
 
-async def test_a_paused_container_does_not_run_until_it_is_resumed(engine: ProcessEngine) -> None:
-    await engine.start()
+async def test_a_paused_container_does_not_run_until_it_is_resumed(factory: ProcessContainerFactory) -> None:
+    await factory.start()
     code = "import time\nfor k in range(6000):\n    print(k, flush=True)\n    time.sleep(0.01)\n"
-    container = await engine.create(spec(code))
+    container = await factory.create(spec(code))
     await line_of(container)
     await container.pause()
     await asyncio.sleep(0.05)
@@ -86,11 +86,11 @@ async def test_a_paused_container_does_not_run_until_it_is_resumed(engine: Proce
     await container.remove()
 
 
-async def test_removal_takes_descendants_along_even_from_a_pause(engine: ProcessEngine) -> None:
-    await engine.start()
+async def test_removal_takes_descendants_along_even_from_a_pause(factory: ProcessContainerFactory) -> None:
+    await factory.start()
     quiet = "import time; time.sleep(60)"
     code = f"import subprocess, sys, time\nprint(subprocess.Popen([sys.executable, '-c', {quiet!r}]).pid, flush=True)\n"
-    container = await engine.create(spec(code + "time.sleep(60)"))
+    container = await factory.create(spec(code + "time.sleep(60)"))
     child = int(await line_of(container))
     await container.pause()
     await container.remove()
@@ -101,50 +101,50 @@ async def test_removal_takes_descendants_along_even_from_a_pause(engine: Process
             break
         await asyncio.sleep(0.01)
     assert not alive(child)
-    assert await process.sweep(engine._platform) == []
+    assert await process.sweep(factory._platform) == []
 
 
-async def test_too_much_memory_is_told_from_other_ends(engine: ProcessEngine) -> None:
-    await engine.start()
-    if "not enforced" in engine.notes[0]:
-        pytest.skip(engine.notes[0])
-    container = await engine.create(spec("x = b'x' * 300_000_000"))
+async def test_too_much_memory_is_told_from_other_ends(factory: ProcessContainerFactory) -> None:
+    await factory.start()
+    if "not enforced" in factory.notes[0]:
+        pytest.skip(factory.notes[0])
+    container = await factory.create(spec("x = b'x' * 300_000_000"))
     assert (await container.exited).out_of_memory
     await container.remove()
-    container = await engine.create(spec("import os; os.kill(os.getpid(), 9)"))
+    container = await factory.create(spec("import os; os.kill(os.getpid(), 9)"))
     how = await container.exited
     assert (how.code, how.out_of_memory) == (-9, False)
     await container.remove()
 
 
-async def test_memory_is_measured(engine: ProcessEngine) -> None:
-    await engine.start()
-    container = await engine.create(spec("x = b'x' * 30_000_000; " + SLEEP))
+async def test_memory_is_measured(factory: ProcessContainerFactory) -> None:
+    await factory.start()
+    container = await factory.create(spec("x = b'x' * 30_000_000; " + SLEEP))
     await line_of(container)
     assert 30 < (container.memory_mb() or 0) < 64 * 1.05
     await container.remove()
 
 
-async def test_a_program_that_is_not_there_is_an_error(engine: ProcessEngine) -> None:
-    await engine.start()
-    container = await engine.create(ContainerSpec("c", ("/no/such/program",), 64))
+async def test_a_program_that_is_not_there_is_an_error(factory: ProcessContainerFactory) -> None:
+    await factory.start()
+    container = await factory.create(ContainerSpec("c", ("/no/such/program",), 64))
     assert (await container.exited).code != 0
     assert "/no/such/program" in await line_of(container)
     await container.remove()
 
 
-async def test_without_setpriv_the_engine_says_what_it_needs(
-    engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch
+async def test_without_setpriv_it_says_what_it_needs(
+    factory: ProcessContainerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(EngineError, match="setpriv"):
-        await engine.start()
+    with pytest.raises(ContainerError, match="setpriv"):
+        await factory.start()
 
 
-async def test_temporary_files_go_with_their_container(engine: ProcessEngine) -> None:
-    await engine.start()
+async def test_temporary_files_go_with_their_container(factory: ProcessContainerFactory) -> None:
+    await factory.start()
     code = "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(60)"
-    containers = [await engine.create(spec(code, name)) for name in ("a", "b")]
+    containers = [await factory.create(spec(code, name)) for name in ("a", "b")]
     folders = [Path(await line_of(each)) for each in containers]
     assert all(each.is_dir() for each in folders)
     await containers[0].remove()
@@ -153,15 +153,15 @@ async def test_temporary_files_go_with_their_container(engine: ProcessEngine) ->
     assert not folders[1].parent.parent.exists()
 
 
-async def test_a_sweep_finds_by_label_what_was_left_and_nothing_else(engine: ProcessEngine) -> None:
-    await engine.start()
-    left = await engine.create(spec(SLEEP, "left"))
-    other = ProcessEngine(engine._platform + "x")
+async def test_a_sweep_finds_by_label_what_was_left_and_nothing_else(factory: ProcessContainerFactory) -> None:
+    await factory.start()
+    left = await factory.create(spec(SLEEP, "left"))
+    other = ProcessContainerFactory(factory._platform + "x")
     await other.start()
     kept = await other.create(spec(SLEEP, "kept"))
     await line_of(left)
     await line_of(kept)
-    assert await process.sweep(engine._platform)
+    assert await process.sweep(factory._platform)
     assert (await left.exited).code == -9
     assert not kept.exited.done()
     await kept.remove()

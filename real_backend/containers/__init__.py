@@ -1,0 +1,1 @@
+"""Containers of the own platform behind one interface: plain processes and Docker."""

@@ -1,1 +1,0 @@
-"""Container engines behind one interface: plain processes and Docker."""
