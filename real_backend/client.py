@@ -125,15 +125,6 @@ class Action(_Answer):
         return f"{package}/{self.name}" if package else self.name
 
 
-class Package(_Answer):
-    """A package of actions."""
-
-    namespace: str
-    name: str
-    version: str = ""
-    annotations: tuple[Pair, ...] = ()
-
-
 class Outcome(_Answer):
     """What an activation gave."""
 
@@ -171,16 +162,6 @@ class Activation(_Answer):
         """Time of initialisation; None unless the container was new to the action: its cold-start mark."""
         value = self.annotation("initTime")
         return None if value is None else int(value)
-
-
-class ActivationSummary(_Answer):
-    """An activation as lists show it; ``statusCode`` 0 is success, see OpenWhisk's documentation."""
-
-    activationId: str  # noqa: N815 -- OpenWhisk's name
-    name: str
-    start: int
-    duration: int = 0
-    statusCode: int | None = None  # noqa: N815 -- OpenWhisk's name
 
 
 class ServerLimits(_Answer):
@@ -440,14 +421,6 @@ class Client:
 
     # The server
 
-    async def info(self) -> dict[str, Any]:
-        """What the server says of itself at /api/v1."""
-        return _object(await self._send("GET", ""))
-
-    async def namespaces(self) -> list[str]:
-        """Namespaces that the key opens."""
-        return [str(each) for each in (await self._send("GET", "namespaces")).json()]
-
     async def limits(self) -> ServerLimits:
         """What the namespace may ask for; what its own answer leaves open is asked of the whole server."""
         own = _object(await self._send("GET", self._at("limits")))
@@ -482,38 +455,27 @@ class Client:
         if problems:
             raise LimitError(f"{self._credentials.base} allows too little: {'; '.join(problems)}")
 
-    # Actions
+    # Actions and activations
 
-    async def actions(self, package: str | None = None) -> list[Action]:
-        """All actions, or those of a package."""
-        path = self._at("actions") if package is None else f"{self._at('actions', package)}/"
-        return [Action.model_validate(each) for each in await self._all(path)]
+    async def actions(self) -> list[Action]:
+        """All actions."""
+        found: list[Action] = []
+        while True:
+            query = {"limit": _PAGE, "skip": len(found)}
+            page = (await self._send("GET", self._at("actions"), query=query)).json()
+            found += [Action.model_validate(each) for each in page]
+            if len(page) < _PAGE:
+                return found
 
-    async def action(self, name: str, code: bool = False) -> Action:
-        """The action ``[PACKAGE/]NAME``."""
-        query = {"code": "true" if code else "false"}
-        return Action.model_validate_json((await self._send("GET", self._at("actions", name), query=query)).content)
-
-    async def put_action(self, name: str, spec: ActionSpec, overwrite: bool = True) -> Action:
+    async def put_action(self, name: str, spec: ActionSpec) -> Action:
         """Make or update an action."""
-        query = {"overwrite": "true" if overwrite else "false"}
+        query = {"overwrite": "true"}
         response = await self._send("PUT", self._at("actions", name), body=spec.body(), query=query)
         return Action.model_validate_json(response.content)
 
     async def delete_action(self, name: str) -> None:
         """Delete an action."""
         await self._send("DELETE", self._at("actions", name))
-
-    async def start(self, name: str, payload: Mapping[str, Any] | None = None) -> str:
-        """Begin an activation and return its id at once.
-
-        Raises:
-            ConnectionLostError: Whether it began is not known.
-        """
-        response = await self._send(
-            "POST", self._at("actions", name), accept=(202,), repeatable=False, body=dict(payload or {})
-        )
-        return str(response.json()["activationId"])
 
     async def invoke(self, name: str, payload: Mapping[str, Any] | None = None, timeout_s: float = 300.0) -> Activation:
         """Run an action and wait for its end, also when the server stops waiting for it.
@@ -564,76 +526,10 @@ class Client:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _POLL_LONGEST_S)
 
-    # Activations
-
-    async def activations(
-        self,
-        name: str | None = None,
-        since: int | None = None,
-        upto: int | None = None,
-        limit: int = 30,
-        skip: int = 0,
-    ) -> list[ActivationSummary]:
-        """Finished activations, newest first; ``since`` and ``upto`` in ms since 1970."""
-        query = _given(name=name, since=since, upto=upto, limit=limit, skip=skip)
-        found = (await self._send("GET", self._at("activations"), query=query)).json()
-        return [ActivationSummary.model_validate(each) for each in found]
-
-    async def activation_records(
-        self,
-        name: str | None = None,
-        since: int | None = None,
-        upto: int | None = None,
-        limit: int = 30,
-        skip: int = 0,
-    ) -> list[Activation]:
-        """Like ``activations``, with everything."""
-        query = _given(name=name, since=since, upto=upto, limit=limit, skip=skip, docs="true")
-        found = (await self._send("GET", self._at("activations"), query=query)).json()
-        return [Activation.model_validate(each) for each in found]
-
     async def activation(self, activation: str) -> Activation:
         """A finished activation; 404 while it runs."""
         response = await self._send("GET", self._at("activations", activation))
         return Activation.model_validate_json(response.content)
-
-    async def result(self, activation: str) -> Outcome:
-        """What a finished activation gave."""
-        response = await self._send("GET", f"{self._at('activations', activation)}/result")
-        return Outcome.model_validate_json(response.content)
-
-    async def logs(self, activation: str) -> list[str]:
-        """What a finished activation wrote."""
-        found = (await self._send("GET", f"{self._at('activations', activation)}/logs")).json()
-        return [str(line) for line in found["logs"]]
-
-    # Packages
-
-    async def packages(self) -> list[Package]:
-        """All packages."""
-        return [Package.model_validate(each) for each in await self._all(self._at("packages"))]
-
-    async def package(self, name: str) -> Package:
-        """A package."""
-        return Package.model_validate_json((await self._send("GET", self._at("packages", name))).content)
-
-    async def put_package(self, name: str, overwrite: bool = True) -> Package:
-        """Make or update a package."""
-        query = {"overwrite": "true" if overwrite else "false"}
-        response = await self._send("PUT", self._at("packages", name), body={}, query=query)
-        return Package.model_validate_json(response.content)
-
-    async def delete_package(self, name: str) -> None:
-        """Delete an empty package."""
-        await self._send("DELETE", self._at("packages", name))
-
-    async def _all(self, path: str) -> list[Any]:
-        found: list[Any] = []
-        while True:
-            page = (await self._send("GET", path, query={"limit": _PAGE, "skip": len(found)})).json()
-            found += page
-            if len(page) < _PAGE:
-                return found
 
     # The embedded platform only
 
@@ -667,33 +563,15 @@ class Client:
         query = {"after": after, "timeout": min(2000, round(timeout_s * 1000))}
         return EventPage.model_validate_json((await self._send("GET", "tyche/events", query=query)).content)
 
-    async def create_container(
-        self, action: str, node: str | None = None, keep_alive_s: float | None = None
-    ) -> ContainerInfo:
-        """Make a container of an action, initialised, ahead of time.
-
-        Args:
-            action: ``[PACKAGE/]NAME``.
-            node: Name of the node; None: the first of the action's with free memory.
-            keep_alive_s: Idle time after which it is removed, in place of the platform's.
-        """
-        body = _given(action=action, node=node, keep_alive_s=keep_alive_s)
-        response = await self._send("POST", "tyche/containers", accept=(201,), repeatable=False, body=body)
-        return ContainerInfo.model_validate_json(response.content)
-
-    async def create_stem_cell(self, kind: str, memory_mib: int, node: str | None = None) -> ContainerInfo:
-        """Make a container of a kind for whichever action comes first."""
-        body = _given(kind=kind, memory=memory_mib, node=node)
+    async def create_container(self, action: str, node: str) -> ContainerInfo:
+        """Make a container of an action, initialised, on a node ahead of time."""
+        body = {"action": action, "node": node}
         response = await self._send("POST", "tyche/containers", accept=(201,), repeatable=False, body=body)
         return ContainerInfo.model_validate_json(response.content)
 
     async def remove_container(self, container: str) -> None:
         """Remove a container that is not serving."""
         await self._send("DELETE", f"tyche/containers/{quote(container)}")
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

@@ -5,20 +5,9 @@ Where there is no NVML the reading says so and why, instead of failing.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-
-_STUB = "stub"
-
-
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
-    """A process that computes on a GPU; ``used_mb`` is None where the driver does not tell."""
-
-    pid: int
-    used_mb: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +21,6 @@ class Gpu:
         total_mb: its memory.
         used_mb: what is taken of it, by whomever.
         utilisation_percent: share of the last sampling period in which it computed.
-        processes: who computes on it.
     """
 
     index: int
@@ -41,12 +29,11 @@ class Gpu:
     total_mb: float
     used_mb: float
     utilisation_percent: int
-    processes: tuple[GpuProcess, ...]
 
     @property
     def is_stub(self) -> bool:
         """Whether this is the tests' make-believe GPU; no report may show it as a GPU."""
-        return _STUB in self.name.lower()
+        return "stub" in self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +50,6 @@ class Reading:
     driver: str = ""
     absent: str = ""
 
-    @property
-    def device(self) -> str:
-        """What results call the device they ran on: ``cpu``, ``stub`` or the GPUs' names."""
-        if not self.gpus:
-            return "cpu"
-        if any(gpu.is_stub for gpu in self.gpus):
-            return _STUB
-        return ", ".join(dict.fromkeys(gpu.name for gpu in self.gpus))
-
     def find(self, which: str) -> Gpu:
         """The GPU with an index or a UUID.
 
@@ -83,16 +61,6 @@ class Reading:
                 return gpu
         there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in self.gpus)
         raise LookupError(f"GPU {which}: not found; {f'there are {there}' if there else self.absent}")
-
-
-def gpu_other_mb(gpu: Gpu, own_mb: float) -> float:
-    """GPU memory that is taken by others than our workers: contexts, other programs, the driver.
-
-    Args:
-        gpu: the device's reading.
-        own_mb: what the workers on it report, as reserved by torch.
-    """
-    return max(0.0, gpu.used_mb - own_mb)
 
 
 class Telemetry:
@@ -145,17 +113,7 @@ class Telemetry:
             total_mb=memory.total / 1e6,
             used_mb=memory.used / 1e6,
             utilisation_percent=int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-            processes=tuple(
-                GpuProcess(entry.pid, None if entry.usedGpuMemory is None else entry.usedGpuMemory / 1e6)
-                for entry in nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-            ),
         )
-
-
-def own_processes_mb(gpu: Gpu, pids: frozenset[int] | None = None) -> float:
-    """GPU memory of given processes as the driver counts it, contexts included; of this process by default."""
-    wanted = frozenset({os.getpid()}) if pids is None else pids
-    return sum(entry.used_mb or 0.0 for entry in gpu.processes if entry.pid in wanted)
 
 
 def _text(value: str | bytes) -> str:

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from real_backend.platform import kinds
 from real_backend.platform.config import Limits
-from real_backend.platform.errors import ApiError
+from real_backend.platform.errors import ApiError, missing
 from real_backend.platform.metrics import Metrics
 from real_backend.platform.pool import Pooled
 from real_backend.platform.records import NAME_PATTERN, ActionPut, Json, PackagePut
@@ -152,16 +152,13 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
         if not secrets.compare_digest(given.encode("utf-8", "surrogateescape"), expected):
             raise ApiError(401, "The supplied authentication is invalid.")
 
-    def own(namespace: str) -> None:
-        if namespace not in ("_", service.config.namespace):
-            raise ApiError(403, "The supplied authentication is not authorized to access this resource.")
-
     app.include_router(_public(service.config.limits))
     guarded = [Depends(authenticated)]
     page = importlib.resources.files("real_backend.platform").joinpath("status.html").read_text(encoding="utf-8")
     app.include_router(_namespaces(service), prefix="/api/v1", dependencies=guarded)
+    own = Depends(_own_namespace(service))
     for router in (_actions(service), _activations(service), _packages(service)):
-        app.include_router(router, prefix="/api/v1/namespaces/{namespace}", dependencies=[*guarded, Depends(own)])
+        app.include_router(router, prefix="/api/v1/namespaces/{namespace}", dependencies=[*guarded, own])
     app.include_router(_tyche(service, read_gpus), prefix="/api/v1/tyche", dependencies=guarded)
 
     @app.get("/metrics", dependencies=guarded, tags=["tyche"], response_class=Response)
@@ -189,8 +186,8 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
 
     @app.exception_handler(StarletteHTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        missing = "The requested resource does not exist."
-        return refused(request, error.status_code, missing if error.status_code == 404 else str(error.detail))
+        message = missing().message if error.status_code == 404 else str(error.detail)
+        return refused(request, error.status_code, message)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
@@ -259,6 +256,16 @@ def _public(limits: Limits) -> APIRouter:
     return router
 
 
+def _own_namespace(service: Service) -> Callable[[str], None]:
+    """What refuses a path that is not in the caller's namespace."""
+
+    def own(namespace: str) -> None:
+        if namespace not in ("_", service.config.namespace):
+            raise ApiError(403, "The supplied authentication is not authorized to access this resource.")
+
+    return own
+
+
 def _namespaces(service: Service) -> APIRouter:
     router = APIRouter(tags=["namespaces"])
     limits = service.config.limits
@@ -268,11 +275,9 @@ def _namespaces(service: Service) -> APIRouter:
         """The caller's namespaces: one."""
         return [service.config.namespace]
 
-    @router.get("/namespaces/{namespace}/limits")
-    async def namespace_limits(namespace: str) -> dict[str, Json]:
+    @router.get("/namespaces/{namespace}/limits", dependencies=[Depends(_own_namespace(service))])
+    async def namespace_limits() -> dict[str, Json]:
         """What the namespace may ask for."""
-        if namespace not in ("_", service.config.namespace):
-            raise ApiError(403, "The supplied authentication is not authorized to access this resource.")
         return {
             "invocationsPerMinute": limits.invocations_per_minute,
             "concurrentInvocations": limits.concurrent_invocations,

@@ -17,9 +17,6 @@ class ApiError(Exception):
         self.message = message
 
 
-def missing(what: str = "") -> ApiError:
+def missing() -> ApiError:
     """404, as OpenWhisk says it."""
-    return ApiError(404, f"The requested resource '{what}' does not exist." if what else _MISSING)
-
-
-_MISSING = "The requested resource does not exist."
+    return ApiError(404, "The requested resource does not exist.")

@@ -6,7 +6,7 @@ Requests ignore fields that are not named here, as OpenWhisk does; clients send 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -18,8 +18,8 @@ Json = Any
 
 NAME_PATTERN = r"^[A-Za-z0-9_]([A-Za-z0-9_ @.\-]{0,254}[A-Za-z0-9_@.\-])?$"
 
-STATUSES = ("success", "application error", "action developer error", "whisk internal error")
-"""What became of an activation; its index is the ``statusCode`` of lists."""
+Status = Literal["success", "application error", "action developer error", "whisk internal error"]
+"""What became of an activation; its place among them is the ``statusCode`` of lists."""
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
@@ -249,9 +249,6 @@ def next_version(old: str | None) -> str:
     return f"{head}.{int(patch) + 1}" if patch.isdigit() else old
 
 
-Status = Literal["success", "application error", "action developer error", "whisk internal error"]
-
-
 def outcome(status: Status, result: Json) -> dict[str, Json]:
     """The field ``response`` of an activation."""
     return {"result": result, "status": status, "success": status == "success"}
@@ -267,4 +264,4 @@ def summary_of(record: dict[str, Json]) -> dict[str, Json]:
     status = record["response"]["status"]
     kept = ("namespace", "name", "version", "publish", "annotations", "activationId", "start", "end", "duration")
     brief = {key: record[key] for key in kept if key in record}
-    return {**brief, "statusCode": STATUSES.index(status)}
+    return {**brief, "statusCode": get_args(Status).index(status)}

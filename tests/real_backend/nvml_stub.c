@@ -1,14 +1,12 @@
 /* A make-believe libnvidia-ml.so.1: two GPUs called stub, so that tests exercise the real binding without a GPU. */
 #include <stdio.h>
-#include <string.h>
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef struct { u64 total, free, used; } Memory;
 typedef struct { u32 gpu, memory; } Utilisation;
-typedef struct { u32 pid; u64 used; u32 gpu_instance, compute_instance; } Process;
 
-enum { OK = 0, INVALID_ARGUMENT = 2, INSUFFICIENT_SIZE = 7, COUNT = 2 };
+enum { OK = 0, INVALID_ARGUMENT = 2, COUNT = 2 };
 static int devices[COUNT] = {0, 1};
 
 int nvmlInitWithFlags(u32 flags) { (void)flags; return OK; }
@@ -37,16 +35,5 @@ int nvmlDeviceGetMemoryInfo(int *device, Memory *memory) {
 int nvmlDeviceGetUtilizationRates(int *device, Utilisation *rates) {
     rates->gpu = *device == 0 ? 37 : 0;
     rates->memory = 5;
-    return OK;
-}
-
-int nvmlDeviceGetComputeRunningProcesses_v3(int *device, u32 *count, Process *processes) {
-    u32 there = *device == 0 ? 2 : 0;
-    if (processes == NULL || *count < there) { *count = there; return there ? INSUFFICIENT_SIZE : OK; }
-    *count = there;
-    if (there) {
-        processes[0] = (Process){.pid = 4242, .used = 1500000000ULL};
-        processes[1] = (Process){.pid = 4343, .used = ~0ULL}; /* NVML's word for: not available */
-    }
     return OK;
 }

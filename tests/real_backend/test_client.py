@@ -89,9 +89,9 @@ def test_missing_credentials_name_what_is_missing(tmp_path: Path) -> None:
 async def test_the_key_goes_along_and_names_are_quoted() -> None:
     server = Server(reply(200, {"namespace": "guest/p", "name": "a b", "version": "0.0.1"}))
     async with client(server) as ow:
-        action = await ow.action("p/a b")
+        action = await ow.put_action("p/a b", ActionSpec(kind="python:3", code=""))
     assert action.path == "p/a b"
-    assert server.paths == ["GET /api/v1/namespaces/_/actions/p/a%20b?code=false"]
+    assert server.paths == ["PUT /api/v1/namespaces/_/actions/p/a%20b?overwrite=true"]
     assert server.requests[0].headers["authorization"] == "Basic dXNlcjprZXk="
 
 
@@ -165,10 +165,8 @@ async def test_a_failed_activation_is_an_answer(status: int) -> None:
 async def test_an_action_is_sent_with_only_what_was_said() -> None:
     server = Server(reply(200, {"namespace": "guest", "name": "f", "version": "0.0.1"}))
     async with client(server) as ow:
-        await ow.put_action(
-            "f", ActionSpec(image="tyche-worker", memory_mib=512, annotations={"a": 1}), overwrite=False
-        )
-    assert server.paths == ["PUT /api/v1/namespaces/_/actions/f?overwrite=false"]
+        await ow.put_action("f", ActionSpec(image="tyche-worker", memory_mib=512, annotations={"a": 1}))
+    assert server.paths == ["PUT /api/v1/namespaces/_/actions/f?overwrite=true"]
     assert json.loads(server.requests[0].content) == {
         "exec": {"kind": "blackbox", "image": "tyche-worker"},
         "limits": {"memory": 512},
