@@ -11,6 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# autodoc imports with TYPE_CHECKING set, which fastapi's own models do not survive
+import fastapi  # noqa: F401
+
 import tyche_env
 
 project = "tyche-env"

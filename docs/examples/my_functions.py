@@ -4,7 +4,7 @@ tyche profile memory docs/examples/my_functions.py
 tyche profile measure words --functions docs/examples/my_functions.py --container-mb 512 --out measured.csv
 """
 
-from real_backend.functions.own import OwnFunction
+from real_backend import OwnFunction
 
 
 def load():

@@ -1,6 +1,6 @@
 """A function of your own in a few lines: what it imports, how its model loads, how it answers.
 
-    from real_backend.functions.own import OwnFunction
+    from real_backend import OwnFunction
 
     def load():
         import numpy
