@@ -23,9 +23,9 @@ from real_backend.core import NONE_DUE, begin, next_timer, on_event, warm_up
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.slots import Deployment, Place, Slot, Status
-from tyche_env.control.codes import DO_LOAD, DO_OFFLOAD, DO_START
+from tyche_env.codes import ARRIVAL, DO_LOAD, DO_OFFLOAD, DO_START, FINISH, LOADED, OFFLOADED
 from tyche_env.control.handles import handles_of
-from tyche_env.control.queue import ARRIVAL, FINISH, LOADED, NO_KEY, OFFLOADED
+from tyche_env.control.queue import NO_KEY
 from tyche_env.state import new_state
 from tyche_env.world import FUNCTION_FIELDS, AfterRun, FunctionTable, Kernel, Settings, World
 

@@ -6,6 +6,7 @@ A page says ```` ```{generated} NAME ````; NAME is a key of :data:`PARTS`, whose
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,9 +216,10 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive ``generated``."""
+    """Register the directive ``generated``, and let links lead to anchors."""
     from docutils import nodes
     from pygments.lexers import TextLexer
+    from sphinx.transforms import SphinxTransform
     from sphinx.util.docutils import SphinxDirective
 
     class Generated(SphinxDirective):
@@ -236,6 +238,19 @@ def setup(app: Sphinx) -> dict[str, Any]:
                 raise self.error(f"generated: there is no part {name!r}; there are {', '.join(PARTS)}")
             return self.parse_text_to_nodes(PARTS[name]())
 
+    class Anchors(SphinxTransform):
+        """Links may lead to ``<a id="..."></a>`` as they may to headings."""
+
+        default_priority = 870  # before MyST looks where links lead
+
+        def apply(self, **kwargs: Any) -> None:
+            """Tell MyST of the page's anchors."""
+            slugs = self.env.metadata[self.env.docname].get("myst_slugs", {})
+            for node in self.document.findall(nodes.raw):
+                if found := re.fullmatch(r'<a id="([^"]+)">', node.astext()):
+                    slugs[found[1]] = (node.line, found[1], "")
+
     app.add_directive("generated", Generated)
+    app.add_transform(Anchors)
     app.add_lexer("csv", TextLexer)
     return {"parallel_read_safe": True}

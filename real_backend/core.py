@@ -11,23 +11,21 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import ARRIVAL, FINISH, OFFLOADED
 from tyche_env.control import controller
 from tyche_env.control.compiled import outer
 from tyche_env.control.controller import handle
 from tyche_env.control.handles import handles_of, open_state
+from tyche_env.control.interval import take_priorities
 from tyche_env.control.packing import offload
 from tyche_env.control.queue import (
-    ARRIVAL,
     ENTITY_BITS,
     ENTITY_MASK,
-    FINISH,
     KIND_MASK,
     NO_KEY,
-    OFFLOADED,
     TIME_SHIFT,
 )
 from tyche_env.control.timers import next_timer_key, take_timer
-from tyche_env.simulator.engine import take_priorities
 from tyche_env.state import new_state
 from tyche_env.world import FUNCTION_FIELDS, AfterRun, FunctionTable, Kernel, Settings, World
 
@@ -42,8 +40,8 @@ def on_event(handles: NDArray[np.int64], now_us: int, kind: int, entity: int, re
     Args:
         handles: of the state.
         now_us: the time of the event; it may not lie before the last one's.
-        kind: ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, LOAD_FAILED, OFFLOADED, TIMER, PREWARM or PRIORITIES
-            (``tyche_env.control.queue``).
+        kind: an ``Event``: ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, LOAD_FAILED, OFFLOADED, TIMER, PREWARM_TIMER or
+            PRIORITIES.
         entity: function (arrival, timers), container (finish, created, expiry) or resident slot (loaded, load failed,
             off-loaded); 0 for priorities.
         request: row of the arrival table, for an arrival.
@@ -55,7 +53,7 @@ def on_event(handles: NDArray[np.int64], now_us: int, kind: int, entity: int, re
     s = st.cluster[0]
     s.now_us = max(s.now_us, now_us)
     s.command_count = 0
-    if kind == 0:
+    if kind == ARRIVAL:
         s.next_arrival = request + 1
     handle(st, kind, entity, request)
     return -1 if s.overflow != 0 else s.command_count

@@ -21,7 +21,9 @@ from real_backend.health import Invocation, Kind
 from real_backend.replay import START_TYPES, Replay
 from real_backend.slots import STAGES, Place, Reply, Slot, Status, memory_mib
 from tyche_env.backend import BackendError
-from tyche_env.control.codes import (
+from tyche_env.codes import (
+    ARRIVAL,
+    CREATED,
     DO_CREATE,
     DO_DEMOTE,
     DO_LOAD,
@@ -29,22 +31,18 @@ from tyche_env.control.codes import (
     DO_REMOVE,
     DO_START,
     DO_TRANSFER,
+    FINISH,
     HELD,
     IDLE,
-)
-from tyche_env.control.handles import handles_of
-from tyche_env.control.hooks import install
-from tyche_env.control.queue import (
-    ARRIVAL,
-    CREATED,
-    FINISH,
     LOAD_FAILED,
     LOADED,
-    NO_KEY,
     OFFLOADED,
     PRIORITIES,
 )
-from tyche_env.simulator.engine import take_priorities
+from tyche_env.control.handles import handles_of
+from tyche_env.control.hooks import install
+from tyche_env.control.interval import take_priorities
+from tyche_env.control.queue import NO_KEY
 from tyche_env.world import StartType, World
 
 _MARGIN = 8

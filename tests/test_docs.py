@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -19,12 +21,15 @@ from agents.evidence.run_folder import RunFolder
 from agents.evidence.tables import ms
 from agents.playing.spread import ALONE
 from tyche_env.cli import run, tyche
+from tyche_env.simulator.reference import ReferenceEngine
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ENGINE = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+CONTROL = ROOT / "tyche_env" / "control"
 DECISION_MODES = (ROOT / "docs" / "decision-modes.md").read_text(encoding="utf-8")
 POLICIES = ("none", "lru", "tyche", "censored", "oracle")
 
@@ -64,6 +69,11 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
+def anchors(page: str) -> list[str]:
+    """The anchors that a page itself sets."""
+    return re.findall(r'<a id="([^"]+)"></a>', page)
+
+
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
@@ -100,8 +110,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"{target}: there is no such file"
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in map(slug, headings), f"{target}: there is no such heading"
+            page_text = file.read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.*)$", page_text, re.MULTILINE)
+            assert anchor in [*map(slug, headings), *anchors(page_text)], f"{target}: there is no such place"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT], ids=of_page)
@@ -120,12 +131,96 @@ def test_files_named_in_the_text_exist(page: Path) -> None:
             assert any((folder / path).exists() for folder in (ROOT, ROOT / "tyche_env")), f"{path} is not there"
 
 
-def test_every_rule_stands_where_the_architecture_says() -> None:
-    table = rows(ARCHITECTURE, "question")[1:]
-    names = [span for row in table for span in re.findall(r"`([\w.]+)`", row[1])]
-    assert len(names) > 20
-    for each in names:
-        resolve_name(f"tyche_env.{each}")
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+CORE = (
+    *("control/arrivals", "control/controller", "control/interval", "control/kernels", "control/ledger"),
+    *("control/packing", "control/routing", "control/worth", "prewarm/*"),
+)
+"""Modules whose every function is a rule of engine.md or a part of one, unless its name says that it is private."""
+COMPILED_ONLY = {"on_load_failed", "meaning", "kernel-network", "kernel-own", "prewarm-own", "routing-own"}
+"""Rules that engine.md keeps from the reference engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A row of the table of rules: an anchor of engine.md and the names of code that it gives, by engine."""
+
+    anchor: str
+    compiled: str
+    reference: str
+
+    @property
+    def name(self) -> str:
+        """What a function of the rule is called: kinds of settings are no part of it."""
+        return re.sub(r"^(kernel|prewarm|routing|packing|scope)-", "", self.anchor)
+
+
+def standings() -> list[Standing]:
+    found = []
+    for rule, compiled, reference in (row for row in rows(ARCHITECTURE, "rule") if row[0] != "rule"):
+        link = re.fullmatch(r"\[[\w -]+\]\(engine\.md#([\w-]+)\)", rule)
+        assert link, f"{rule}: no link to a rule"
+        found.append(Standing(link[1], compiled, reference))
+    return found
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([\w.]+)`", cell)
+
+
+def of_core(name: str) -> str:
+    """The full name of what the table calls by the names of ``tyche_env/control``."""
+    module = name.partition(".")[0]
+    return f"tyche_env.control.{name}" if (CONTROL / f"{module}.py").exists() else f"tyche_env.{name}"
+
+
+def functions_of_the_core() -> set[str]:
+    """Those that are not private, as ``tyche_env.<module>.<name>``."""
+    found = set()
+    for path in (path for pattern in CORE for path in CONTROL.parent.glob(f"{pattern}.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found |= {f"{module}.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {name for name in found if not name.rpartition(".")[2].startswith("_")}
+
+
+def test_every_rule_of_the_engine_has_a_row_and_every_row_a_rule() -> None:
+    rules = anchors(ENGINE)
+    assert len(rules) > 100
+    assert len(set(rules)) == len(rules)
+    assert [each.anchor for each in standings() if each.anchor not in rules] == []
+    listed = [each.anchor for each in standings()]
+    assert sorted(listed) == sorted(rules)
+
+
+@pytest.mark.parametrize("rule", standings(), ids=lambda rule: rule.anchor)
+def test_a_rule_stands_in_both_engines_under_its_name(rule: Standing) -> None:
+    assert bool(rule.reference) == (rule.anchor not in COMPILED_ONLY)
+    for cell in filter(None, (rule.compiled, rule.reference)):
+        assert names(cell), f"{rule.anchor}: nothing carries it"
+        carriers = [name.rpartition(".")[2] for name in names(cell)]
+        assert cell.startswith("in ") or carriers[0] == rule.name, f"{rule.anchor}: {carriers[0]} is called otherwise"
+        assert not cell.startswith("in ") or rule.name not in carriers, f"{rule.anchor}: it has a function of its own"
+    for name in names(rule.compiled):
+        resolve_name(of_core(name))
+    for name in names(rule.reference):
+        home = "" if name.startswith("entities.") else "reference.ReferenceEngine."
+        resolve_name(f"tyche_env.simulator.{home}{name}")
+
+
+def test_every_function_of_the_core_belongs_to_a_rule() -> None:
+    named = {of_core(name) for rule in standings() for name in names(rule.compiled)}
+    found = functions_of_the_core()
+    assert len(found) > 100
+    assert sorted(found - named) == []
+
+
+def test_every_method_of_the_reference_engine_belongs_to_a_rule() -> None:
+    named = {name for rule in standings() for name in names(rule.reference)}
+    methods = {name for name in vars(ReferenceEngine) if not name.startswith("_")}
+    assert len(methods) > 80
+    assert sorted(methods - named) == []
 
 
 def test_the_version_is_the_same_everywhere() -> None:

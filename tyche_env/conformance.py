@@ -22,17 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.backend import Backend, BackendError, Events
+from tyche_env.codes import ContainerState, ResidentState
 from tyche_env.draws import Concern, draw_u64
-from tyche_env.state import (
-    CONTAINER_BUSY,
-    CONTAINER_CREATING,
-    CONTAINER_IDLE,
-    CONTAINER_UNUSED,
-    RESIDENT_ABSENT,
-    RESIDENT_HELD,
-    RESIDENT_LOADING,
-    ClusterState,
-)
+from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
 from tyche_env.world import AfterRun, Decision, FunctionTable, Isolation, Kernel, Prewarm, Settings, World
 
@@ -230,7 +222,7 @@ def _demand(holds: bool | np.bool_, message: str) -> None:
 def _containers(state: ClusterState) -> NDArray[np.int64]:
     """Slots of live containers."""
     fresh = int(state.cluster["container_fresh"][0])
-    return np.flatnonzero(state.containers["state"][:fresh] != CONTAINER_UNUSED)
+    return np.flatnonzero(state.containers["state"][:fresh] != ContainerState.UNUSED)
 
 
 def _residents(state: ClusterState, container: int) -> Iterator[Any]:
@@ -360,8 +352,8 @@ def _check_memory(state: ClusterState, world: World, where: str) -> None:
         reserved = 0
         for r in _residents(state, slot):
             f = r["function"]
-            reserved += int(table.peak_mb[f] if r["state"] == RESIDENT_LOADING else table.hold_mb[f])
-            if r["gpu_state"] != RESIDENT_ABSENT:
+            reserved += int(table.peak_mb[f] if r["state"] == ResidentState.LOADING else table.hold_mb[f])
+            if r["gpu_state"] != ResidentState.ABSENT:
                 _demand(c["gpu"] >= 0, f"{where}: container {slot} holds a model on a GPU but is bound to none")
                 gpu_mb[c["gpu"]] += table.gpu_mb[f]
         _demand(reserved <= c["size_mb"], f"{where}: container {slot} of {c['size_mb']} MB holds {reserved} MB")
@@ -369,7 +361,7 @@ def _check_memory(state: ClusterState, world: World, where: str) -> None:
             c["free_mb"] == c["size_mb"] - reserved,
             f"{where}: container {slot} tells {c['free_mb']} MB free, {c['size_mb'] - reserved} are",
         )
-        idle = c["state"] == CONTAINER_IDLE
+        idle = c["state"] == ContainerState.IDLE
         kinds = (1, not idle, idle, 0)
         node_mb[:, c["node"]] += np.array(kinds) * c["size_mb"] + np.array((0, 0, 0, idle)) * reserved
     for node, row in enumerate(state.nodes):
@@ -413,9 +405,9 @@ def containers_are_consistent(make: BackendFactory, world: World, tolerance_s: f
             for slot in _containers(state):
                 c = state.containers[slot]
                 held = [int(r["function"]) for r in _residents(state, slot)]
-                if c["state"] == CONTAINER_BUSY:
+                if c["state"] == ContainerState.BUSY:
                     _demand(held == [c["owner"]], f"{moment.where}: container {slot} runs {c['owner']}, holds {held}")
-                elif c["state"] == CONTAINER_CREATING:
+                elif c["state"] == ContainerState.CREATING:
                     _demand(not held, f"{moment.where}: container {slot} still starts, but holds {held}")
                 _demand(len(set(held)) == len(held), f"{moment.where}: container {slot} holds a function twice: {held}")
 
@@ -437,7 +429,7 @@ def offload_empties_idle_memory(make: BackendFactory, world: World, tolerance_s:
             backend.advance_until_us(now_us)
             seen = seen or bool(_reserved(backend.state, world))
             backend.set_priorities(*_all(world, Decision.OFFLOAD))
-            held = _reserved(backend.state, world, RESIDENT_HELD)
+            held = _reserved(backend.state, world, ResidentState.HELD)
             _demand(not held, f"functions {sorted(held)} are still held after OFFLOAD at {now_us / 1e6:.3f} s")
             backend.advance_until_us(now_us + settle_us)
             log, end_us = backend.log(), now_us + settle_us
@@ -454,7 +446,7 @@ def _reserved(state: ClusterState, world: World, only: int | None = None) -> dic
     """MB that each function reserves in idle containers, of residents in one state or in any."""
     found: dict[int, int] = {}
     for slot in _containers(state):
-        if state.containers["state"][slot] == CONTAINER_IDLE:
+        if state.containers["state"][slot] == ContainerState.IDLE:
             for r in _residents(state, slot):
                 if only is None or r["state"] == only:
                     f = int(r["function"])
@@ -484,7 +476,7 @@ def _room(state: ClusterState, world: World) -> str:
     table = world.functions
     for slot in _containers(state):
         c = state.containers[slot]
-        if c["state"] != CONTAINER_IDLE or (world.settings.isolation == Isolation.STRICT and c["residents"] > 0):
+        if c["state"] != ContainerState.IDLE or (world.settings.isolation == Isolation.STRICT and c["residents"] > 0):
             continue
         for f, row in enumerate(state.functions):
             fits = table.peak_mb[f] <= c["free_mb"] and table.library_us[f] + table.model_us[f] > 0

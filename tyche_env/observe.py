@@ -7,11 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.control.codes import HOLD
+from tyche_env.codes import HOLD
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.handles import open_state, open_state_at
 from tyche_env.control.kernels import histogram
-from tyche_env.control.worth import probability_within_minute
+from tyche_env.control.worth import p60
 from tyche_env.state import GAPS, ClusterState
 
 FUNCTION_WIDTH, NODE_WIDTH, GPU_WIDTH, CLUSTER_WIDTH = 36, 6, 4, 14
@@ -65,8 +65,8 @@ def write_forecasts(st: ClusterState, function: int, out: NDArray[np.float32]) -
     for k in range(16, 19):
         out[k] = 0.0
     if f.window_count > 0:
-        out[16] = probability_within_minute(st.tables, f.gap_us) * _ONE
-        out[17] = probability_within_minute(st.tables, censored_gap(st, function)) * _ONE
+        out[16] = p60(st.tables, f.gap_us) * _ONE
+        out[17] = p60(st.tables, censored_gap(st, function)) * _ONE
         answer, p, _ = histogram(st, function, st.cluster[0].now_us)
         out[18] = p * _ONE if answer == HOLD else 0.0
 

@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.state import (
-    CONTAINER_BUSY,
-    CONTAINER_CREATING,
-    CONTAINER_UNUSED,
-    RESIDENT_HELD,
-    RESIDENT_LOADING,
-    ClusterState,
-)
+from tyche_env.codes import ContainerState, ResidentState
+from tyche_env.state import ClusterState
 
 _ROW, _GAP, _LABEL, _WIDTH = 26, 8, 12, 720
 _PAPER, _FREE, _IDLE, _CREATING = (250, 250, 248), (232, 232, 228), (206, 212, 218), (190, 180, 205)
@@ -26,7 +20,7 @@ _GOLDEN = 0.618033988749895
 def _containers(state: ClusterState, node: int) -> Iterator[tuple[int, Any]]:
     """Live containers of a node, by slot."""
     rows = state.containers[: int(state.cluster["container_fresh"][0])]
-    for slot in np.flatnonzero((rows["state"] != CONTAINER_UNUSED) & (rows["node"] == node)):
+    for slot in np.flatnonzero((rows["state"] != ContainerState.UNUSED) & (rows["node"] == node)):
         yield int(slot), rows[slot]
 
 
@@ -60,15 +54,15 @@ def ansi(state: ClusterState, names: Sequence[str] = ()) -> str:
         gpus = [f"{g['memory_mb'] - g['free_mb']}/{g['memory_mb']}" for g in state.gpus if g["node"] == node]
         lines.append(line + (f", GPU {' '.join(gpus)} MB" if gpus else "") + f", queue {row['queue_length']}")
         for slot, container in _containers(state, node):
-            if container["state"] == CONTAINER_CREATING:
+            if container["state"] == ContainerState.CREATING:
                 content = "starting"
-            elif container["state"] == CONTAINER_BUSY:
+            elif container["state"] == ContainerState.BUSY:
                 content = f"run {_name(names, int(container['owner']))[:_LABEL]}"
             else:
                 content = " ".join(
                     _name(names, int(r["function"]))[:_LABEL]
-                    + ("~" if r["state"] == RESIDENT_LOADING else "")
-                    + ("*" if r["gpu_state"] == RESIDENT_HELD else "")
+                    + ("~" if r["state"] == ResidentState.LOADING else "")
+                    + ("*" if r["gpu_state"] == ResidentState.HELD else "")
                     for r in _residents(state, container)
                 )
             lines.append(f"  [{slot:>3}] {container['size_mb']} MB  {content or '-'}")
@@ -129,18 +123,20 @@ def _draw_container(box: NDArray[np.uint8], state: ClusterState, container: Any)
         return
     box[:] = _EDGE
     inside = box[1:-1, 1:-1]
-    inside[:] = {CONTAINER_BUSY: _BUSY, CONTAINER_CREATING: _CREATING}.get(int(container["state"]), _IDLE)
-    if container["state"] == CONTAINER_BUSY:
+    inside[:] = {ContainerState.BUSY: _BUSY, ContainerState.CREATING: _CREATING}.get(
+        ContainerState(container["state"]), _IDLE
+    )
+    if container["state"] == ContainerState.BUSY:
         inside[-8:-3, 2:-2] = _colour(int(container["owner"]))
         return
     left = 0.0
     for resident in _residents(state, container):
         function = state.functions[int(resident["function"])]
-        loading = resident["state"] == RESIDENT_LOADING
+        loading = resident["state"] == ResidentState.LOADING
         mb = function["peak_mb"] if loading else function["hold_mb"]
         right = left + inside.shape[1] * float(mb) / float(container["size_mb"])
         top = inside.shape[0] // 2 if loading else 0
         inside[top:, int(left) : int(right)] = _colour(int(resident["function"]))
-        if resident["gpu_state"] == RESIDENT_HELD:
+        if resident["gpu_state"] == ResidentState.HELD:
             inside[:4, int(left) : int(right)] = (60, 140, 90)
         left = right

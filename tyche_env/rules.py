@@ -20,8 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-LEAVE, HOLD, OFFLOAD = 0, 1, 2
-"""Decisions: leave a function as it is, hold it, off-load it."""
+from tyche_env.codes import HOLD as HOLD
+from tyche_env.codes import LEAVE as LEAVE
+from tyche_env.codes import OFFLOAD as OFFLOAD
 
 NEVER = -1
 """Instead of a time: do not ask again."""

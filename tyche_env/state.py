@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import Stage
 from tyche_env.metrics import TOTALS_DTYPE
 from tyche_env.network import HIDDEN, INPUTS
 from tyche_env.simulator.log import LOG_DTYPE
@@ -23,8 +24,6 @@ Records = NDArray[Any]
 NO_KEY = np.int64(2**63 - 1)
 """Event key of "no event"."""
 
-CONTAINER_UNUSED, CONTAINER_CREATING, CONTAINER_IDLE, CONTAINER_BUSY = 0, 1, 2, 3
-RESIDENT_ABSENT, RESIDENT_LOADING, RESIDENT_HELD, RESIDENT_OFFLOADING = 0, 1, 2, 3
 HISTOGRAM_BINS = 240
 """One-minute bins of idle times and of gaps (Shahrad et al., ATC'20: a range of four hours)."""
 GAPS = 32
@@ -148,7 +147,9 @@ RESIDENT_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("function", "container", "state", "gpu_state", "category")],
         *[(name, np.int32) for name in ("category_previous", "category_next", "container_next")],
         *[(name, np.int32) for name in ("function_previous", "function_next", "model_previous", "model_next")],
-        *[(name, np.int32) for name in ("in_models", "kept", "from_load", "served")],
+        *[(name, np.int32) for name in ("kept", "from_load", "served")],
+        # mark: whether a function that is placed displaces it, density: what it is worth then
+        *[(name, np.int16) for name in ("in_models", "mark")],
     ]
 )
 
@@ -185,7 +186,7 @@ JOB_DTYPE = np.dtype(
     ]
 )
 
-STAGES = 6
+STAGES = len(Stage)
 """Stages of a job: warming, library, reading, computing, transfer, inference."""
 
 PENDING_DTYPE = np.dtype([("inference_start_us", np.int64), ("latency_us", np.int64), ("function", np.int64)])

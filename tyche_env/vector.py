@@ -16,11 +16,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from tyche_env.control.codes import LEAVE
 from tyche_env.control.compiled import outer
 from tyche_env.control.handles import open_state_at
+from tyche_env.control.interval import priority_of
 from tyche_env.control.kernels import meaning
-from tyche_env.control.worth import refresh_candidate, set_gpu_priority, set_priority
+from tyche_env.control.worth import take_decision
 from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe_all
 from tyche_env.reward import charges_rent
@@ -44,17 +44,11 @@ def act(addresses: NDArray[np.int64], actions: NDArray[np.float32]) -> int:
         st.cluster[0].new_priorities = 1
         finite = True
         for function in range(st.cluster[0].functions):
-            f = st.functions[function]
             decision, priority, good = meaning(actions[lane, function, 0])
             gpu_decision, gpu_priority, gpu_good = meaning(actions[lane, function, 1])
             finite = finite and good and gpu_good
-            f.decision = decision
-            if decision != LEAVE:
-                set_priority(st, function, priority)
-            f.gpu_decision = gpu_decision
-            if gpu_decision != LEAVE:
-                set_gpu_priority(st, function, gpu_priority)
-            refresh_candidate(st, function)
+            p, gpu_p = priority_of(decision, priority), priority_of(gpu_decision, gpu_priority)
+            take_decision(st, function, decision, p, gpu_decision, gpu_p)
         if bad < 0 and not finite:
             bad = lane
     return bad

@@ -17,6 +17,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import AfterRun as AfterRun
+from tyche_env.codes import Decision as Decision
+from tyche_env.codes import Isolation as Isolation
+from tyche_env.codes import Kernel as Kernel
+from tyche_env.codes import Packing as Packing
+from tyche_env.codes import Prewarm as Prewarm
+from tyche_env.codes import Routing as Routing
+from tyche_env.codes import Scope as Scope
+from tyche_env.codes import StartType as StartType
 from tyche_env.draws import Concern, draw_u64, noisy_us
 from tyche_env.errors import UserError
 from tyche_env.network import SIZE
@@ -48,99 +57,6 @@ _PIECE = 1 << 18
 
 class WorldError(UserError):
     """A world that no engine can run; the message names the table, row and field."""
-
-
-class Routing(IntEnum):
-    """How the node of a request is chosen (``docs/engine.md``, routing)."""
-
-    HASH = 0
-    RING = 1
-    FEWEST_BUSY = 2
-    OWN = 3
-    FEWEST_BUSY_FIRST = 4
-
-
-class Prewarm(IntEnum):
-    """The platform's container policy (``tyche_env.prewarm``)."""
-
-    KEEP_ALIVE = 0
-    HISTOGRAM = 1
-    FAASCACHE = 2
-    PAGURUS = 3
-    OWN = 4
-    ALWAYS_ON = 5
-    RAINBOWCAKE = 6
-    ICEBREAKER = 7
-
-
-class Isolation(IntEnum):
-    """Which functions may share a container."""
-
-    NONE = 0
-    TENANT = 1
-    STRICT = 2
-
-
-class Scope(IntEnum):
-    """Who decides: one controller for the cluster, or each worker for itself."""
-
-    CENTRAL = 0
-    WORKER = 1
-
-
-class Packing(IntEnum):
-    """How functions find containers: by density; one empty container each; only their own; the emptiest first."""
-
-    FULL = 0
-    SINGLE = 1
-    OWN = 2
-    WORST = 3
-
-
-class AfterRun(IntEnum):
-    """What becomes of a function's process when its run ends."""
-
-    KEEP = 0
-    RELOAD = 1
-    DISCARD = 2
-
-
-class Kernel(IntEnum):
-    """The row kernels: one decision rule each (``tyche_env.control.kernels``)."""
-
-    NONE = 0
-    LRU = 1
-    TYCHE = 2
-    CENSORED = 3
-    HISTOGRAM = 4
-    RANDOM = 5
-    ORACLE = 6
-    MINUTE_ORACLE = 7
-    NO_TIMERS = 8
-    EWMA = 9
-    EMPIRICAL = 10
-    TABLE = 11
-    NETWORK = 12
-    OWN = 13
-    GREEDY_DUAL = 14
-
-
-class Decision(IntEnum):
-    """What a policy wants for one function: the three readings of an action."""
-
-    LEAVE = 0
-    HOLD = 1
-    OFFLOAD = 2
-
-
-class StartType(IntEnum):
-    """What a request met, from best to worst."""
-
-    GPU = 0
-    MEMORY = 1
-    LOADING = 2
-    WARM = 3
-    COLD = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import ContainerState, ResidentState
 from tyche_env.simulate import simulate
 from tyche_env.simulator.engine import INTEGRALS
 from tyche_env.simulator.log import LOG_DTYPE
-from tyche_env.state import CONTAINER_UNUSED, RESIDENT_ABSENT, RESIDENT_HELD, RESIDENT_LOADING, ClusterState
+from tyche_env.state import ClusterState
 from tyche_env.world import World
 
 MOST_STEPS = 1800
@@ -150,12 +151,12 @@ class _Spans:
         containers = state.containers[: int(cluster["container_fresh"])]
         alive = {
             int(slot): (int(containers["node"][slot]), int(containers["created_for"][slot]))
-            for slot in np.flatnonzero(containers["state"] != CONTAINER_UNUSED)
+            for slot in np.flatnonzero(containers["state"] != ContainerState.UNUSED)
         }
         residents = state.residents[: int(cluster["resident_fresh"])]
         there = {
             (int(row["container"]), int(row["function"])): _kind(row)
-            for row in residents[residents["state"] != RESIDENT_ABSENT]
+            for row in residents[residents["state"] != ResidentState.ABSENT]
             if int(row["container"]) in alive
         }
         for key, (kind, since_s) in list(self._sitting.items()):
@@ -194,9 +195,9 @@ class _Spans:
 
 
 def _kind(resident: Any) -> int:
-    if resident["state"] == RESIDENT_LOADING:
+    if resident["state"] == ResidentState.LOADING:
         return LOADING
-    return ON_GPU if resident["gpu_state"] == RESIDENT_HELD else HELD
+    return ON_GPU if resident["gpu_state"] == ResidentState.HELD else HELD
 
 
 def _runs(

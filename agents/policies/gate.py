@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import IDLE
 from tyche_env.control.arrivals import walk
 from tyche_env.control.network import score
 from tyche_env.control.packing import fitting_container
 from tyche_env.network import HIDDEN, INPUTS, SIZE
 from tyche_env.rules import HOLD, LEAVE, NEVER, RowKernel
-from tyche_env.state import CONTAINER_IDLE
 
 CONTEXT = (
     "held",
@@ -109,7 +109,7 @@ def decide(st: Any, function: int) -> tuple[int, int, int]:
                 visits += other.rate_10min * _MINUTE_S * faded
                 neighbours += 1
             at = st.residents[at].container_next
-        if c.owner != function and c.state == CONTAINER_IDLE:
+        if c.owner != function and c.state == IDLE:
             # its owner comes here only if it is held nowhere
             owner = st.functions[c.owner]
             faded = math.exp(-1e-6 * (s.now_us - owner.last_arrival_us) / _FADING_S)

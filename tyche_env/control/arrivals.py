@@ -6,15 +6,13 @@ import math
 
 import numpy as np
 
+from tyche_env.codes import Kernel, Routing
 from tyche_env.control.compiled import inner
 from tyche_env.control.quotient import quotient
 from tyche_env.state import GAPS, ClusterState
-from tyche_env.world import Kernel
 
 BINS = 240
 BIN_US = 60_000_000
-_HISTOGRAM, _EWMA, _GREEDY_DUAL = int(Kernel.HISTOGRAM), int(Kernel.EWMA), int(Kernel.GREEDY_DUAL)
-_RING = 1
 
 
 @inner
@@ -22,7 +20,7 @@ def record_arrival(st: ClusterState, function: int) -> None:
     """Take one arrival of f at the present time into its history, and set the size of its routing group."""
     s = st.cluster[0]
     row = st.functions[function]
-    if row.arrivals > 0 and (s.kernel == _HISTOGRAM or s.features != 0):
+    if row.arrivals > 0 and (s.kernel == Kernel.HISTOGRAM or s.features != 0):
         gap_bin = quotient(s.now_us - row.last_arrival_us, BIN_US)
         if gap_bin < BINS:
             st.gap_bins[function, gap_bin] += 1
@@ -36,12 +34,12 @@ def record_arrival(st: ClusterState, function: int) -> None:
             st.gaps[function, row.gap_next] = gap_us
             row.gap_next = (row.gap_next + 1) % GAPS
             row.gap_count = min(GAPS, row.gap_count + 1)
-        if s.kernel == _EWMA:
-            row.smooth_gap_us = gap_us if row.arrivals == 1 else row.smooth_gap_us + (gap_us - row.smooth_gap_us) // 4
+        if s.kernel == Kernel.EWMA:
+            row.smooth_gap_us = gap_us if row.arrivals == 1 else smooth(row.smooth_gap_us, gap_us)
     if s.features != 0:
         record_features(st, function)
     row.arrivals += 1
-    if s.kernel == _GREEDY_DUAL:
+    if s.kernel == Kernel.GREEDY_DUAL:
         row.credit = s.load_clock
     window = s.window
     st.windows[function, row.window_next] = s.now_us
@@ -54,12 +52,24 @@ def record_arrival(st: ClusterState, function: int) -> None:
     else:
         row.first_arrival_us = st.windows[function, row.window_next]
     row.last_arrival_us = s.now_us
-    if row.window_count == 1:
-        row.gap_us = s.prior_gap_us
-    else:
-        row.gap_us = max(1, quotient(s.now_us - row.first_arrival_us, row.window_count))
-    if s.routing == _RING and s.nodes > 1:
+    row.gap_us = mean_gap_us(st, function)
+    if s.routing == Routing.RING and s.nodes > 1:
         set_group(st, function)
+
+
+@inner
+def smooth(smoothed_us: int, gap_us: int) -> int:
+    """EWMA's gap after another one."""
+    return smoothed_us + (gap_us - smoothed_us) // 4
+
+
+@inner
+def mean_gap_us(st: ClusterState, function: int) -> int:
+    """Mean gap between the arrivals in f's window; ``functions.gap_us`` keeps it."""
+    row = st.functions[function]
+    if row.window_count == 1:
+        return st.cluster[0].prior_gap_us
+    return max(1, quotient(row.last_arrival_us - row.first_arrival_us, row.window_count))
 
 
 @inner
@@ -100,19 +110,28 @@ def summarize_gaps(st: ClusterState, function: int) -> None:
 
 
 @inner
-def set_group(st: ClusterState, function: int) -> None:
+def group_size(st: ClusterState, function: int) -> int:
     """Nodes of the ring that f's present load needs: lambda x execution time x memory (paper, routing)."""
     s = st.cluster[0]
     row = st.functions[function]
     demand_mb = 0
     if row.window_count >= 2:
-        span = max(1, s.now_us - row.first_arrival_us)
+        span = max(1, row.last_arrival_us - row.first_arrival_us)
         demand_mb = quotient(row.window_count * row.inference_us * row.container_mb, span)
     collected = 0
     size = 0
     while size < s.nodes and collected <= demand_mb:
         collected += st.nodes[walk(st, function, size)].memory_mb
         size += 1
+    return size
+
+
+@inner
+def set_group(st: ClusterState, function: int) -> None:
+    """Set the size of f's routing group; those with more than one node are listed as well."""
+    s = st.cluster[0]
+    row = st.functions[function]
+    size = group_size(st, function)
     row.group = size
     if size > 1 and row.wide < 0:
         row.wide = s.wide_count
@@ -128,7 +147,7 @@ def set_group(st: ClusterState, function: int) -> None:
 
 @inner
 def walk(st: ClusterState, function: int, step: int) -> int:
-    """The ``step``-th node of f's walk (``seq`` in ``docs/engine.md``, 4)."""
+    """The ``step``-th node of f's walk (``docs/engine.md``, walk)."""
     row = st.functions[function]
     if step == 0:
         return np.int64(row.home_node)  # most walks are this short, and dividing takes longer than all the rest

@@ -29,7 +29,10 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = (
     *("control/*.py", "prewarm/*.py"),
     *(f"simulator/{name}.py" for name in ("engine", "log", "serving", "sharing")),
-    *(f"{name}.py" for name in ("state", "observe", "scaling", "network", "world", "draws", "tables", "metrics")),
+    *(
+        f"{name}.py"
+        for name in ("codes", "state", "observe", "scaling", "network", "world", "draws", "tables", "metrics")
+    ),
 )
 _LOCATORS = "CACHE_LOCATOR_CLASSES"
 """Numba's setting for who says where machine code is kept; older versions have none."""

@@ -8,118 +8,124 @@ from __future__ import annotations
 
 import numpy as np
 
-from tyche_env.control.arrivals import record_arrival
-from tyche_env.control.codes import (
+from tyche_env.codes import (
     ABSENT,
+    ARRIVAL,
     BUSY,
+    CREATED,
     CREATING,
     DO_CREATE,
     DO_KILL,
     DO_START,
+    EXPIRY,
+    FINISH,
     HELD,
     HOLD,
     IDLE,
     IN_GPU,
     IN_MEMORY,
     LEAVE,
+    LOAD_FAILED,
+    LOADED,
     LOADING,
-    NODE_SHIFT,
     OFFLOAD,
-    WORKER,
+    OFFLOADED,
+    PREWARM_TIMER,
+    PRIORITIES,
+    TIMER,
+    AfterRun,
+    Kernel,
+    Packing,
+    Scope,
+    StartType,
 )
+from tyche_env.control.arrivals import record_arrival
 from tyche_env.control.compiled import apart, inner
 from tyche_env.control.interval import prepare_pack, try_gpus
-from tyche_env.control.kernels import NO_TIMER, ask, window_end_us
+from tyche_env.control.kernels import ask, window_end_us
 from tyche_env.control.ledger import (
+    NODE_SHIFT,
     add_busy,
+    allocate,
     become_idle,
     command,
+    create,
     demote,
     enter_category,
     enter_models,
     enter_warm,
-    free_resident,
+    evict,
+    free,
     leave_category,
     leave_idle,
     leave_models,
-    make_room,
-    new_container,
-    new_resident,
     note_freed,
     note_lost,
-    remove_container,
+    remove,
     reserve,
     reserve_gpu,
     take_ownership,
 )
 from tyche_env.control.packing import (
-    OWN,
-    SINGLE,
-    drop_idle,
     fill,
     gpu_try,
     load,
     next_gpu_victim,
     offload,
+    offload_all,
     place,
     promote,
 )
-from tyche_env.control.queue import (
-    ARRIVAL,
-    CREATED,
-    EXPIRY,
-    FINISH,
-    LOAD_FAILED,
-    LOADED,
-    NO_KEY,
-    OFFLOADED,
-    PRIORITIES,
-    TIMER,
-    key_of,
-)
-from tyche_env.control.queue import PREWARM as PREWARM_TIMER
+from tyche_env.control.queue import NO_KEY, key_of
 from tyche_env.control.routing import OVERFLOWED, has_room, route, select
 from tyche_env.control.timers import set_expiry, set_timer, timer_key
 from tyche_env.control.vacancies import note_vacancy
-from tyche_env.control.worth import copies, opens_for_nothing, refresh_candidate, set_gpu_priority, set_priority
-from tyche_env.prewarm import faascache
+from tyche_env.control.worth import copies, opens_for_nothing, refresh_candidate, take_decision
 from tyche_env.prewarm import policy as prewarming
+from tyche_env.rules import FOREVER, NEVER
 from tyche_env.state import ClusterState
-from tyche_env.world import Kernel, StartType
 
-GPU, MEMORY, MET_LOAD, WARM, COLD = (int(start) for start in StartType)
-KEEP, RELOAD = 0, 1
 NOTHING, ARRIVED, WAITING, PREWARM = 0, 1, 2, 3
-"""What ``serve`` is asked for."""
-_GREEDY_DUAL = int(Kernel.GREEDY_DUAL)
+"""What ``dispatch`` is asked for."""
 
 
 # -- serving -----------------------------------------------------------------------------------------------------------
 
 
 @inner
-def claim_gpu(st: ClusterState, function: int, gpu: int) -> bool:
-    """Reserve GPU memory for a run, demoting idle models if that makes it fit.
+def gpu_of_the_run(st: ClusterState, function: int, gpu: int, gpu_before: int) -> tuple[bool, bool]:
+    """Find GPU memory for a run that begins, demoting idle models if that makes it fit, and reserve it.
+
+    Args:
+        st: the state.
+        function: f.
+        gpu: of its container, or -1.
+        gpu_before: what there is of f on it: ABSENT, LOADING or HELD.
 
     Returns:
-        Whether it fits.  Whatever was demoted has been noted as freed memory by the caller's flag.
+        Whether the run is on the GPU, and whether models were demoted for it.
     """
-    need = st.functions[function].gpu_mb
+    need_mb = st.functions[function].gpu_mb
+    if need_mb == 0 or gpu < 0:
+        return False, False
+    if gpu_before != ABSENT:
+        return True, False
     g = st.gpus[gpu]
-    if g.free_mb < need:
-        free = g.free_mb
+    demoted = g.free_mb < need_mb
+    if demoted:
+        room_mb = g.free_mb
         at = g.model_head
         while at >= 0:
             r = st.residents[at]
             if r.gpu_state == HELD:
-                free += st.functions[r.function].gpu_mb
+                room_mb += st.functions[r.function].gpu_mb
             at = r.model_next
-        if free < need:
-            return False
-        while g.free_mb < need:
+        if room_mb < need_mb:
+            return False, False
+        while g.free_mb < need_mb:
             demote(st, next_gpu_victim(st, gpu, -1, -1, -1))
-    reserve_gpu(st, gpu, need)
-    return True
+    reserve_gpu(st, gpu, need_mb)
+    return True, bool(demoted)
 
 
 @inner
@@ -132,9 +138,9 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
     own = -1
     cleared = 0
     released = 0
-    start_type = COLD
+    start_type = StartType.COLD
     if not cold:
-        start_type = WARM
+        start_type = StartType.WARM
         at = c.resident_head
         while at >= 0:
             r = st.residents[at]
@@ -143,7 +149,7 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
                 own = at
             else:
                 other = r.function
-                released += free_resident(st, at)
+                released += free(st, at)
                 cleared = 1
                 if other != function:
                     note_lost(st, other, c.node)
@@ -151,20 +157,20 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
         if own >= 0:
             r = st.residents[own]
             if r.state == LOADING:
-                start_type = MET_LOAD
+                start_type = StartType.LOADING
                 s.load_us += s.now_us - r.command_us
                 reserve(st, container, -f.peak_mb)
             else:
-                start_type = GPU if r.gpu_state == HELD else MEMORY
+                start_type = StartType.GPU if r.gpu_state == HELD else StartType.MEMORY
                 reserve(st, container, -f.hold_mb)
             f.idle_copies -= 1
             leave_category(st, own)
             leave_models(st, own)
         leave_idle(st, container)
     if own < 0:
-        own = new_resident(st, function, container)
+        own = allocate(st, function, container)
     r = st.residents[own]
-    kept = r.kept if start_type <= MEMORY else 0
+    kept = r.kept if start_type <= StartType.MEMORY else 0
     gpu_before = r.gpu_state
     r.state = HELD
     r.served = 1
@@ -176,17 +182,9 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
     c.free_mb = c.size_mb - f.hold_mb
     add_busy(st, c.node, c.size_mb)
     f.running += 1
-    on_gpu = 0
-    if f.gpu_mb > 0 and gpu >= 0:
-        if gpu_before != ABSENT:
-            on_gpu = 1
-        else:
-            needs_demotion = st.gpus[gpu].free_mb < f.gpu_mb
-            if claim_gpu(st, function, gpu):
-                on_gpu = 1
-                if needs_demotion:
-                    released += 1
-    r.gpu_state = HELD if on_gpu == 1 else ABSENT
+    on_gpu, demoted = gpu_of_the_run(st, function, gpu, gpu_before)
+    released += demoted
+    r.gpu_state = HELD if on_gpu else ABSENT
     if released > 0:
         note_freed(st, gpu)
     refresh_candidate(st, function)
@@ -231,7 +229,7 @@ def enqueue(st: ClusterState, function: int, node: int, request: int, ordinal: i
 
 
 @inner
-def serve(st: ClusterState, mode: int, node: int, function: int, request: int, ordinal: int) -> None:
+def dispatch(st: ClusterState, mode: int, node: int, function: int, request: int, ordinal: int) -> None:
     """Find or make a container on a node.
 
     Args:
@@ -258,8 +256,8 @@ def serve(st: ClusterState, mode: int, node: int, function: int, request: int, o
         if cold:
             if mode == WAITING and not has_room(st, function, node):
                 return
-            make_room(st, node, st.functions[function].container_mb)
-            container = new_container(st, function, node)
+            evict(st, node, st.functions[function].container_mb)
+            container = create(st, function, node)
         if mode == PREWARM:
             c = st.containers[container]
             c.state = CREATING
@@ -302,12 +300,9 @@ def decide(st: ClusterState, function: int) -> None:
     s = st.cluster[0]
     row = st.functions[function]
     decision, priority, again_us = ask(st, function)
-    row.decision = decision
-    row.gpu_decision = decision
-    set_priority(st, function, priority)
-    set_gpu_priority(st, function, priority)
     row.opening_key = NO_KEY
-    if again_us == NO_TIMER:
+    take_decision(st, function, decision, priority, decision, priority)
+    if again_us == NEVER:
         row.timer_key = NO_KEY
     else:
         if decision == LEAVE and opens_for_nothing(st, function):
@@ -316,12 +311,13 @@ def decide(st: ClusterState, function: int) -> None:
                 row.opening_key = timer_key(s.now_us + again_us, TIMER, function)
                 again_us = closes_us
         set_timer(st, function, s.now_us + again_us)
-    refresh_candidate(st, function)
 
 
 @inner
-def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
+def settle_and_apply(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
     """What an event leaves to do: re-place what was lost, hand out freed GPU memory, act on the decision about f.
+
+    Three rules (settle, replace, apply) in one function, since placing is large and so has to be compiled once.
 
     Args:
         st: the state.
@@ -329,7 +325,7 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
         gpu_step: also try to bring held copies of f onto their GPUs.
     """
     s = st.cluster[0]
-    alone = s.scope == WORKER
+    alone = s.scope == Scope.WORKER
     at = 0
     while True:
         applying = at >= s.lost_count
@@ -345,7 +341,7 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
             function = st.lost[at] & ((1 << NODE_SHIFT) - 1)
             node = (st.lost[at] >> NODE_SHIFT) - 1
             at += 1
-            if node >= 0 and s.packing in (SINGLE, OWN):
+            if node >= 0 and s.packing in (Packing.SINGLE, Packing.OWN):
                 continue  # without packing, what is lost stays lost
         f = st.functions[function]
         placed = False
@@ -357,7 +353,7 @@ def place_wanted(st: ClusterState, to_apply: int, gpu_step: bool) -> None:
     if to_apply < 0:
         return
     if st.functions[to_apply].decision == OFFLOAD:
-        drop_idle(st, to_apply)
+        offload_all(st, to_apply)
     elif st.functions[to_apply].decision == HOLD and gpu_step:
         at = st.functions[to_apply].resident_head
         while at >= 0:
@@ -381,10 +377,10 @@ def on_finish(st: ClusterState, container: int) -> int:
     st.nodes[c.node].runs -= 1
     keep_us = prewarming.keep_alive_us(st, function)
     own = c.resident_head
-    if s.after_run == KEEP:
+    if s.after_run == AfterRun.KEEP:
         st.residents[own].kept = 1
     else:
-        released = free_resident(st, own)
+        released = free(st, own)
         command(st, DO_KILL, function, container, own, 0)
         if released > 0:
             note_freed(st, c.gpu)
@@ -434,7 +430,7 @@ def on_load_failed(st: ClusterState, resident: int) -> None:
         reserve_gpu(st, st.containers[container].gpu, -st.functions[function].gpu_mb)
         r.gpu_state = ABSENT
         return
-    free_resident(st, resident)
+    free(st, resident)
     if st.containers[container].owner == function:
         enter_warm(st, container)
 
@@ -445,7 +441,7 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
 
     Args:
         st: the state; ``cluster.now_us`` is the time of the event.
-        kind: of ``control.queue``.
+        kind: an ``Event``.
         entity: function (arrival, timers), container (finish, created, expiry), resident slot (loaded, off-loaded), or
             nothing (priorities set).
         request: row of the arrival table, for an arrival.
@@ -475,7 +471,7 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         if s.event_mode != 0 and s.preloads != 0:
             decide(st, function)
             to_apply = function
-        elif s.copies > 1 or s.kernel == _GREEDY_DUAL:
+        elif s.copies > 1 or s.kernel == Kernel.GREEDY_DUAL:
             refresh_candidate(st, function)  # the worth of a second copy follows the rate, greedy-dual's any
         node = route(st, function, ordinal)
         mode = ARRIVED
@@ -501,7 +497,7 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         on_load_failed(st, entity)
     elif kind == OFFLOADED:
         to_fill = st.residents[entity].container
-        if free_resident(st, entity) > 0:
+        if free(st, entity) > 0:
             note_freed(st, st.containers[to_fill].gpu)
     elif kind == TIMER:
         decide(st, entity)
@@ -524,22 +520,22 @@ def handle(st: ClusterState, kind: int, entity: int, request: int) -> None:
         rank = st.containers[idle].rank
         mode = WAITING
     if mode != NOTHING:
-        serve(st, mode, node, function, request, ordinal)
+        dispatch(st, mode, node, function, request, ordinal)
     if idle >= 0 and st.containers[idle].state == IDLE and st.containers[idle].rank == rank:
         if keep_us == 0:
             s.expiries += 1
             to_remove = idle
         else:
-            if keep_us != faascache.FOREVER:
+            if keep_us != FOREVER:
                 set_expiry(st, idle, s.now_us + keep_us)
             to_fill = idle
-            if kind == FINISH and s.after_run == RELOAD and s.preloads != 0:
+            if kind == FINISH and s.after_run == AfterRun.RELOAD and s.preloads != 0:
                 load(st, st.containers[idle].owner, idle)
     if to_remove >= 0:
-        remove_container(st, to_remove)
+        remove(st, to_remove)
     if s.preloads != 0:
         if to_fill >= 0:
             fill(st, to_fill)
-        place_wanted(st, to_apply, gpu_step)
+        settle_and_apply(st, to_apply, gpu_step)
         if kind == PRIORITIES and s.gpus > 0:
             try_gpus(st)

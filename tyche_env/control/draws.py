@@ -43,10 +43,10 @@ def noisy_us(tables: NDArray[np.int64], duration_us: int, sigma_ppm: int, u64: n
 
 
 @inner
-def stage_us(
+def noisy(
     tables: NDArray[np.int64], duration_us: int, sigma_ppm: int, seed: int, concern: int, function: int, ordinal: int
 ) -> int:
-    """One noisy stage; draws nothing when there is no noise."""
+    """How long a stage takes; draws nothing when there is no noise (``docs/engine.md``, noisy)."""
     if sigma_ppm == 0:
         return duration_us
     return noisy_us(tables, duration_us, sigma_ppm, draw_u64(seed, concern, function, ordinal))

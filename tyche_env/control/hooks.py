@@ -18,7 +18,7 @@ from numba import types as numba_types
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
-from tyche_env.control.codes import LEAVE, OFFLOAD
+from tyche_env.codes import LEAVE, OFFLOAD
 from tyche_env.control.compiled import INNER, inner
 from tyche_env.control.handles import open_state_at
 from tyche_env.control.queue import NO_KEY
@@ -69,7 +69,7 @@ def ask_rule(st: ClusterState, function: int) -> tuple[int, int, int]:
 
 
 @inner
-def note_arrival(st: ClusterState, function: int) -> None:
+def before_arrival(st: ClusterState, function: int) -> None:
     """Tell the user's pre-warming policy of a request; a pre-warm that was planned is pointless now."""
     s = st.cluster[0]
     st.functions[function].prewarm_key = NO_KEY

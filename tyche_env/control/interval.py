@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tyche_env.control.codes import HELD, HOLD, IDLE, OFFLOAD, WORKER
-from tyche_env.control.compiled import inner
+from tyche_env.codes import HELD, HOLD, IDLE, LEAVE, OFFLOAD, Scope
+from tyche_env.control.compiled import inner, outer
+from tyche_env.control.handles import open_state
 from tyche_env.control.ledger import demote, list_rooms, note_lost
-from tyche_env.control.packing import drop_idle, gpu_try
+from tyche_env.control.packing import gpu_try, offload_all
+from tyche_env.control.worth import look_at_opening, take_decision
 from tyche_env.state import ClusterState
+
+KEEP_PRIORITY = -1
+"""Instead of a priority: the one that there is stays."""
+
+
+# -- taking decisions --------------------------------------------------------------------------------------------------
+
+
+@inner
+def priority_of(decision: int, priority: int) -> int:
+    """The priority that comes with a decision: LEAVE changes none, OFFLOAD sets it to 0, HOLD sets it."""
+    if decision == LEAVE:
+        return KEEP_PRIORITY
+    return max(0, priority) if decision == HOLD else 0
+
+
+@outer
+def take_priorities(handles: NDArray[np.int64], decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+    """Write new decisions for all functions into the state; nothing acts on them before the event PRIORITIES.
+
+    Args:
+        handles: of the state.
+        decision: (F, 2) LEAVE, HOLD or OFFLOAD, for container memory and GPU.
+        priority: (F, 2) in 2^-20, read where the decision is HOLD.
+    """
+    st = open_state(handles)
+    st.cluster[0].new_priorities = 1
+    for function in range(st.cluster[0].functions):
+        look_at_opening(st, function)
+        of_memory, of_gpu = decision[function, 0], decision[function, 1]
+        p = priority_of(of_memory, priority[function, 0])
+        gpu_p = priority_of(of_gpu, priority[function, 1])
+        take_decision(st, function, of_memory, p, of_gpu, gpu_p)
+
+
+# -- sorting functions -------------------------------------------------------------------------------------------------
 
 
 @inner
@@ -19,7 +58,7 @@ def comes_after(st: ClusterState, a: int, b: int) -> bool:
 
 
 @inner
-def settle(st: ClusterState, root: int, end: int, key: int, function: int) -> None:
+def sink(st: ClusterState, root: int, end: int, key: int, function: int) -> None:
     """Put an entry into the heap below ``root``, whose top is served last; the hole at the root sinks first.
 
     Like ``queue.sift``: which child sinks is computed, not branched on.
@@ -49,24 +88,27 @@ def settle(st: ClusterState, root: int, end: int, key: int, function: int) -> No
 def sort_order(st: ClusterState, count: int) -> None:
     """Heap-sort the first ``count`` functions of ``order`` by ``order_key``, both in place."""
     for root in range(count // 2 - 1, -1, -1):
-        settle(st, root, count, st.order_key[root], st.order[root])
+        sink(st, root, count, st.order_key[root], st.order[root])
     for end in range(count - 1, 0, -1):
         key, function = st.order_key[end], st.order[end]
         st.order_key[end] = st.order_key[0]
         st.order[end] = st.order[0]
-        settle(st, 0, end, key, function)
+        sink(st, 0, end, key, function)
+
+
+# -- acting on them ----------------------------------------------------------------------------------------------------
 
 
 @inner
 def prepare_pack(st: ClusterState) -> None:
-    """All decisions are new: off-load, and list what to place, densest first (``docs/engine.md``, 6)."""
+    """All decisions are new: off-load, demote, and list what to place, densest first (``docs/engine.md``, pack)."""
     s = st.cluster[0]
     list_rooms(st)
     count = 0
     for function in range(s.functions):
         row = st.functions[function]
         if row.decision == OFFLOAD:
-            drop_idle(st, function)
+            offload_all(st, function)
         elif row.gpu_decision == OFFLOAD:
             at = row.resident_head
             while at >= 0:
@@ -83,7 +125,7 @@ def prepare_pack(st: ClusterState) -> None:
     for at in range(count):
         function = st.order[at]
         # once for each copy that it may have: of those that it has now, denser functions may displace some before
-        for _ in range(1 if s.scope == WORKER else s.copies):
+        for _ in range(1 if s.scope == Scope.WORKER else s.copies):
             note_lost(st, function, -1)
 
 

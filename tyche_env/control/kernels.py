@@ -12,20 +12,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import HOLD, LEAVE, OFFLOAD, Kernel, Scope
 from tyche_env.control.arrivals import BIN_US, BINS
-from tyche_env.control.codes import HOLD, LEAVE, OFFLOAD, WORKER
 from tyche_env.control.compiled import apart, inner, outer
 from tyche_env.control.draws import draw_u64
 from tyche_env.control.hooks import ask_rule
 from tyche_env.control.network import FLOOR, score
 from tyche_env.control.quotient import quotient
-from tyche_env.control.worth import probability_within_minute
+from tyche_env.control.worth import p60
 from tyche_env.draws import Concern
+from tyche_env.rules import NEVER
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
-from tyche_env.world import LONGEST_GAP_US, Kernel
+from tyche_env.world import LONGEST_GAP_US
 
-NO_TIMER = -1
 DEAD_ZONE = 0.05
 """Actions within +-0.05 of zero leave a function as it is; above, the rest of (0, 1] is a priority."""
 _EDGE = float(np.float32(DEAD_ZONE))
@@ -33,14 +33,6 @@ _SECOND_US = 1_000_000
 _MINUTE_US = 60_000_000
 _COUNT_LIMIT = 64
 _POLICY = int(Concern.POLICY)
-_TYCHE, _CENSORED, _HISTOGRAM, _RANDOM = (
-    int(k) for k in (Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)
-)
-_ORACLE, _MINUTE_ORACLE = int(Kernel.ORACLE), int(Kernel.MINUTE_ORACLE)
-_NO_TIMERS, _EWMA, _EMPIRICAL, _TABLE, _NETWORK, _OWN = (
-    int(k) for k in (Kernel.NO_TIMERS, Kernel.EWMA, Kernel.EMPIRICAL, Kernel.TABLE, Kernel.NETWORK, Kernel.OWN)
-)
-_GREEDY_DUAL = int(Kernel.GREEDY_DUAL)
 _FREQUENCY_LIMIT = 1024
 
 
@@ -51,19 +43,19 @@ def tyche(
     """Tyche's rule (paper, Proactive Pre-Loader): open between T_load and T_offload after the last request."""
     load_us = 0 if count == 1 else quotient(gap_us * load_ppm, 1_000_000)
     offload_us = quotient(gap_us * offload_ppm, 1_000_000)
-    p = probability_within_minute(tables, gap_us)
+    p = p60(tables, gap_us)
     if age_us < load_us:
         return LEAVE, p, load_us - age_us
     if age_us < offload_us:
         return HOLD, p, offload_us - age_us
-    return OFFLOAD, 0, NO_TIMER
+    return OFFLOAD, 0, NEVER
 
 
 @inner
 def censored(tables: NDArray[np.int64], count: int, since_first_us: int, age_us: int) -> tuple[int, int, int]:
     """Rate over the whole time since the window began, silence included; never off-loads by itself."""
     gap_us = max(since_first_us, _MINUTE_US) if count == 1 else max(1, since_first_us // count)
-    return HOLD, probability_within_minute(tables, gap_us), max(10 * _SECOND_US, age_us // 2)
+    return HOLD, p60(tables, gap_us), max(10 * _SECOND_US, age_us // 2)
 
 
 @inner
@@ -75,13 +67,13 @@ def histogram(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
         return censored(st.tables, row.window_count, now_us - row.first_arrival_us, age_us)
     age_bin = age_us // BIN_US
     if age_bin >= BINS:
-        return OFFLOAD, 0, NO_TIMER
+        return OFFLOAD, 0, NEVER
     while row.age_bin < age_bin:  # time goes on from one look to the next
         row.age_below += st.gap_bins[function, row.age_bin]
         row.age_bin += 1
     survivors = row.gap_oob + row.gap_total - row.age_below
     if survivors == 0:
-        return OFFLOAD, 0, NO_TIMER
+        return OFFLOAD, 0, NEVER
     hits = np.int64(st.gap_bins[function, age_bin])
     if age_bin + 1 < BINS:
         hits += st.gap_bins[function, age_bin + 1]
@@ -102,7 +94,7 @@ def empirical(st: ClusterState, function: int, now_us: int) -> tuple[int, int, i
         longer += gap_us > age_us
         later += gap_us > age_us + _MINUTE_US
     if longer == 0:
-        return HOLD, probability_within_minute(st.tables, max(1, age_us)), max(10 * _SECOND_US, age_us // 2)
+        return HOLD, p60(st.tables, max(1, age_us)), max(10 * _SECOND_US, age_us // 2)
     return HOLD, ((longer - later) << 20) // longer, max(5 * _SECOND_US, age_us // 4)
 
 
@@ -141,21 +133,65 @@ def count_within(st: ClusterState, at: int, end: int, before_us: int) -> int:
 
 
 @inner
-def window_gap_us(st: ClusterState, function: int) -> int:
+def gap_seen_us(st: ClusterState, function: int) -> int:
     """The mean gap that rules with a window take for f."""
     s = st.cluster[0]
     row = st.functions[function]
-    gap_us = max(1, row.smooth_gap_us) if s.kernel == _EWMA and row.window_count > 1 else row.gap_us
+    gap_us = max(1, row.smooth_gap_us) if s.kernel == Kernel.EWMA and row.window_count > 1 else row.gap_us
     # a worker that decides alone takes requests to be spread evenly over the workers (InstaInfer)
-    return min(LONGEST_GAP_US, gap_us * s.nodes if s.scope == WORKER else gap_us)
+    return min(LONGEST_GAP_US, gap_us * s.nodes if s.scope == Scope.WORKER else gap_us)
 
 
 @inner
 def window_end_us(st: ClusterState, function: int) -> int:
     """After how long the window of f closes, from now on."""
     s = st.cluster[0]
-    closes_us = quotient(window_gap_us(st, function) * s.offload_ppm, 1_000_000)
+    closes_us = quotient(gap_seen_us(st, function) * s.offload_ppm, 1_000_000)
     return closes_us - (s.now_us - st.functions[function].last_arrival_us)
+
+
+@inner
+def no_timers(st: ClusterState, function: int) -> tuple[int, int, int]:
+    """Hold for ever."""
+    return HOLD, p60(st.tables, gap_seen_us(st, function)), NEVER
+
+
+@inner
+def greedy_dual(st: ClusterState, function: int) -> tuple[int, int, int]:
+    """Hold for ever, by how often f was requested."""
+    return HOLD, min(_FREQUENCY_LIMIT, st.functions[function].arrivals) << 10, NEVER
+
+
+@inner
+def table(st: ClusterState, function: int) -> tuple[int, int, int]:
+    """What the forecast says of this minute."""
+    now_us = st.cluster[0].now_us
+    minute = now_us // _MINUTE_US
+    p = np.int64(st.forecast[function, min(minute, st.forecast.shape[1] - 1)])
+    return (HOLD if p > 0 else LEAVE), p, (minute + 1) * _MINUTE_US - now_us
+
+
+@inner
+def random(st: ClusterState, function: int) -> tuple[int, int, int]:
+    """Anything, drawn anew every ten seconds."""
+    row = st.functions[function]
+    u = draw_u64(st.cluster[0].seed, _POLICY, function, row.decide_count)
+    row.decide_count += 1
+    choice = np.int64(u % np.uint64(3))
+    if choice == 0:
+        return OFFLOAD, 0, 10 * _SECOND_US
+    if choice == 1:
+        return LEAVE, 0, 10 * _SECOND_US
+    return HOLD, np.int64(u >> np.uint64(44)), 10 * _SECOND_US
+
+
+@inner
+def oracle(st: ClusterState, function: int, exact: bool) -> tuple[int, int, int]:
+    """Privileged: hold what comes after a known gap."""
+    gap_us = foreseen_gap_us(st, function, st.cluster[0].now_us, exact)
+    if gap_us < 0:
+        return OFFLOAD, 0, NEVER
+    return HOLD, p60(st.tables, max(1, gap_us)), max(_SECOND_US, gap_us // 2)
 
 
 @inner
@@ -163,63 +199,37 @@ def ask(st: ClusterState, function: int) -> tuple[int, int, int]:
     """Ask the policy about one function now.
 
     Returns:
-        Decision (LEAVE, HOLD, OFFLOAD), priority in 2^-20, and after how many microseconds to ask again (-1: never).
+        Decision (LEAVE, HOLD, OFFLOAD), priority in 2^-20, and after how many microseconds to ask again, or NEVER.
     """
     s = st.cluster[0]
     row = st.functions[function]
     kernel = s.kernel
-    if kernel in (_TYCHE, _EWMA, _NO_TIMERS):
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        age_us = s.now_us - row.last_arrival_us
-        gap_us = window_gap_us(st, function)
-        if kernel == _NO_TIMERS:
-            return HOLD, probability_within_minute(st.tables, gap_us), NO_TIMER
-        return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, gap_us, age_us)
-    if kernel == _CENSORED:
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        since_first_us = s.now_us - row.first_arrival_us
-        return censored(st.tables, row.window_count, since_first_us, s.now_us - row.last_arrival_us)
-    if kernel == _HISTOGRAM:
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        return histogram(st, function, s.now_us)
-    if kernel == _EMPIRICAL:
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        return empirical(st, function, s.now_us)
-    if kernel == _GREEDY_DUAL:
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        return HOLD, min(_FREQUENCY_LIMIT, row.arrivals) << 10, NO_TIMER
-    if kernel == _NETWORK:
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        return network(st, function)
-    if kernel == _TABLE:
-        if row.window_count == 0:
-            return LEAVE, 0, NO_TIMER
-        minute = s.now_us // _MINUTE_US
-        p = np.int64(st.forecast[function, min(minute, st.forecast.shape[1] - 1)])
-        return (HOLD if p > 0 else LEAVE), p, (minute + 1) * _MINUTE_US - s.now_us
-    if kernel == _OWN:
+    if kernel == Kernel.OWN:
         return ask_rule(st, function)
-    if kernel == _RANDOM:
-        u = draw_u64(s.seed, _POLICY, function, row.decide_count)
-        row.decide_count += 1
-        choice = np.int64(u % np.uint64(3))
-        if choice == 0:
-            return OFFLOAD, 0, 10 * _SECOND_US
-        if choice == 1:
-            return LEAVE, 0, 10 * _SECOND_US
-        return HOLD, np.int64(u >> np.uint64(44)), 10 * _SECOND_US
-    if kernel in (_ORACLE, _MINUTE_ORACLE):
-        gap_us = foreseen_gap_us(st, function, s.now_us, kernel == _ORACLE)
-        if gap_us < 0:
-            return OFFLOAD, 0, NO_TIMER
-        return HOLD, probability_within_minute(st.tables, max(1, gap_us)), max(_SECOND_US, gap_us // 2)
-    return LEAVE, 0, NO_TIMER
+    if kernel == Kernel.RANDOM:
+        return random(st, function)
+    if kernel == Kernel.ORACLE or kernel == Kernel.MINUTE_ORACLE:
+        return oracle(st, function, kernel == Kernel.ORACLE)
+    if row.window_count == 0:
+        return LEAVE, 0, NEVER
+    age_us = s.now_us - row.last_arrival_us
+    if kernel == Kernel.TYCHE or kernel == Kernel.EWMA:
+        return tyche(st.tables, s.load_ppm, s.offload_ppm, row.window_count, gap_seen_us(st, function), age_us)
+    if kernel == Kernel.NO_TIMERS:
+        return no_timers(st, function)
+    if kernel == Kernel.CENSORED:
+        return censored(st.tables, row.window_count, s.now_us - row.first_arrival_us, age_us)
+    if kernel == Kernel.HISTOGRAM:
+        return histogram(st, function, s.now_us)
+    if kernel == Kernel.EMPIRICAL:
+        return empirical(st, function, s.now_us)
+    if kernel == Kernel.GREEDY_DUAL:
+        return greedy_dual(st, function)
+    if kernel == Kernel.NETWORK:
+        return network(st, function)
+    if kernel == Kernel.TABLE:
+        return table(st, function)
+    return LEAVE, 0, NEVER
 
 
 @outer
@@ -251,9 +261,9 @@ def decide_rows(
     """
     for f in range(len(count)):
         answer, p = LEAVE, 0
-        if count[f] > 0 and kernel == _TYCHE:
+        if count[f] > 0 and kernel == Kernel.TYCHE:
             answer, p, _ = tyche(tables, load_ppm, offload_ppm, count[f], gap_us[f], age_us[f])
-        elif count[f] > 0 and kernel == _CENSORED:
+        elif count[f] > 0 and kernel == Kernel.CENSORED:
             answer, p, _ = censored(tables, count[f], since_first_us[f], age_us[f])
         decision[f] = answer
         priority[f] = p

@@ -5,7 +5,7 @@ Nothing here decides; the rules that call these moves live in ``packing``, ``rou
 
 from __future__ import annotations
 
-from tyche_env.control.codes import (
+from tyche_env.codes import (
     ABSENT,
     DO_DEMOTE,
     DO_REMOVE,
@@ -15,16 +15,19 @@ from tyche_env.control.codes import (
     IN_MEMORY,
     IN_NONE,
     LOADING,
-    NODE_SHIFT,
     OFFLOADING,
     UNUSED,
+    Prewarm,
 )
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import NO_KEY
 from tyche_env.control.vacancies import note_vacancy
 from tyche_env.control.worth import look_at_opening, refresh_candidate
-from tyche_env.prewarm.faascache import FAASCACHE, enter_heap, leave_heap, worth
+from tyche_env.prewarm.faascache import container_worth, enter_heap, leave_heap
 from tyche_env.state import RANK_BITS, ClusterState
+
+NODE_SHIFT = 32
+"""Where the node stands in an entry of ``lost``."""
 
 # -- categories: where an idle container can serve a function ----------------------------------------------------------
 
@@ -295,7 +298,7 @@ def note_freed(st: ClusterState, gpu: int) -> None:
 
 
 @inner
-def new_resident(st: ClusterState, function: int, container: int) -> int:
+def allocate(st: ClusterState, function: int, container: int) -> int:
     """A slot for f in c, linked into both lists; state and memory are the caller's."""
     s = st.cluster[0]
     if s.resident_free > 0:
@@ -333,7 +336,7 @@ def new_resident(st: ClusterState, function: int, container: int) -> int:
 
 
 @inner
-def free_resident(st: ClusterState, resident: int) -> int:
+def free(st: ClusterState, resident: int) -> int:
     """End a resident of an idle or a just finished container: lists, memory, counters.
 
     Returns:
@@ -402,13 +405,13 @@ def take_ownership(st: ClusterState, container: int, function: int) -> None:
     """The container now follows f: f's keep-alive, f's statistics."""
     c = st.containers[container]
     if c.owner != function:
-        drop_ownership(st, container)
+        disown(st, container)
         st.functions[function].owned += 1
         c.owner = function
 
 
 @inner
-def drop_ownership(st: ClusterState, container: int) -> None:
+def disown(st: ClusterState, container: int) -> None:
     """Its owner loses the container; how often an owner of nothing was used is forgotten (FaasCache)."""
     owner = st.functions[st.containers[container].owner]
     owner.owned -= 1
@@ -420,7 +423,7 @@ def drop_ownership(st: ClusterState, container: int) -> None:
 
 
 @inner
-def new_container(st: ClusterState, function: int, node: int) -> int:
+def create(st: ClusterState, function: int, node: int) -> int:
     """A container for f on n, not yet in any state; its memory leaves the node's free memory."""
     s = st.cluster[0]
     if s.container_free > 0:
@@ -477,7 +480,7 @@ def leave_idle(st: ClusterState, container: int) -> None:
     st.functions[c.owner].owned_idle -= 1
     leave_warm(st, container)
     c.expiry_key = NO_KEY
-    if st.cluster[0].prewarm == FAASCACHE:
+    if st.cluster[0].prewarm == Prewarm.FAASCACHE:
         leave_heap(st, container)
 
 
@@ -494,8 +497,8 @@ def become_idle(st: ClusterState, container: int) -> None:
     s.rank += 1
     c.idle_since_us = s.now_us
     c.shared = 0
-    if s.prewarm == FAASCACHE:
-        c.worth = worth(st, container)
+    if s.prewarm == Prewarm.FAASCACHE:
+        c.worth = container_worth(st, container)
         enter_heap(st, container)
     c.idle_next = -1
     c.idle_previous = n.idle_tail
@@ -519,8 +522,8 @@ def become_idle(st: ClusterState, container: int) -> None:
 
 
 @inner
-def remove_container(st: ClusterState, container: int) -> None:
-    """An idle container goes, with all it holds (``docs/engine.md``, remove)."""
+def remove(st: ClusterState, container: int) -> None:
+    """An idle container goes, with all it holds."""
     s = st.cluster[0]
     c = st.containers[container]
     gpu = c.gpu
@@ -528,7 +531,7 @@ def remove_container(st: ClusterState, container: int) -> None:
     while c.resident_head >= 0:
         resident = c.resident_head
         function = st.residents[resident].function
-        released += free_resident(st, resident)
+        released += free(st, resident)
         note_lost(st, function, c.node)
     leave_idle(st, container)
     if gpu >= 0:
@@ -536,7 +539,7 @@ def remove_container(st: ClusterState, container: int) -> None:
         if released > 0:
             note_freed(st, gpu)
     st.nodes[c.node].free_mb += c.size_mb
-    drop_ownership(st, container)
+    disown(st, container)
     c.state = UNUSED
     st.free_containers[s.container_free] = container
     s.container_free += 1
@@ -544,17 +547,17 @@ def remove_container(st: ClusterState, container: int) -> None:
 
 
 @inner
-def make_room(st: ClusterState, node: int, mb: int) -> None:
+def evict(st: ClusterState, node: int, mb: int) -> None:
     """Evict idle containers of a node until ``mb`` are free: the longest idle, or FaasCache's least worth, first."""
     s = st.cluster[0]
     n = st.nodes[node]
     while n.free_mb < mb:
         s.evictions += 1
         victim = n.idle_head
-        if s.prewarm == FAASCACHE:
+        if s.prewarm == Prewarm.FAASCACHE:
             victim = n.worth_head
             s.clock = st.containers[victim].worth
-        remove_container(st, victim)
+        remove(st, victim)
 
 
 @inner

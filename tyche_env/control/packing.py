@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.control.arrivals import in_group, walk
-from tyche_env.control.codes import (
+from tyche_env.codes import (
     ABSENT,
+    DISPLACED,
     DO_KILL,
     DO_LOAD,
     DO_OFFLOAD,
@@ -20,35 +20,35 @@ from tyche_env.control.codes import (
     IDLE,
     IN_LOADING,
     LOADING,
-    NONE,
     OFFLOAD,
     OFFLOADING,
-    STRICT,
-    TENANT,
-    WORKER,
+    STAYS,
+    TAKEN,
+    Isolation,
+    Packing,
+    Scope,
 )
+from tyche_env.control.arrivals import in_group, walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.ledger import (
+    allocate,
     command,
     demote,
     enter_category,
     enter_warm,
-    free_resident,
+    free,
     leave_category,
     leave_models,
     leave_warm,
-    new_resident,
     reserve,
     reserve_gpu,
     resident_of,
 )
 from tyche_env.control.queue import NO_KEY
 from tyche_env.control.tournament import densest_that_fits
-from tyche_env.control.worth import copies, copies_on, density, refresh_candidate
+from tyche_env.control.worth import copies, copies_on, density, displaces, refresh_candidate
 from tyche_env.state import RANK_BITS, ClusterState
 
-SINGLE, OWN, WORST = 1, 2, 3
-"""Ways of packing other than by density (``world.Packing``)."""
 _SOME = 8
 """More functions of a node than this are looked at together before they are looked at one by one: mostly none fits."""
 
@@ -58,9 +58,9 @@ def may_host(st: ClusterState, container: int, function: int, emptied: bool) -> 
     """Whether isolation lets an idle container take f; ``emptied``: its residents will be gone."""
     isolation = st.cluster[0].isolation
     c = st.containers[container]
-    if isolation == TENANT and c.tenant != st.functions[function].tenant:
+    if isolation == Isolation.TENANT and c.tenant != st.functions[function].tenant:
         return False
-    if isolation == STRICT and not emptied and c.residents > 0:
+    if isolation == Isolation.STRICT and not emptied and c.residents > 0:
         return False
     return st.functions[function].residents == 0 or resident_of(st, function, container) < 0
 
@@ -70,7 +70,7 @@ def load(st: ClusterState, function: int, container: int) -> None:
     """Begin to load f into an idle container that has room for it."""
     s = st.cluster[0]
     f = st.functions[function]
-    resident = new_resident(st, function, container)
+    resident = allocate(st, function, container)
     r = st.residents[resident]
     r.state = LOADING
     r.from_load = 1
@@ -101,7 +101,7 @@ def offload(st: ClusterState, resident: int) -> None:
 
 
 @inner
-def drop_idle(st: ClusterState, function: int) -> None:
+def offload_all(st: ClusterState, function: int) -> None:
     """Off-load every idle held copy of f, newest first."""
     at = st.functions[function].resident_head
     while at >= 0:
@@ -151,7 +151,6 @@ def next_gpu_victim(st: ClusterState, gpu: int, above_density: int, above_slot: 
 
     Only densities that ``limit`` displaces count; if it is negative, all do.
     """
-    h = st.cluster[0].displace_percent
     best = -1
     best_density = 0
     at = st.gpus[gpu].model_head
@@ -159,7 +158,7 @@ def next_gpu_victim(st: ClusterState, gpu: int, above_density: int, above_slot: 
         r = st.residents[at]
         if r.gpu_state == HELD:
             worth = st.functions[r.function].gpu_density
-            if limit < 0 or 100 * limit > (100 + h) * worth:
+            if limit < 0 or displaces(st, limit, worth):
                 later = worth > above_density or (worth == above_density and at > above_slot)
                 if later and (best < 0 or worth < best_density or (worth == best_density and at < best)):
                     best = at
@@ -183,13 +182,13 @@ def gpu_try(st: ClusterState, resident: int) -> None:
     g = st.gpus[c.gpu]
     if g.free_mb < f.gpu_mb and s.displace_percent < 0:
         return
-    free = g.free_mb
+    room_mb = g.free_mb
     cost = 0
     last_density = -1
     last_slot = -1
     pricing = True  # first add up who would have to go, then let them go
     while True:
-        if pricing and free >= f.gpu_mb:
+        if pricing and room_mb >= f.gpu_mb:
             if cost >= worth * f.gpu_mb:
                 return
             pricing = False
@@ -204,7 +203,7 @@ def gpu_try(st: ClusterState, resident: int) -> None:
             other = st.residents[victim].function
             last_density = st.functions[other].gpu_density
             last_slot = victim
-            free += st.functions[other].gpu_mb
+            room_mb += st.functions[other].gpu_mb
             cost += last_density * st.functions[other].gpu_mb
         else:
             demote(st, victim)
@@ -220,8 +219,8 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
     n = st.nodes[node]
     if need > n.roomiest_mb:
         return -1
-    listed = n.listed_at == s.events and packing != SINGLE and packing != WORST
-    if listed and s.isolation == NONE and st.functions[function].residents == 0:
+    listed = n.listed_at == s.events and packing != Packing.SINGLE and packing != Packing.WORST
+    if listed and s.isolation == Isolation.NONE and st.functions[function].residents == 0:
         return listed_container(st, node, need)
     best = -1
     best_free = np.int64(0)
@@ -230,16 +229,16 @@ def fitting_container(st: ClusterState, function: int, node: int) -> int:
     while at >= 0:
         c = st.containers[at]
         roomiest = max(roomiest, c.free_mb)
-        if packing == SINGLE:
+        if packing == Packing.SINGLE:
             better = best < 0 and c.residents == 0
-        elif packing == WORST:
+        elif packing == Packing.WORST:
             better = best < 0 or c.free_mb > best_free
         else:
             better = best < 0 or c.free_mb < best_free
         if better and c.free_mb >= need and may_host(st, at, function, False):
             best = at
             best_free = c.free_mb
-            if best_free == need and packing != WORST and packing != SINGLE:
+            if best_free == need and packing != Packing.WORST and packing != Packing.SINGLE:
                 return best
         at = c.idle_previous
     n.roomiest_mb = roomiest
@@ -277,13 +276,14 @@ def next_to(numbers: NDArray[np.int64], enough: int) -> tuple[int, int]:
 
 
 @inner
-def mark_victims(st: ClusterState, function: int, container: int, worth: int) -> int:
-    """Mark, in ``residents.density``, those that f would displace in a container, and price them.
+def take_victims(st: ClusterState, function: int, container: int, worth: int) -> int:
+    """Mark the residents that f, of a density, would displace in a container, take those that have to go, price them.
 
-    The node's ``least_density`` falls to that of the least held resident seen.
+    ``residents.mark`` says what becomes of each, ``residents.density`` what a displaced or taken one is worth.  The
+    node's ``least_density`` falls to that of the least held resident seen.
 
     Returns:
-        The worth of all that would have to go (their density x memory), or -1 if f cannot be made to fit.
+        The worth of all that are taken (their density x memory), or -1 if f cannot be made to fit.
     """
     s = st.cluster[0]
     f = st.functions[function]
@@ -292,38 +292,39 @@ def mark_victims(st: ClusterState, function: int, container: int, worth: int) ->
     at = c.resident_head
     while at >= 0:
         r = st.residents[at]
-        r.density = -1
+        r.mark = STAYS
         if r.state == HELD:
             other = density(st, r.function, max(1, copies(st, r.function)))
             if n.least_density < 0 or other < n.least_density:
                 n.least_density = other
-            if 100 * worth > (100 + s.displace_percent) * other:
+            if displaces(st, worth, other):
+                r.mark = DISPLACED
                 r.density = other
         at = r.container_next
-    free = c.free_mb
+    room_mb = c.free_mb
     left = c.residents
     cost = 0
-    while free < f.peak_mb or (s.isolation == STRICT and left > 0):
-        victim = least_marked(st, container)
+    while room_mb < f.peak_mb or (s.isolation == Isolation.STRICT and left > 0):
+        victim = least_marked(st, container, DISPLACED)
         if victim < 0:
             return -1
         r = st.residents[victim]
-        free += st.functions[r.function].hold_mb
+        room_mb += st.functions[r.function].hold_mb
         cost += r.density * st.functions[r.function].hold_mb
-        r.density = -2 - r.density
+        r.mark = TAKEN
         left -= 1
     return cost
 
 
 @inner
-def least_marked(st: ClusterState, container: int) -> int:
-    """The marked resident with the least (density, slot), or -1."""
+def least_marked(st: ClusterState, container: int, mark: int) -> int:
+    """The resident with a mark that has the least (density, slot), or -1."""
     best = -1
     best_density = 0
     at = st.containers[container].resident_head
     while at >= 0:
         r = st.residents[at]
-        if r.density >= 0 and (best < 0 or r.density < best_density or (r.density == best_density and at < best)):
+        if r.mark == mark and (best < 0 or r.density < best_density or (r.density == best_density and at < best)):
             best = at
             best_density = r.density
         at = r.container_next
@@ -337,25 +338,15 @@ def kill_victims(st: ClusterState, function: int, container: int, worth: int) ->
     Returns:
         The GPU memory that this released, in MB.
     """
-    mark_victims(st, function, container, worth)
+    take_victims(st, function, container, worth)
     released = 0
     while True:
-        victim = -1
-        victim_density = 0
-        at = st.containers[container].resident_head
-        while at >= 0:
-            r = st.residents[at]
-            if r.density <= -2:
-                taken = -2 - r.density
-                if victim < 0 or taken < victim_density or (taken == victim_density and at < victim):
-                    victim = at
-                    victim_density = taken
-            at = r.container_next
+        victim = least_marked(st, container, TAKEN)
         if victim < 0:
             return released
-        st.cluster[0].load_clock = max(st.cluster[0].load_clock, victim_density)
+        st.cluster[0].load_clock = max(st.cluster[0].load_clock, st.residents[victim].density)
         other = st.residents[victim].function
-        released += free_resident(st, victim)
+        released += free(st, victim)
         command(st, DO_KILL, other, container, victim, 0)
         if st.containers[container].owner == other:
             enter_warm(st, container)
@@ -370,7 +361,7 @@ def displaceable_container(st: ClusterState, function: int, node: int, worth: in
     """
     s = st.cluster[0]
     n = st.nodes[node]
-    if n.least_at == s.events and (n.least_density < 0 or 100 * worth <= (100 + s.displace_percent) * n.least_density):
+    if n.least_at == s.events and (n.least_density < 0 or not displaces(st, worth, n.least_density)):
         return -1
     hold_mb = st.functions[function].hold_mb
     best = -1
@@ -382,7 +373,7 @@ def displaceable_container(st: ClusterState, function: int, node: int, worth: in
         c = st.containers[at]
         if c.residents > 0:
             if may_host(st, at, function, True):
-                cost = mark_victims(st, function, at, worth)
+                cost = take_victims(st, function, at, worth)
                 if cost >= 0 and cost < worth * hold_mb and (best < 0 or cost < best_cost):
                     best = at
                     best_cost = cost
@@ -410,12 +401,12 @@ def place(st: ClusterState, function: int, only: int) -> bool:
     """
     s = st.cluster[0]
     f = st.functions[function]
-    alone = s.scope == WORKER
+    alone = s.scope == Scope.WORKER
     have = 0 if alone else copies(st, function)
     worth = density(st, function, have + 1)
-    if worth <= 0 or s.packing == OWN:
+    if worth <= 0 or s.packing == Packing.OWN:
         return False
-    may_displace = s.displace_percent >= 0 and s.packing != SINGLE
+    may_displace = s.displace_percent >= 0 and s.packing != Packing.SINGLE
     placed = False
     displacing = alone
     step = 0
@@ -454,7 +445,7 @@ def fills(st: ClusterState, function: int, container: int) -> bool:
     c = st.containers[container]
     if st.functions[function].peak_mb > c.free_mb:
         return False
-    if s.scope == WORKER and copies_on(st, function, c.node) >= s.copies:
+    if s.scope == Scope.WORKER and copies_on(st, function, c.node) >= s.copies:
         return False
     return may_host(st, container, function, False)
 
@@ -479,7 +470,7 @@ def fill(st: ClusterState, container: int) -> None:
     while True:
         best = -1
         best_density = 0
-        if s.packing == SINGLE or s.packing == OWN:
+        if s.packing == Packing.SINGLE or s.packing == Packing.OWN:
             worth = st.candidate_density[st.functions[c.owner].slot]
             if worth > 0 and c.residents == 0 and fills(st, c.owner, container):
                 best = c.owner

@@ -2,8 +2,8 @@
 
 A key is ``time << 21 | kind << 17 | entity``: 42 bits of microseconds, 4 of kind, 17 of entity.  Comparing keys
 compares (time, kind, entity), which is the tie rule, and a key is its own version stamp: an entity remembers the key it
-waits
-for, and a popped key that differs is stale.
+waits for,
+and a popped key that differs is stale.
 
 *Deferred* setting keeps re-set timers cheap: a later time is only stored; the earlier key in the heap, when popped,
 pushes the wanted one.
@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.control.compiled import inner
+from tyche_env.state import NO_KEY as NO_KEY
 
-ARRIVAL, FINISH, CREATED, EXPIRY, LOADED, LOAD_FAILED, OFFLOADED = 0, 2, 3, 5, 7, 8, 9
-TIMER, PREWARM, PRIORITIES = 10, 11, 12
-NO_KEY = np.int64(2**63 - 1)
 LAST_US = 1 << 42
 """The first time that a key cannot say."""
 SPARE = 3

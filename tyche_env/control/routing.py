@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tyche_env.codes import Prewarm, Routing
 from tyche_env.control.arrivals import walk
 from tyche_env.control.compiled import inner
 from tyche_env.control.draws import draw_u64
@@ -12,12 +13,8 @@ from tyche_env.control.vacancies import NOWHERE, far_vacancy, steps_to
 from tyche_env.draws import Concern
 from tyche_env.prewarm import pagurus, rainbowcake
 from tyche_env.state import ClusterState
-from tyche_env.world import Routing
 
 _OVERFLOW = int(Concern.OVERFLOW)
-_RING, _FEWEST_BUSY, _OWN, _FEWEST_BUSY_FIRST = (
-    int(r) for r in (Routing.RING, Routing.FEWEST_BUSY, Routing.OWN, Routing.FEWEST_BUSY_FIRST)
-)
 OVERFLOWED = 1 << 40
 """Added to the node of a request that must queue there."""
 
@@ -59,10 +56,10 @@ def select(st: ClusterState, function: int, node: int) -> int:
         while at >= 0 and st.containers[at].node != node:
             at = st.containers[at].warm_next
         container = at
-    if container < 0 and st.cluster[0].prewarm == pagurus.PAGURUS:
-        container = pagurus.rentable(st, function, node)
-    elif container < 0 and st.cluster[0].prewarm == rainbowcake.RAINBOWCAKE:
-        container = rainbowcake.rentable(st, function, node)
+    if container < 0 and st.cluster[0].prewarm == Prewarm.PAGURUS:
+        container = pagurus.to_rent(st, function, node)
+    elif container < 0 and st.cluster[0].prewarm == Prewarm.RAINBOWCAKE:
+        container = rainbowcake.to_rent(st, function, node)
     return container
 
 
@@ -77,7 +74,7 @@ def fewer_busy(st: ClusterState, function: int, a: int, b: int) -> int:
     of_a, of_b = st.nodes[a].runs, st.nodes[b].runs
     if of_a != of_b:
         return a if of_a < of_b else b
-    if st.cluster[0].routing == _FEWEST_BUSY_FIRST:
+    if st.cluster[0].routing == Routing.FEWEST_BUSY_FIRST:
         return min(a, b)
     return a if steps_to(st, function, a) <= steps_to(st, function, b) else b
 
@@ -107,7 +104,7 @@ def fewest_busy(st: ClusterState, function: int) -> int:
         n = st.nodes[node]
         if n.queue_length > 0 or (best >= 0 and n.runs > st.nodes[best].runs):
             continue
-        if has_room(st, function, node) or select(st, function, node) >= 0:
+        if can_serve(st, function, node):
             best = fewer_busy(st, function, best, node)
     return best
 
@@ -120,16 +117,28 @@ def has_room(st: ClusterState, function: int, node: int) -> bool:
 
 
 @inner
+def can_serve(st: ClusterState, function: int, node: int) -> bool:
+    """Whether a request of f could be dispatched to a node at once, whatever its queue."""
+    return has_room(st, function, node) or select(st, function, node) >= 0
+
+
+@inner
+def is_open(st: ClusterState, function: int, node: int) -> bool:
+    """Whether a node takes a request of f: nobody waits there, and it could be dispatched at once."""
+    return st.nodes[node].queue_length == 0 and can_serve(st, function, node)
+
+
+@inner
 def route(st: ClusterState, function: int, ordinal: int) -> int:
     """The node of a request; ``OVERFLOWED`` is added when it has to queue there."""
     s = st.cluster[0]
     row = st.functions[function]
-    scans = s.routing == _FEWEST_BUSY or s.routing == _FEWEST_BUSY_FIRST
+    scans = s.routing == Routing.FEWEST_BUSY or s.routing == Routing.FEWEST_BUSY_FIRST
     if scans:
         node = fewest_busy(st, function)
         if node >= 0:
             return node
-    elif s.routing == _RING:
+    elif s.routing == Routing.RING:
         if row.gpu_head >= 0:
             for step in range(row.group):
                 node = walk(st, function, step)
@@ -147,7 +156,7 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
                     most = left
             if best >= 0:
                 return best
-    chosen = route_by_rule(st, function) if s.routing == _OWN else -1
+    chosen = route_by_rule(st, function) if s.routing == Routing.OWN else -1
     step = np.int64(0 if chosen < 0 else -1)
     end = np.int64(0 if scans else s.nodes)
     while step < end:
@@ -158,7 +167,7 @@ def route(st: ClusterState, function: int, ordinal: int) -> int:
             if node == NOWHERE:
                 break
         node = chosen if step < 0 else walk(st, function, step)
-        if st.nodes[node].queue_length == 0 and (has_room(st, function, node) or select(st, function, node) >= 0):
+        if is_open(st, function, node):
             return node
         step += 1
     return np.int64(draw_u64(s.seed, _OVERFLOW, function, ordinal) % np.uint64(s.nodes)) + OVERFLOWED

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from tyche_env.codes import EXPIRY, PREWARM_TIMER, TIMER
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import (
     ENTITY_BITS,
     ENTITY_MASK,
-    EXPIRY,
     KIND_MASK,
     LAST_US,
     NO_KEY,
-    PREWARM,
-    TIMER,
     key_of,
     pop,
     push,
@@ -72,7 +70,7 @@ def set_timer(st: ClusterState, function: int, time_us: int) -> None:
 def set_prewarm(st: ClusterState, function: int, time_us: int) -> None:
     """Create a container for this function then."""
     row = st.functions[function]
-    row.prewarm_key = timer_key(time_us, PREWARM, function)
+    row.prewarm_key = timer_key(time_us, PREWARM_TIMER, function)
     if row.prewarm_key < row.prewarm_queued:
         row.prewarm_queued = row.prewarm_key
         push_timer(st, row.prewarm_key)

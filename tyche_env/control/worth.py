@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.control.codes import HELD, HOLD, IDLE, LOADING, WORKER
+from tyche_env.codes import HELD, HOLD, IDLE, LOADING, Scope
 from tyche_env.control.compiled import inner
 from tyche_env.control.queue import NO_KEY, TIME_SHIFT
 from tyche_env.control.quotient import quotient
@@ -16,8 +16,8 @@ from tyche_env.tables import PROBABILITY, PROBABILITY_FINE, TAIL
 
 
 @inner
-def probability_within_minute(tables: NDArray[np.int64], gap_us: int) -> int:
-    """P(an arrival within 60 s) at a mean gap >= 1 us, in 2^-20 (``docs/engine.md``, P60)."""
+def p60(tables: NDArray[np.int64], gap_us: int) -> int:
+    """P(an arrival within 60 s) at a mean gap >= 1 us, in 2^-20 (``docs/engine.md``, p60)."""
     x = quotient(60_000_000 << 16, gap_us)
     if x < 4096:
         return tables[PROBABILITY_FINE, x]
@@ -37,7 +37,21 @@ def set_gpu_priority(st: ClusterState, function: int, priority: int) -> None:
     """Take a new priority for the GPU, and the worth of its memory: priority x transfer time / GPU memory."""
     row = st.functions[function]
     row.gpu_priority = priority
-    row.gpu_density = quotient(priority * row.transfer_us, row.gpu_mb) if row.gpu_mb > 0 else 0
+    row.gpu_density = gpu_density(st, function)
+
+
+@inner
+def gpu_density(st: ClusterState, function: int) -> int:
+    """Worth per MB of f on a GPU; ``functions.gpu_density`` keeps it."""
+    row = st.functions[function]
+    return quotient(row.gpu_priority * row.transfer_us, row.gpu_mb) if row.gpu_mb > 0 else 0
+
+
+@inner
+def displaces(st: ClusterState, a: int, b: int) -> bool:
+    """Whether a density is so much greater than another that it may take its place."""
+    h = st.cluster[0].displace_percent
+    return bool((h >= 0) & (100 * a > (100 + h) * b))
 
 
 @inner
@@ -49,7 +63,7 @@ def density(st: ClusterState, function: int, copy: int) -> int:
     row = st.functions[function]
     worth = row.first_density
     p = row.priority
-    if copy > 1 and st.cluster[0].scope != WORKER:
+    if copy > 1 and st.cluster[0].scope != Scope.WORKER:
         rho = 0
         span = row.last_arrival_us - row.first_arrival_us
         if row.window_count >= 2 and span > 0:
@@ -118,7 +132,7 @@ def refresh_candidate(st: ClusterState, function: int) -> None:
         return
     row = st.functions[function]
     value = 0
-    have = 0 if s.scope == WORKER else copies(st, function)
+    have = 0 if s.scope == Scope.WORKER else copies(st, function)
     if have < s.copies:
         look_at_opening(st, function)
         if row.decision == HOLD:
@@ -126,3 +140,18 @@ def refresh_candidate(st: ClusterState, function: int) -> None:
     st.candidate_density[row.slot] = value
     if row.rivals > 0:
         play_again(st, function)
+
+
+@inner
+def take_decision(
+    st: ClusterState, function: int, decision: int, priority: int, gpu_decision: int, gpu_priority: int
+) -> None:
+    """Take new decisions about f for container memory and GPU; a priority below 0 leaves the one that there is."""
+    row = st.functions[function]
+    row.decision = decision
+    row.gpu_decision = gpu_decision
+    if priority >= 0:
+        set_priority(st, function, priority)
+    if gpu_priority >= 0:
+        set_gpu_priority(st, function, gpu_priority)
+    refresh_candidate(st, function)

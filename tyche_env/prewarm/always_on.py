@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from tyche_env.control.compiled import inner
 from tyche_env.state import ClusterState
-from tyche_env.world import Prewarm
 
-ALWAYS_ON = int(Prewarm.ALWAYS_ON)
 CONTAINERS = 2
 EVERY_US = 60_000_000
 

@@ -1,31 +1,28 @@
 """FaasCache (Fuerst and Sharma, ASPLOS'21): keep every container, evict by greedy-dual worth.
 
 Worth = clock + frequency x cost of a cold start / size; the clock is the worth of the last evicted.  It is computed
-when a container becomes idle; ``make_room`` evicts the least.
+when a container becomes idle; ``ledger.evict`` takes the least.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from tyche_env.codes import AfterRun
 from tyche_env.control.compiled import apart, inner
 from tyche_env.state import ClusterState
-from tyche_env.world import Prewarm
 
-FAASCACHE = int(Prewarm.FAASCACHE)
-FOREVER = -1
-"""No expiry."""
 _CHILD, _NEXT, _BEFORE = 0, 1, 2
 """Columns of ``kin``: the first of those below, the next brother, the one before (the first brother's is above)."""
 
 
 @inner
-def worth(st: ClusterState, container: int) -> int:
+def container_worth(st: ClusterState, container: int) -> int:
     """Worth of a container that becomes idle, in microseconds saved per MB."""
     s = st.cluster[0]
     c = st.containers[container]
     owner = st.functions[c.owner]
-    cost_us = owner.init_us + (owner.saved_us if s.after_run == 0 else 0)
+    cost_us = owner.init_us + (owner.saved_us if s.after_run == AfterRun.KEEP else 0)
     return s.clock + owner.freq * cost_us // c.size_mb
 
 

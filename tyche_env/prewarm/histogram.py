@@ -18,7 +18,7 @@ FEWEST_SAMPLES = 10
 
 
 @inner
-def on_arrival(st: ClusterState, function: int) -> None:
+def before_arrival(st: ClusterState, function: int) -> None:
     """Learn one idle time; a request makes the pre-warm timer pointless.  ``in_flight`` is still without it."""
     row = st.functions[function]
     row.prewarm_key = NO_KEY

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from tyche_env.control.compiled import inner
 from tyche_env.state import ClusterState
-from tyche_env.world import Prewarm
 
-ICEBREAKER = int(Prewarm.ICEBREAKER)
 KEEP_US = 60_000_000
 EVERY_US = 60_000_000
 _THRESHOLD = 104_858

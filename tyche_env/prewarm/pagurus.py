@@ -6,12 +6,9 @@ which saves the container's initialisation but none of the loading.
 
 from __future__ import annotations
 
+from tyche_env.codes import Isolation
 from tyche_env.control.compiled import inner
 from tyche_env.state import ClusterState
-from tyche_env.world import Prewarm
-
-PAGURUS = int(Prewarm.PAGURUS)
-_TENANT = 1
 
 
 @inner
@@ -21,7 +18,7 @@ def keep_alive_us(st: ClusterState) -> int:
 
 
 @inner
-def rentable(st: ClusterState, function: int, node: int) -> int:
+def to_rent(st: ClusterState, function: int, node: int) -> int:
     """The longest idle container of a node that f may rent, or -1."""
     s = st.cluster[0]
     f = st.functions[function]
@@ -30,7 +27,7 @@ def rentable(st: ClusterState, function: int, node: int) -> int:
         c = st.containers[at]
         if c.idle_since_us + s.keep_alive_us > s.now_us:
             return -1
-        if c.size_mb >= f.peak_mb and (s.isolation != _TENANT or c.tenant == f.tenant):
+        if c.size_mb >= f.peak_mb and (s.isolation != Isolation.TENANT or c.tenant == f.tenant):
             return at
         at = c.idle_next
     return -1

@@ -6,24 +6,21 @@ one is made ahead of a request (``docs/engine.md``, 7, 10 and 11).
 
 from __future__ import annotations
 
+from tyche_env.codes import Prewarm
 from tyche_env.control import hooks
-from tyche_env.control.codes import DO_KILL
 from tyche_env.control.compiled import inner
-from tyche_env.control.ledger import command, enter_warm, free_resident, note_freed, resident_of
 from tyche_env.control.routing import has_room
 from tyche_env.control.timers import set_expiry, set_prewarm
-from tyche_env.prewarm import always_on, faascache, histogram, icebreaker, keep_alive, pagurus, rainbowcake
+from tyche_env.prewarm import always_on, histogram, icebreaker, keep_alive, pagurus, rainbowcake
+from tyche_env.rules import FOREVER
 from tyche_env.state import ClusterState
-from tyche_env.world import Prewarm
-
-_HISTOGRAM, _OWN = int(Prewarm.HISTOGRAM), int(Prewarm.OWN)
 
 
 @inner
 def begin(st: ClusterState) -> None:
     """Time 0: timers of the policies that look at each function every minute."""
     s = st.cluster[0]
-    if s.prewarm == always_on.ALWAYS_ON or s.prewarm == icebreaker.ICEBREAKER:
+    if s.prewarm == Prewarm.ALWAYS_ON or s.prewarm == Prewarm.ICEBREAKER:
         for function in range(s.functions):
             set_prewarm(st, function, 0)
 
@@ -32,17 +29,17 @@ def begin(st: ClusterState) -> None:
 def before_arrival(st: ClusterState, function: int) -> None:
     """A request of f is there; neither ``in_flight`` nor f's history know of it."""
     s = st.cluster[0]
-    if s.prewarm == _HISTOGRAM:
-        histogram.on_arrival(st, function)
-    elif s.prewarm == _OWN:
-        hooks.note_arrival(st, function)
+    if s.prewarm == Prewarm.HISTOGRAM:
+        histogram.before_arrival(st, function)
+    elif s.prewarm == Prewarm.OWN:
+        hooks.before_arrival(st, function)
 
 
 @inner
 def after_arrival(st: ClusterState, function: int) -> None:
     """The same, once f's history is up to date."""
-    if st.cluster[0].prewarm == rainbowcake.RAINBOWCAKE:
-        rainbowcake.on_arrival(st, function)
+    if st.cluster[0].prewarm == Prewarm.RAINBOWCAKE:
+        rainbowcake.expect_next(st, function)
 
 
 @inner
@@ -50,19 +47,30 @@ def keep_alive_us(st: ClusterState, function: int) -> int:
     """How long a container is kept after a run of f (0: not at all, negative: for ever)."""
     s = st.cluster[0]
     keep_us = keep_alive.keep_alive_us(st)
-    if s.prewarm == _HISTOGRAM:
+    if s.prewarm == Prewarm.HISTOGRAM:
         keep_us = histogram.keep_alive_us(st, function)
-    elif s.prewarm == faascache.FAASCACHE:
-        keep_us = faascache.FOREVER
-    elif s.prewarm == pagurus.PAGURUS:
+    elif s.prewarm == Prewarm.FAASCACHE:
+        keep_us = FOREVER
+    elif s.prewarm == Prewarm.PAGURUS:
         keep_us = pagurus.keep_alive_us(st)
-    elif s.prewarm == rainbowcake.RAINBOWCAKE:
+    elif s.prewarm == Prewarm.RAINBOWCAKE:
         keep_us = rainbowcake.keep_alive_us(st, function)
-    elif s.prewarm == icebreaker.ICEBREAKER:
+    elif s.prewarm == Prewarm.ICEBREAKER:
         keep_us = icebreaker.KEEP_US
-    elif s.prewarm == _OWN:
+    elif s.prewarm == Prewarm.OWN:
         keep_us = hooks.keep_alive_us(st, function)
     return keep_us
+
+
+@inner
+def renewal_us(st: ClusterState, function: int) -> int:
+    """How long a container of f outlives its keep-alive; -1: not at all."""
+    s = st.cluster[0]
+    if s.prewarm == Prewarm.ALWAYS_ON and always_on.is_paid_for(st, function):
+        return keep_alive.keep_alive_us(st)
+    if s.prewarm == Prewarm.ICEBREAKER and icebreaker.is_expected(st, function):
+        return icebreaker.KEEP_US
+    return -1
 
 
 @inner
@@ -70,24 +78,14 @@ def outlives(st: ClusterState, container: int) -> bool:
     """Whether an idle container whose time is over stays, as something less (RainbowCake) or as it is."""
     s = st.cluster[0]
     c = st.containers[container]
-    if s.prewarm == rainbowcake.RAINBOWCAKE and c.shared == 0:
-        c.shared = 1
-        own = resident_of(st, c.owner, container)
-        if own >= 0:
-            command(st, DO_KILL, c.owner, container, own, 0)
-            if free_resident(st, own) > 0:
-                note_freed(st, c.gpu)
-        if c.warm == 0:
-            enter_warm(st, container)
-        set_expiry(st, container, s.now_us + rainbowcake.SHARED_US)
+    if s.prewarm == Prewarm.RAINBOWCAKE and c.shared == 0:
+        rainbowcake.peel(st, container)
         return True
-    if s.prewarm == always_on.ALWAYS_ON and always_on.is_paid_for(st, c.owner):
-        set_expiry(st, container, s.now_us + keep_alive.keep_alive_us(st))
-        return True
-    if s.prewarm == icebreaker.ICEBREAKER and icebreaker.is_expected(st, c.owner):
-        set_expiry(st, container, s.now_us + icebreaker.KEEP_US)
-        return True
-    return False
+    longer_us = renewal_us(st, c.owner)
+    if longer_us < 0:
+        return False
+    set_expiry(st, container, s.now_us + longer_us)
+    return True
 
 
 @inner
@@ -96,11 +94,11 @@ def wants_container(st: ClusterState, function: int) -> bool:
     s = st.cluster[0]
     f = st.functions[function]
     n = st.nodes[f.home_node]
-    if s.prewarm == always_on.ALWAYS_ON:
+    if s.prewarm == Prewarm.ALWAYS_ON:
         set_prewarm(st, function, s.now_us + always_on.EVERY_US)
         f.prewarm_keep_us = keep_alive.keep_alive_us(st)
         return f.owned < always_on.CONTAINERS and n.queue_length == 0 and n.free_mb >= f.container_mb
-    if s.prewarm == icebreaker.ICEBREAKER:
+    if s.prewarm == Prewarm.ICEBREAKER:
         set_prewarm(st, function, s.now_us + icebreaker.EVERY_US)
         f.prewarm_keep_us = icebreaker.KEEP_US
         if f.owned > 0 or not icebreaker.is_expected(st, function):

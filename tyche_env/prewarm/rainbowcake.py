@@ -8,12 +8,12 @@ of an exponential with the mean of its last six arrivals.
 
 from __future__ import annotations
 
+from tyche_env.codes import DO_KILL, Isolation
 from tyche_env.control.compiled import inner
-from tyche_env.control.timers import set_prewarm
+from tyche_env.control.ledger import command, enter_warm, free, note_freed, resident_of
+from tyche_env.control.timers import set_expiry, set_prewarm
 from tyche_env.state import GAPS, ClusterState
-from tyche_env.world import Prewarm
 
-RAINBOWCAKE = int(Prewarm.RAINBOWCAKE)
 SHARED_US = 60_000_000
 """Life of a Lang layer: its upper limit, below, is less than this lower one for any layer above 2.2 MB."""
 _FIRST_US = 120_000_000
@@ -23,11 +23,10 @@ _QUANTILE_PPM = 1_609_438
 """-ln(1 - 0.8) in 1e-6."""
 _SECONDS_PER_MB = 249
 """alpha / (1 - alpha), alpha = 0.996: seconds that a layer may be kept for each second it saves and MB it holds."""
-_TENANT = 1
 
 
 @inner
-def on_arrival(st: ClusterState, function: int) -> None:
+def expect_next(st: ClusterState, function: int) -> None:
     """Expect the next request of f; its last gap is already recorded."""
     row = st.functions[function]
     count = min(_ARRIVALS - 1, row.gap_count)
@@ -44,20 +43,35 @@ def on_arrival(st: ClusterState, function: int) -> None:
 
 
 @inner
+def peel(st: ClusterState, container: int) -> None:
+    """A container loses its owner's process, and is there for any function of its tenant."""
+    c = st.containers[container]
+    c.shared = 1
+    own = resident_of(st, c.owner, container)
+    if own >= 0:
+        command(st, DO_KILL, c.owner, container, own, 0)
+        if free(st, own) > 0:
+            note_freed(st, c.gpu)
+    if c.warm == 0:
+        enter_warm(st, container)
+    set_expiry(st, container, st.cluster[0].now_us + SHARED_US)
+
+
+@inner
 def keep_alive_us(st: ClusterState, function: int) -> int:
     """How long a User layer lives."""
     return st.functions[function].prewarm_keep_us
 
 
 @inner
-def rentable(st: ClusterState, function: int, node: int) -> int:
+def to_rent(st: ClusterState, function: int, node: int) -> int:
     """The longest idle Lang layer of a node that f may take, or -1."""
     isolation = st.cluster[0].isolation
     f = st.functions[function]
     at = st.nodes[node].idle_head
     while at >= 0:
         c = st.containers[at]
-        if c.shared != 0 and c.size_mb >= f.peak_mb and (isolation != _TENANT or c.tenant == f.tenant):
+        if c.shared != 0 and c.size_mb >= f.peak_mb and (isolation != Isolation.TENANT or c.tenant == f.tenant):
             return at
         at = c.idle_next
     return -1

@@ -13,30 +13,39 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import (
+    CREATED,
+    DO_CREATE,
+    DO_LOAD,
+    DO_START,
+    DO_TRANSFER,
+    FINISH,
+    LOAD_BEGINS,
+    LOADED,
+    LOADING,
+    OFFLOADED,
+    PRIORITIES,
+    STAGES_END,
+    StartType,
+)
 from tyche_env.control import controller
-from tyche_env.control.codes import DO_CREATE, DO_LOAD, DO_START, DO_TRANSFER, HOLD, LOADING, OFFLOAD
 from tyche_env.control.compiled import inner, outer
-from tyche_env.control.controller import MET_LOAD, handle
+from tyche_env.control.controller import handle
 from tyche_env.control.handles import handles_of, open_state, open_state_at
 from tyche_env.control.hooks import install
+from tyche_env.control.interval import take_priorities
 from tyche_env.control.kernels import ask
 from tyche_env.control.prefetch import prefetch
 from tyche_env.control.queue import (
-    CREATED,
     ENTITY_BITS,
     ENTITY_MASK,
-    FINISH,
     KIND_MASK,
-    LOADED,
     NO_KEY,
-    OFFLOADED,
-    PRIORITIES,
     TIME_SHIFT,
     key_of,
     pop,
 )
 from tyche_env.control.timers import next_timer_key, take_timer
-from tyche_env.control.worth import look_at_opening, refresh_candidate, set_gpu_priority, set_priority
 from tyche_env.metrics import totals_from_log
 from tyche_env.observe import observe
 from tyche_env.simulator.serving import (
@@ -50,7 +59,7 @@ from tyche_env.simulator.serving import (
     is_wanted,
     push_completion,
 )
-from tyche_env.simulator.sharing import LOAD_BEGINS, STAGES_END, contend, stages_are_due
+from tyche_env.simulator.sharing import contend, stages_are_due
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, Kernel, Settings, World
 
@@ -84,7 +93,7 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
     arrival_us = st.arrival_us[order.request]
     begin_us = s.now_us + order.delay_us
     warming, library, model, transfer, inference = draw_stages(st, at)
-    if kind == MET_LOAD:
+    if kind == StartType.LOADING:
         library = max(0, r.library_end_us - begin_us)
         model = max(0, r.ready_us - max(begin_us, r.library_end_us))
     if order.on_gpu == 1 and order.gpu_before == LOADING:
@@ -289,27 +298,6 @@ def advance(addresses: NDArray[np.int64], until_us: NDArray[np.int64], drain: bo
             s.now_us = end_us
         collect_rewards(st, s.now_us if drain else end_us)
     return len(addresses), DONE
-
-
-@outer
-def take_priorities(handles: Handles, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
-    """Write new decisions for all functions into the state; nothing acts on them yet."""
-    st = open_state(handles)
-    st.cluster[0].new_priorities = 1
-    for function in range(st.cluster[0].functions):
-        f = st.functions[function]
-        look_at_opening(st, function)
-        f.decision = decision[function, 0]
-        f.gpu_decision = decision[function, 1]
-        if f.decision == OFFLOAD:
-            set_priority(st, function, 0)
-        elif f.decision == HOLD:
-            set_priority(st, function, max(0, priority[function, 0]))
-        if f.gpu_decision == OFFLOAD:
-            set_gpu_priority(st, function, 0)
-        elif f.gpu_decision == HOLD:
-            set_gpu_priority(st, function, max(0, priority[function, 1]))
-        refresh_candidate(st, function)
 
 
 @outer

@@ -8,68 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
-from tyche_env.world import UNITS_PER_US, Decision
+from tyche_env.codes import Category, ContainerState, Decision, ResidentState, Stage
+from tyche_env.world import UNITS_PER_US
 
 BINS = 240
 """One-minute bins of both histograms."""
 EMPIRICAL_GAPS = 32
 """Gaps that EMPIRICAL remembers."""
-
-
-class ContainerState(IntEnum):
-    """What a container does."""
-
-    CREATING = 0
-    IDLE = 1
-    BUSY = 2
-    GONE = 3
-
-
-class Load(IntEnum):
-    """How far a function's process is, in memory or on a GPU; ABSENT in memory means that it was freed."""
-
-    ABSENT = 0
-    LOADING = 1
-    HELD = 2
-    OFFLOADING = 3
-
-
-class Category(IntEnum):
-    """How an idle container can serve a function, best first (§1)."""
-
-    GPU = 0
-    MEMORY = 1
-    LOADING = 2
-    WARM = 3
-
-
-class Kind(IntEnum):
-    """Events, in the order in which they are handled at one instant (§2)."""
-
-    ARRIVAL = 0
-    STAGES_END = 1
-    FINISH = 2
-    CREATED = 3
-    EXPIRY = 5
-    LOADED = 7
-    OFFLOADED = 9
-    TIMER = 10
-    PREWARM_TIMER = 11
-    LOAD_BEGINS = 13
-    RUN_BEGINS = 14
-
-
-class Stage(IntEnum):
-    """What a process goes through, in this order (§12)."""
-
-    WARMING = 0
-    LIBRARY = 1
-    READING = 2
-    COMPUTING = 3
-    TRANSFER = 4
-    INFERENCE = 5
 
 
 @dataclass(eq=False, repr=False)
@@ -161,6 +107,7 @@ class Function:
     read_ppm: int
     walk: list[int]
     decision: int = Decision.LEAVE
+    gpu_decision: int = Decision.LEAVE
     priority: int = 0
     gpu_priority: int = 0
     window: deque[int] = field(default_factory=deque)
@@ -282,8 +229,8 @@ class Resident:
     slot: int
     function: Function
     container: Container
-    state: Load
-    gpu: Load = Load.ABSENT
+    state: ResidentState
+    gpu: ResidentState = ResidentState.ABSENT
     kept: bool = False
     from_load: bool = False
     served: bool = False
@@ -296,22 +243,22 @@ class Resident:
     @property
     def reserved_mb(self) -> int:
         """Memory reserved in the container (§1)."""
-        return self.function.peak_mb if self.state == Load.LOADING else self.function.hold_mb
+        return self.function.peak_mb if self.state == ResidentState.LOADING else self.function.hold_mb
 
     @property
     def gpu_reserved_mb(self) -> int:
         """Memory reserved on the container's GPU (§1)."""
-        return self.function.gpu_mb if self.gpu != Load.ABSENT else 0
+        return self.function.gpu_mb if self.gpu != ResidentState.ABSENT else 0
 
     @property
     def held_idle(self) -> bool:
         """Whether it is HELD in an IDLE container."""
-        return self.state == Load.HELD and self.container.state == ContainerState.IDLE
+        return self.state == ResidentState.HELD and self.container.state == ContainerState.IDLE
 
     @property
     def demotable(self) -> bool:
         """Whether its GPU memory can be taken at once."""
-        return self.held_idle and self.gpu == Load.HELD
+        return self.held_idle and self.gpu == ResidentState.HELD
 
 
 class Slots:

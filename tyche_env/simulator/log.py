@@ -28,6 +28,6 @@ LOG_DTYPE = np.dtype(
 """Fields of a record.
 
 ``request`` is the row of the world's arrival table, ``container`` the slot of the container, ``start_type`` a
-:class:`~tyche_env.world.StartType`; ``kept`` and ``on_gpu`` are 0 or 1; ``status`` is 0 for success.  The stages
+:class:`~tyche_env.codes.StartType`; ``kept`` and ``on_gpu`` are 0 or 1; ``status`` is 0 for success.  The stages
 ``queue_us`` ... ``inference_us`` follow each other without a gap from ``arrival_us`` to ``end_us``.
 """

@@ -12,42 +12,38 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.codes import (
+    AfterRun,
+    Category,
+    ContainerState,
+    Decision,
+    Event,
+    Isolation,
+    Kernel,
+    Packing,
+    Prewarm,
+    ResidentState,
+    Routing,
+    Scope,
+    Stage,
+    StartType,
+)
 from tyche_env.draws import Concern, draw_u64, noisy_us
 from tyche_env.simulator.entities import (
     BINS,
-    Category,
     Container,
-    ContainerState,
     Function,
     Gpu,
     Job,
-    Kind,
-    Load,
     Node,
     Resident,
     Resource,
     Run,
     Slots,
-    Stage,
 )
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import ONE_Q20, PROBABILITY, PROBABILITY_FINE, SIZE, TAIL, load_tables
-from tyche_env.world import (
-    FUNCTION_FIELDS,
-    LONGEST_GAP_US,
-    UNITS_PER_US,
-    AfterRun,
-    Decision,
-    IntArray,
-    Isolation,
-    Kernel,
-    Packing,
-    Prewarm,
-    Routing,
-    Scope,
-    StartType,
-    World,
-)
+from tyche_env.world import FUNCTION_FIELDS, LONGEST_GAP_US, UNITS_PER_US, IntArray, World
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -142,10 +138,14 @@ class ReferenceEngine:
         self._free_integral = [0] * count
 
         for request, time in enumerate(self.arrival_us):
-            self._schedule(time, Kind.ARRIVAL, request)
+            self._schedule(time, Event.ARRIVAL, request)
+        self.begin()
+
+    def begin(self) -> None:
+        """Time 0: timers of the platform, and in event mode the policy is asked once about every function (§6)."""
         for f in self.functions:
             if self.settings.prewarm in (Prewarm.ALWAYS_ON, Prewarm.ICEBREAKER):
-                self._schedule(0, Kind.PREWARM_TIMER, f.index)
+                self._schedule(0, Event.PREWARM_TIMER, f.index)
             if self.settings.event_mode and self.settings.preloads:
                 self.decide(f)
 
@@ -171,10 +171,10 @@ class ReferenceEngine:
             self._handle(event)
 
     def set_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
-        """Interval mode: take new decisions for every function, at the present instant (§6, Priorities set).
+        """Interval mode: take new decisions for every function, at the present instant, and act on them (§6).
 
         Args:
-            decision: (F, 2) codes of :class:`~tyche_env.world.Decision` for memory and GPU.
+            decision: (F, 2) codes of :class:`~tyche_env.codes.Decision` for memory and GPU.
             priority: (F, 2) priorities in 2^-20, read where the decision is HOLD.
 
         Raises:
@@ -186,15 +186,9 @@ class ReferenceEngine:
                 raise ValueError(f"set_priorities: {name} must have the shape {shape}, got {array.shape}")
             if array.min() < 0 or array.max() > top:
                 raise ValueError(f"set_priorities: {name} must lie in 0..{top}")
-        gpu_decision: list[int] = decision[:, 1].tolist()
-        for f in self.functions:
-            f.decision = int(decision[f.index, 0])
-            if f.decision != Decision.LEAVE:
-                f.priority = int(priority[f.index, 0]) if f.decision == Decision.HOLD else 0
-            if gpu_decision[f.index] != Decision.LEAVE:
-                f.gpu_priority = int(priority[f.index, 1]) if gpu_decision[f.index] == Decision.HOLD else 0
+        self.take_priorities(decision, priority)
         if self.settings.preloads:
-            self._apply_all(gpu_decision)
+            self.pack()
         if self.check:
             self._assert_invariants()
 
@@ -204,7 +198,7 @@ class ReferenceEngine:
         Returns:
             (F, 2) decisions and (F, 2) priorities for :meth:`set_priorities`; the columns, memory and GPU, are equal.
         """
-        rows = [self.kernel(f) for f in self.functions]
+        rows = [self.ask(f) for f in self.functions]
         decision = np.array([[d, d] for d, _, _ in rows], dtype=np.int8)
         priority = np.array([[p, p] for _, p, _ in rows], dtype=np.int64)
         return decision, priority
@@ -224,12 +218,12 @@ class ReferenceEngine:
 
     # --- events (§2) ------------------------------------------------------------------------------------------------
 
-    def _schedule(self, time: int, kind: Kind, index: int) -> None:
+    def _schedule(self, time: int, kind: Event, index: int) -> None:
         """Let an event happen; an entity has at most one of a kind, so an earlier one is replaced."""
         self._pending[kind, index] = time
         heappush(self._heap, (time, kind, index))
 
-    def _cancel(self, kind: Kind, index: int) -> None:
+    def _cancel(self, kind: Event, index: int) -> None:
         self._pending.pop((kind, index), None)
 
     def _next_event(self) -> tuple[int, int, int] | None:
@@ -258,29 +252,29 @@ class ReferenceEngine:
         del self._pending[kind, index]
         self._pass_time(time)
         match kind:
-            case Kind.ARRIVAL:
+            case Event.ARRIVAL:
                 self.on_arrival(index)
-            case Kind.FINISH:
+            case Event.FINISH:
                 self.on_finish(self._containers[index])
-            case Kind.CREATED:
+            case Event.CREATED:
                 self.on_created(self._containers[index])
-            case Kind.EXPIRY:
+            case Event.EXPIRY:
                 self.on_expiry(self._containers[index])
-            case Kind.LOADED:
+            case Event.LOADED:
                 self.on_loaded(self._residents[index])
-            case Kind.OFFLOADED:
+            case Event.OFFLOADED:
                 self.on_offloaded(self._residents[index])
-            case Kind.TIMER:
+            case Event.TIMER:
                 self.on_timer(self.functions[index])
-            case Kind.PREWARM_TIMER:
+            case Event.PREWARM_TIMER:
                 self.on_prewarm_timer(self.functions[index])
-            case Kind.STAGES_END:
+            case Event.STAGES_END:
                 self.on_stages_end(self.resources[index])
-            case Kind.LOAD_BEGINS:
+            case Event.LOAD_BEGINS:
                 job = self._residents[index].job
                 assert job is not None
                 self.next_stage(job)
-            case Kind.RUN_BEGINS:
+            case Event.RUN_BEGINS:
                 self.on_run_begins(self._containers[index])
         assert not self._lost, "a handler left a lost function unplaced"
         assert not self._freed, "a handler left freed GPU memory unused"
@@ -303,10 +297,9 @@ class ReferenceEngine:
         f = self.functions[self.arrival_function[request]]
         f.upcoming.popleft()
         self._arrived += 1
-        self.prewarm_on_arrival(f)
-        self.update_history(f)
-        if self.settings.prewarm == Prewarm.RAINBOWCAKE:
-            self.expect_next(f)
+        self.before_arrival(f)
+        self.record_arrival(f)
+        self.after_arrival(f)
         if self.settings.event_mode and self.settings.preloads:
             self.decide(f)
         node = self.route(f)
@@ -325,13 +318,13 @@ class ReferenceEngine:
         self._finished += 1
         c.request = None
         self.complete_record(c)
-        keep = self.prewarm_on_finish(f)
+        keep = self.keep_alive_us(f)
         r = c.resident_of(f)
         assert r is not None
         if self.settings.after_run == AfterRun.KEEP:
             r.kept = True
         else:
-            if r.gpu != Load.ABSENT and c.gpu is not None:
+            if r.gpu != ResidentState.ABSENT and c.gpu is not None:
                 self._freed.append(c.gpu)
             self.free(r)
         self.become_idle(c)
@@ -342,7 +335,7 @@ class ReferenceEngine:
                 self.remove(c)
             else:
                 if keep is not None:
-                    self._schedule(self.now + keep, Kind.EXPIRY, c.slot)
+                    self._schedule(self.now + keep, Event.EXPIRY, c.slot)
                 if self.settings.after_run == AfterRun.RELOAD and self.settings.preloads:
                     self.load(f, c)
                 self.fill(c)
@@ -353,21 +346,29 @@ class ReferenceEngine:
         self.become_idle(c)
         self.serve_queue(c.node)
         if c.state == ContainerState.IDLE:
-            self._schedule(self.now + c.keep_us, Kind.EXPIRY, c.slot)
+            self._schedule(self.now + c.keep_us, Event.EXPIRY, c.slot)
             self.fill(c)
         self.settle()
 
     def on_expiry(self, c: Container) -> None:
         """A container's keep-alive ends."""
-        if self.settings.prewarm == Prewarm.RAINBOWCAKE and not c.shared:
-            self.peel(c)
-        elif (renewal := self.renewal_us(c.owner)) is not None:
-            self._schedule(self.now + renewal, Kind.EXPIRY, c.slot)
+        if self.outlives(c):
             self.fill(c)
         else:
             self._counts["expiries"] += 1
             self.remove(c)
         self.settle()
+
+    def outlives(self, c: Container) -> bool:
+        """Whether a container whose time is over stays, as something less or as it is (§10)."""
+        if self.settings.prewarm == Prewarm.RAINBOWCAKE and not c.shared:
+            self.peel(c)
+            return True
+        renewal = self.renewal_us(c.owner)
+        if renewal is None:
+            return False
+        self._schedule(self.now + renewal, Event.EXPIRY, c.slot)
+        return True
 
     def renewal_us(self, f: Function) -> int | None:
         """How long a container of f outlives its keep-alive (§10); None: not at all."""
@@ -382,21 +383,20 @@ class ReferenceEngine:
         c.shared = True
         r = c.resident_of(c.owner)
         if r is not None:
-            if r.gpu != Load.ABSENT and c.gpu is not None:
+            if r.gpu != ResidentState.ABSENT and c.gpu is not None:
                 self._freed.append(c.gpu)
             self.free(r)
-        self._schedule(self.now + MINUTE_US, Kind.EXPIRY, c.slot)
-        self.fill(c)
+        self._schedule(self.now + MINUTE_US, Event.EXPIRY, c.slot)
 
     def on_loaded(self, r: Resident) -> None:
         """A load or a transfer ends."""
         c, f = r.container, r.function
-        if r.gpu == Load.LOADING:
-            r.gpu = Load.HELD
+        if r.gpu == ResidentState.LOADING:
+            r.gpu = ResidentState.HELD
             self.refresh_entry(c, f)
             return
         self._end_load(r)
-        r.state = Load.HELD
+        r.state = ResidentState.HELD
         self.refresh_entry(c, f)
         if f.decision == Decision.OFFLOAD:
             self.offload(r)
@@ -408,7 +408,7 @@ class ReferenceEngine:
     def on_offloaded(self, r: Resident) -> None:
         """An off-load ends: its memory is free."""
         c = r.container
-        gpu_released = r.gpu != Load.ABSENT
+        gpu_released = r.gpu != ResidentState.ABSENT
         self.free(r)
         self.fill(c)
         if gpu_released and c.gpu is not None:
@@ -423,21 +423,21 @@ class ReferenceEngine:
         """The platform creates a container for f ahead of its next request (§7)."""
         node = self.nodes[f.walk[0]]
         if self.settings.prewarm in (Prewarm.ALWAYS_ON, Prewarm.ICEBREAKER):
-            self._schedule(self.now + MINUTE_US, Kind.PREWARM_TIMER, f.index)
+            self._schedule(self.now + MINUTE_US, Event.PREWARM_TIMER, f.index)
             always = self.settings.prewarm == Prewarm.ALWAYS_ON
             f.prewarm_keep_us = self.settings.keep_alive_us if always else MINUTE_US
-        if not self.wants_container(f) or node.queue or node.busy_mb + f.container_mb > node.memory_mb:
+        if not self.wants_container(f) or node.queue or not self.has_room(f, node):
             return
-        self.evict_for(f, node)
+        self.evict(f, node)
         c = self.create(f, node, ContainerState.CREATING)
         c.keep_us = f.prewarm_keep_us
-        delay = self._noisy(f, f.init_us, Concern.PREWARM_INIT, f.prewarms)
+        delay = self.noisy(f, f.init_us, Concern.PREWARM_INIT, f.prewarms)
         f.prewarms += 1
         self._counts["prewarms"] += 1
         if self.settings.contention:
-            self.next_stage(Job(c, {Stage.WARMING: delay}, lambda: self._schedule(self.now, Kind.CREATED, c.slot)))
+            self.next_stage(Job(c, {Stage.WARMING: delay}, lambda: self._schedule(self.now, Event.CREATED, c.slot)))
         else:
-            self._schedule(self.now + delay, Kind.CREATED, c.slot)
+            self._schedule(self.now + delay, Event.CREATED, c.slot)
         self.settle()
 
     def wants_container(self, f: Function) -> bool:
@@ -455,7 +455,7 @@ class ReferenceEngine:
 
     # --- arithmetic (§3) --------------------------------------------------------------------------------------------
 
-    def update_history(self, f: Function) -> None:
+    def record_arrival(self, f: Function) -> None:
         """Take the arrival of f at the present into its window, its gaps and its group."""
         f.arrivals += 1
         f.credit = self._load_clock if self.settings.kernel == Kernel.GREEDY_DUAL else 0
@@ -481,7 +481,7 @@ class ReferenceEngine:
         """T_w: from the first to the last arrival in the window."""
         return f.window[-1] - f.window[0]
 
-    def gap_us(self, f: Function) -> int:
+    def mean_gap_us(self, f: Function) -> int:
         """Mean gap between the arrivals of f."""
         n = len(f.window)
         return self.settings.prior_gap_us if n == 1 else max(1, self.span_us(f) // n)
@@ -512,7 +512,7 @@ class ReferenceEngine:
     def copies_on(self, f: Function, node: Node) -> int:
         """Copies of f on a node that count as held (§10)."""
         idle = [r for r in f.residents if r.container.state == ContainerState.IDLE and r.container.node is node]
-        count = sum(r.state in (Load.LOADING, Load.HELD) for r in idle)
+        count = sum(r.state in (ResidentState.LOADING, ResidentState.HELD) for r in idle)
         if self.settings.busy_counts and self.settings.after_run == AfterRun.KEEP:
             count += sum(c.state == ContainerState.BUSY and c.owner is f for c in node.containers)
         return count
@@ -526,7 +526,8 @@ class ReferenceEngine:
         h = self.settings.displace_percent
         return h >= 0 and 100 * a > (100 + h) * b
 
-    def _noisy(self, f: Function, duration_us: int, concern: Concern, ordinal: int) -> int:
+    def noisy(self, f: Function, duration_us: int, concern: Concern, ordinal: int) -> int:
+        """How long a stage of f takes."""
         return noisy_us(duration_us, f.sigma_ppm, draw_u64(self.settings.seed, concern, f.index, ordinal))
 
     # --- nodes and routing (§4) -------------------------------------------------------------------------------------
@@ -582,8 +583,16 @@ class ReferenceEngine:
         return fits and self.now >= c.idle_since_us + self.settings.keep_alive_us
 
     def has_room(self, f: Function, node: Node) -> bool:
-        """Whether a request of f could be dispatched to a node, whatever its queue."""
-        return self.select(f, node) is not None or node.busy_mb + f.container_mb <= node.memory_mb
+        """Whether a new container for f fits on a node once its idle containers are gone."""
+        return node.busy_mb + f.container_mb <= node.memory_mb
+
+    def can_serve(self, f: Function, node: Node) -> bool:
+        """Whether a request of f could be dispatched to a node at once, whatever its queue."""
+        return self.select(f, node) is not None or self.has_room(f, node)
+
+    def is_open(self, f: Function, node: Node) -> bool:
+        """Whether a node takes a request of f: nobody waits there, and it could be dispatched at once."""
+        return not node.queue and self.can_serve(f, node)
 
     def route(self, f: Function) -> Node | None:
         """The node for a request of f, or None if it must queue."""
@@ -599,7 +608,7 @@ class ReferenceEngine:
                 return max(in_memory, key=lambda node: node.memory_mb - node.busy_mb)
         for index in f.walk:
             node = self.nodes[index]
-            if not node.queue and self.has_room(f, node):
+            if self.is_open(f, node):
                 return node
         return None
 
@@ -609,14 +618,14 @@ class ReferenceEngine:
         order = sorted(f.walk) if self.settings.routing == Routing.FEWEST_BUSY_FIRST else f.walk
         unqueued = [self.nodes[index] for index in order if not self.nodes[index].queue]
         holding = [node for node in unqueued if any(self.entries(f, node, category) for category in better_than_warm)]
-        nodes = holding or [node for node in unqueued if self.has_room(f, node)]
+        nodes = holding or [node for node in unqueued if self.can_serve(f, node)]
         return min(nodes, key=lambda node: node.runs, default=None)
 
     # --- serving (§5) -----------------------------------------------------------------------------------------------
 
     def serve_queue(self, node: Node) -> None:
         """Dispatch from the queue of a node as long as its head can be served (§6, finish (4))."""
-        while node.queue and self.has_room(self.functions[self.arrival_function[node.queue[0]]], node):
+        while node.queue and self.can_serve(self.functions[self.arrival_function[node.queue[0]]], node):
             self.dispatch(node.queue.popleft(), node)
 
     def dispatch(self, request: int, node: Node) -> None:
@@ -624,11 +633,11 @@ class ReferenceEngine:
         f = self.functions[self.arrival_function[request]]
         c = self.select(f, node)
         if c is None:
-            self.evict_for(f, node)
+            self.evict(f, node)
             c = self.create(f, node, ContainerState.BUSY)
         self.start(request, c)
 
-    def evict_for(self, f: Function, node: Node) -> None:
+    def evict(self, f: Function, node: Node) -> None:
         """Remove idle containers until a new one of f fits."""
         while node.free_mb < f.container_mb:
             self._counts["evictions"] += 1
@@ -642,7 +651,7 @@ class ReferenceEngine:
             return min(node.idle(), key=lambda c: (c.worth, c.rank))
         return node.idle()[0]
 
-    def greedy_dual_worth(self, c: Container) -> int:
+    def container_worth(self, c: Container) -> int:
         """FaasCache: what an idle container is worth, in the clock's units (§10)."""
         f = c.owner
         cost = f.init_us
@@ -677,10 +686,10 @@ class ReferenceEngine:
         self.disown(former)
         f.freq += 1
         c.entries.clear()
-        self._cancel(Kind.EXPIRY, c.slot)
+        self._cancel(Event.EXPIRY, c.slot)
 
-        kills = [r for r in reversed(c.residents) if r.function is not f or r.state == Load.OFFLOADING]
-        gpu_released = any(r.gpu != Load.ABSENT for r in kills)
+        kills = [r for r in reversed(c.residents) if r.function is not f or r.state == ResidentState.OFFLOADING]
+        gpu_released = any(r.gpu != ResidentState.ABSENT for r in kills)
         for r in kills:
             self.free(r)
             if r.function is not f:
@@ -690,38 +699,38 @@ class ReferenceEngine:
         own = c.resident_of(f)
         if own is None:
             start_type = StartType.WARM if was_idle else StartType.COLD
-            own = self._allocate(f, c, Load.HELD)
-        elif own.state == Load.LOADING:
+            own = self.allocate(f, c, ResidentState.HELD)
+        elif own.state == ResidentState.LOADING:
             start_type = StartType.LOADING
             self._end_load(own)
         else:
-            start_type = StartType.GPU if own.gpu == Load.HELD else StartType.MEMORY
-        self._cancel(Kind.LOADED, own.slot)
-        met_load, met_transfer = start_type == StartType.LOADING, own.gpu == Load.LOADING
-        own.state = Load.HELD
+            start_type = StartType.GPU if own.gpu == ResidentState.HELD else StartType.MEMORY
+        self._cancel(Event.LOADED, own.slot)
+        met_load, met_transfer = start_type == StartType.LOADING, own.gpu == ResidentState.LOADING
+        own.state = ResidentState.HELD
         own.served = True
         gpu_before = own.gpu
         on_gpu, demoted = self.gpu_of_the_run(own)
-        own.gpu = Load.HELD if on_gpu else Load.ABSENT
+        own.gpu = ResidentState.HELD if on_gpu else ResidentState.ABSENT
 
         warming = library = model = transfer = 0
         if start_type == StartType.COLD:
-            warming = self._noisy(f, f.init_us, Concern.INIT, ordinal)
+            warming = self.noisy(f, f.init_us, Concern.INIT, ordinal)
         if start_type in (StartType.COLD, StartType.WARM):
-            library = self._noisy(f, f.library_us, Concern.LIBRARY, ordinal)
-            model = self._noisy(f, f.model_us, Concern.MODEL, ordinal)
+            library = self.noisy(f, f.library_us, Concern.LIBRARY, ordinal)
+            model = self.noisy(f, f.model_us, Concern.MODEL, ordinal)
         elif start_type == StartType.LOADING:
             library = max(0, own.library_end_us - t0)
             model = max(0, own.load_end_us - max(t0, own.library_end_us))
         if on_gpu:
-            if gpu_before == Load.LOADING:
+            if gpu_before == ResidentState.LOADING:
                 transfer = max(0, own.transfer_end_us - t0)
-            elif gpu_before == Load.ABSENT:
-                transfer = self._noisy(f, f.transfer_us, Concern.TRANSFER, ordinal)
+            elif gpu_before == ResidentState.ABSENT:
+                transfer = self.noisy(f, f.transfer_us, Concern.TRANSFER, ordinal)
         if self.arrival_duration_us:
             inference = self.arrival_duration_us[request]
         else:
-            inference = self._noisy(f, f.gpu_inference_us if on_gpu else f.inference_us, Concern.INFERENCE, ordinal)
+            inference = self.noisy(f, f.gpu_inference_us if on_gpu else f.inference_us, Concern.INFERENCE, ordinal)
         end = t0 + warming + library + model + transfer + inference
         if self.settings.contention:
             work = {Stage.WARMING: warming, Stage.INFERENCE: inference}
@@ -729,17 +738,17 @@ class ReferenceEngine:
                 work |= {Stage.LIBRARY: library} | self.model_parts(f, model)
             if not met_transfer:
                 work[Stage.TRANSFER] = transfer
-            job = Job(c, work, lambda: self._schedule(self.now, Kind.FINISH, c.slot))
+            job = Job(c, work, lambda: self._schedule(self.now, Event.FINISH, c.slot))
             c.run = Run(job, t0, on_gpu, own.job if met_load or met_transfer else None, len(self._records))
             if c.run.met is not None:
                 c.run.met.then = lambda: self.begin_run(c)
             if t0 > self.now:
-                self._schedule(t0, Kind.RUN_BEGINS, c.slot)
+                self._schedule(t0, Event.RUN_BEGINS, c.slot)
             else:
                 self.on_run_begins(c)
             warming = library = model = transfer = inference = end = 0
         else:
-            self._schedule(end, Kind.FINISH, c.slot)
+            self._schedule(end, Event.FINISH, c.slot)
         if (gpu_released or demoted) and c.gpu is not None:
             self._freed.append(c.gpu)
 
@@ -763,7 +772,7 @@ class ReferenceEngine:
         f, g = own.function, own.container.gpu
         if f.gpu_mb == 0 or g is None:
             return False, False
-        if own.gpu != Load.ABSENT or g.free_mb >= f.gpu_mb:
+        if own.gpu != ResidentState.ABSENT or g.free_mb >= f.gpu_mb:
             return True, False
         candidates = [r for c in g.containers for r in c.residents if r.demotable]
         if g.free_mb + sum(r.gpu_reserved_mb for r in candidates) < f.gpu_mb:
@@ -781,7 +790,7 @@ class ReferenceEngine:
         self._rank += 1
         c.idle_since_us = self.now
         c.shared = False
-        c.worth = self.greedy_dual_worth(c)
+        c.worth = self.container_worth(c)
         for f in [r.function for r in c.residents] or [c.owner]:
             self.refresh_entry(c, f)
 
@@ -800,13 +809,14 @@ class ReferenceEngine:
         if c.state != ContainerState.IDLE:
             return None
         r = c.resident_of(f)
-        if r is not None and r.state == Load.HELD:
-            return Category.GPU if r.gpu == Load.HELD else Category.MEMORY
-        if r is not None and r.state == Load.LOADING:
+        if r is not None and r.state == ResidentState.HELD:
+            return Category.GPU if r.gpu == ResidentState.HELD else Category.MEMORY
+        if r is not None and r.state == ResidentState.LOADING:
             return Category.LOADING
         return Category.WARM if c.owner is f else None
 
-    def _allocate(self, f: Function, c: Container, state: Load) -> Resident:
+    def allocate(self, f: Function, c: Container, state: ResidentState) -> Resident:
+        """A new resident, the newest of its container and of its function."""
         r = Resident(self._resident_slots.take(), f, c, state)
         self._residents[r.slot] = r
         c.residents.append(r)
@@ -839,7 +849,7 @@ class ReferenceEngine:
             run = job.container.run
             if work and stage == Stage.INFERENCE and run is not None and run.on_gpu:
                 job.lasted_us[stage] = work
-                self._schedule(self.now + work, Kind.FINISH, job.container.slot)
+                self._schedule(self.now + work, Event.FINISH, job.container.slot)
                 return
             if work:
                 self.join(job, self.resource_of(job, stage), work)
@@ -873,9 +883,9 @@ class ReferenceEngine:
 
     def _expect(self, q: Resource) -> None:
         if q.jobs:
-            self._schedule(q.next_us(), Kind.STAGES_END, q.index)
+            self._schedule(q.next_us(), Event.STAGES_END, q.index)
         else:
-            self._cancel(Kind.STAGES_END, q.index)
+            self._cancel(Event.STAGES_END, q.index)
 
     def on_stages_end(self, q: Resource) -> None:
         """The first jobs of a resource are done with a stage."""
@@ -891,9 +901,9 @@ class ReferenceEngine:
 
     def begin_load(self, r: Resident, work_us: dict[Stage, int]) -> None:
         """Command a load or a transfer: it begins after the command's delay, if there is one."""
-        r.job = Job(r.container, work_us, lambda: self._schedule(self.now, Kind.LOADED, r.slot), todo=sorted(work_us))
+        r.job = Job(r.container, work_us, lambda: self._schedule(self.now, Event.LOADED, r.slot), todo=sorted(work_us))
         if self.settings.command_us > 0:
-            self._schedule(self.now + self.settings.command_us, Kind.LOAD_BEGINS, r.slot)
+            self._schedule(self.now + self.settings.command_us, Event.LOAD_BEGINS, r.slot)
         else:
             self.next_stage(r.job)
 
@@ -902,7 +912,7 @@ class ReferenceEngine:
         if r.job is not None:
             self.leave(r.job)
             r.job = None
-        self._cancel(Kind.LOAD_BEGINS, r.slot)
+        self._cancel(Event.LOAD_BEGINS, r.slot)
 
     def on_run_begins(self, c: Container) -> None:
         """It is time for a run to begin."""
@@ -944,14 +954,14 @@ class ReferenceEngine:
 
     def free(self, r: Resident) -> None:
         """A resident leaves its container, its GPU and its lists."""
-        if r.state == Load.LOADING:
+        if r.state == ResidentState.LOADING:
             self._end_load(r)
         if r.from_load and not r.served:
             self._counts["wasted_loads"] += 1
         self.cancel_load(r)
-        self._cancel(Kind.LOADED, r.slot)
-        self._cancel(Kind.OFFLOADED, r.slot)
-        r.state = Load.ABSENT
+        self._cancel(Event.LOADED, r.slot)
+        self._cancel(Event.OFFLOADED, r.slot)
+        r.state = ResidentState.ABSENT
         r.container.residents.remove(r)
         r.function.residents.remove(r)
         del self._residents[r.slot]
@@ -960,14 +970,14 @@ class ReferenceEngine:
 
     def remove(self, c: Container) -> None:
         """A container goes, with everything in it."""
-        if c.gpu is not None and any(r.gpu != Load.ABSENT for r in c.residents):
+        if c.gpu is not None and any(r.gpu != ResidentState.ABSENT for r in c.residents):
             self._freed.append(c.gpu)
-        c.state = ContainerState.GONE
+        c.state = ContainerState.UNUSED
         c.entries.clear()
         for r in list(reversed(c.residents)):
             self.free(r)
             self._lost.append((r.function, c.node))
-        self._cancel(Kind.EXPIRY, c.slot)
+        self._cancel(Event.EXPIRY, c.slot)
         c.node.containers.remove(c)
         if c.gpu is not None:
             c.gpu.containers.remove(c)
@@ -977,47 +987,66 @@ class ReferenceEngine:
 
     def demote(self, r: Resident) -> None:
         """A model leaves its GPU and stays in memory."""
-        r.gpu = Load.ABSENT
+        r.gpu = ResidentState.ABSENT
         self.refresh_entry(r.container, r.function)
 
     # --- the pre-loader (§6) ----------------------------------------------------------------------------------------
 
     def decide(self, f: Function) -> None:
         """Event mode: ask the kernel for f alone."""
-        f.decision, priority, again_us = self.kernel(f)
-        f.priority = f.gpu_priority = priority
+        decision, priority, again_us = self.ask(f)
+        self.take_decision(f, decision, priority, decision, priority)
         if again_us is None:
-            self._cancel(Kind.TIMER, f.index)
+            self._cancel(Event.TIMER, f.index)
         else:
-            self._schedule(self.now + again_us, Kind.TIMER, f.index)
+            self._schedule(self.now + again_us, Event.TIMER, f.index)
+
+    def take_priorities(self, decision: NDArray[np.int8], priority: NDArray[np.int64]) -> None:
+        """Interval mode: write new decisions for every function, (F, 2); LEAVE changes no priority."""
+        for f in self.functions:
+            d, gpu_d = (int(code) for code in decision[f.index])
+            p, gpu_p = (int(p) for p in priority[f.index])
+            take_p = f.priority if d == Decision.LEAVE else p if d == Decision.HOLD else 0
+            take_gpu_p = f.gpu_priority if gpu_d == Decision.LEAVE else gpu_p if gpu_d == Decision.HOLD else 0
+            self.take_decision(f, d, take_p, gpu_d, take_gpu_p)
+
+    def take_decision(self, f: Function, decision: int, priority: int, gpu_decision: int, gpu_priority: int) -> None:
+        """Take new decisions about f for container memory and GPU."""
+        f.decision, f.priority = decision, priority
+        f.gpu_decision, f.gpu_priority = gpu_decision, gpu_priority
 
     def apply(self, f: Function, gpu_step: bool) -> None:
         """Bring the residents of f in line with its decision."""
         if not self.settings.preloads:
             return
         if f.decision == Decision.OFFLOAD:
-            for r in list(reversed(f.residents)):
-                if r.held_idle:
-                    self.offload(r)
+            self.offload_all(f)
         elif f.decision == Decision.HOLD:
-            self._place_all(f)
+            self.place_all(f)
             if gpu_step:
                 for r in list(reversed(f.residents)):
                     self.gpu_try(r)
 
-    def _place_all(self, f: Function) -> None:
+    def offload_all(self, f: Function) -> None:
+        """Off-load what is held of f in idle containers."""
+        for r in list(reversed(f.residents)):
+            if r.held_idle:
+                self.offload(r)
+
+    def place_all(self, f: Function) -> None:
+        """Place f until it has its copies, or, where workers decide, once (§10)."""
         if self.settings.scope == Scope.WORKER:
             self.place(f)
             return
         while self.copies(f) < self.settings.copies and self.place(f):
             pass
 
-    def _apply_all(self, gpu_decision: list[int]) -> None:
-        """Interval mode: bring all residents in line with the decisions, GPUs last (§6, Priorities set)."""
+    def pack(self) -> None:
+        """Interval mode: bring all residents in line with the decisions, GPUs last (§6)."""
         for f in self.functions:
             if f.decision == Decision.OFFLOAD:
-                self.apply(f, gpu_step=False)
-            elif gpu_decision[f.index] == Decision.OFFLOAD:
+                self.offload_all(f)
+            elif f.gpu_decision == Decision.OFFLOAD:
                 for r in list(reversed(f.residents)):
                     if r.demotable:
                         self.demote(r)
@@ -1029,11 +1058,11 @@ class ReferenceEngine:
             and (density := self.density(f, self.copies(f) + 1)) > 0
         ]
         for _, index in sorted(wanted):
-            self._place_all(self.functions[index])
+            self.place_all(self.functions[index])
         wanted = [
             (-self.gpu_density(f), f.index)
             for f in self.functions
-            if gpu_decision[f.index] == Decision.HOLD and self.gpu_density(f) > 0
+            if f.gpu_decision == Decision.HOLD and self.gpu_density(f) > 0
         ]
         for _, index in sorted(wanted):
             for r in list(reversed(self.functions[index].residents)):
@@ -1050,15 +1079,13 @@ class ReferenceEngine:
         elif node in self.group(v):
             self.place_on([node], v)
 
-    def may_host(self, c: Container, f: Function) -> bool:
-        """Whether f may load in c as far as state and isolation go, not counting who else is in it."""
+    def may_host(self, c: Container, f: Function, emptied: bool = False) -> bool:
+        """Whether state and isolation let f load in c; ``emptied``: who is in it will be gone."""
         if c.state != ContainerState.IDLE or c.resident_of(f) is not None:
             return False
+        if self.settings.isolation == Isolation.STRICT and c.residents and not emptied:
+            return False
         return self.settings.isolation != Isolation.TENANT or c.tenant == f.tenant
-
-    def may_join(self, c: Container, f: Function) -> bool:
-        """Whether f may load in c beside its present residents."""
-        return self.may_host(c, f) and not (self.settings.isolation == Isolation.STRICT and c.residents)
 
     def place(self, f: Function) -> bool:
         """Load f once in its group, or, where workers decide, once on each node that lacks a copy (§6, §10).
@@ -1084,11 +1111,9 @@ class ReferenceEngine:
         if d == 0 or self.settings.packing == Packing.OWN:
             return False
         for node in nodes:
-            fitting = [c for c in node.containers if self.may_join(c, f) and c.free_mb >= f.peak_mb]
-            if self.settings.packing == Packing.SINGLE:
-                fitting = [c for c in fitting if not c.residents]
-            if fitting:
-                self.load(f, self.best_fit(fitting))
+            c = self.fitting_container(f, node)
+            if c is not None:
+                self.load(f, c)
                 return True
         return self.settings.packing != Packing.SINGLE and self.displace_on(nodes, f, d)
 
@@ -1101,21 +1126,40 @@ class ReferenceEngine:
         if self.settings.displace_percent < 0:
             return False
         for node in nodes:
-            offers = []
-            for c in reversed(node.idle()):
-                if self.may_host(c, f) and (offer := self.displacement(f, d, c)) is not None:
-                    offers.append((*offer, c))
-            if offers:
-                _, victims, c = min(offers, key=lambda offer: offer[0])
-                gpu_released = any(r.gpu != Load.ABSENT for r in victims)
-                self.advance_clock(victims)
-                for r in victims:
-                    self.free(r)
+            offer = self.displaceable_container(f, node, d)
+            if offer is not None:
+                c, victims = offer
+                gpu_released = any(r.gpu != ResidentState.ABSENT for r in victims)
+                self.kill_victims(victims)
                 self.load(f, c)
                 if gpu_released and c.gpu is not None:
                     self.promote(c.gpu)
                 return True
         return False
+
+    def fitting_container(self, f: Function, node: Node) -> Container | None:
+        """The container of a node that takes f as it is, if there is one."""
+        fitting = [c for c in node.containers if self.may_host(c, f) and c.free_mb >= f.peak_mb]
+        if self.settings.packing == Packing.SINGLE:
+            fitting = [c for c in fitting if not c.residents]
+        return self.best_fit(fitting) if fitting else None
+
+    def displaceable_container(self, f: Function, node: Node, d: int) -> tuple[Container, list[Resident]] | None:
+        """The container of a node where f, of density d, displaces the least worth, and the residents to free there."""
+        offers = []
+        for c in reversed(node.idle()):
+            if self.may_host(c, f, emptied=True) and (taken := self.take_victims(f, d, c)) is not None:
+                offers.append((*taken, c))
+        if not offers:
+            return None
+        _, victims, c = min(offers, key=lambda offer: offer[0])
+        return c, victims
+
+    def kill_victims(self, victims: list[Resident]) -> None:
+        """Free who is displaced, in the order taken; GREEDY_DUAL's clock follows."""
+        self.advance_clock(victims)
+        for r in victims:
+            self.free(r)
 
     def advance_clock(self, victims: list[Resident]) -> None:
         """GREEDY_DUAL: whoever comes now is worth more than what is displaced for it (§10)."""
@@ -1132,13 +1176,13 @@ class ReferenceEngine:
             case _:
                 return min(fitting, key=lambda c: (c.free_mb, -c.rank))
 
-    def displacement(self, f: Function, d: int, c: Container) -> tuple[int, list[Resident]] | None:
+    def take_victims(self, f: Function, d: int, c: Container) -> tuple[int, list[Resident]] | None:
         """The cost of making room for f in c, and the residents to free for it; None if that is not worth it."""
         strict = self.settings.isolation == Isolation.STRICT
         candidates = []
         for r in c.residents:
             density = self.density(r.function, max(1, self.copies(r.function)))
-            if r.state == Load.HELD and self.displaces(d, density):
+            if r.state == ResidentState.HELD and self.displaces(d, density):
                 candidates.append((density, r.slot, r))
         if strict and len(candidates) < len(c.residents):
             return None
@@ -1162,7 +1206,7 @@ class ReferenceEngine:
                 for f in self.fillers(c)
                 if f.decision == Decision.HOLD
                 and self.copies_seen(f, c.node) < self.settings.copies
-                and self.may_join(c, f)
+                and self.may_host(c, f)
                 and f.peak_mb <= c.free_mb
                 and (density := self.density(f, self.copies(f) + 1)) > 0
             ]
@@ -1178,11 +1222,11 @@ class ReferenceEngine:
 
     def load(self, f: Function, c: Container) -> None:
         """Command c to load f."""
-        r = self._allocate(f, c, Load.LOADING)
+        r = self.allocate(f, c, ResidentState.LOADING)
         r.from_load = True
         r.load_start_us = self.now
-        library = self._noisy(f, f.library_us, Concern.LOAD_LIBRARY, f.loads)
-        model = self._noisy(f, f.model_us, Concern.LOAD_MODEL, f.loads)
+        library = self.noisy(f, f.library_us, Concern.LOAD_LIBRARY, f.loads)
+        model = self.noisy(f, f.model_us, Concern.LOAD_MODEL, f.loads)
         r.library_end_us = self.now + self.settings.command_us + library
         r.load_end_us = r.library_end_us + model
         f.loads += 1
@@ -1190,22 +1234,22 @@ class ReferenceEngine:
         if self.settings.contention:
             self.begin_load(r, {Stage.LIBRARY: library} | self.model_parts(f, model))
         else:
-            self._schedule(r.load_end_us, Kind.LOADED, r.slot)
+            self._schedule(r.load_end_us, Event.LOADED, r.slot)
         self.refresh_entry(c, f)
 
     def offload(self, r: Resident) -> None:
         """Command r's container to drop it."""
         self.cancel_load(r)
-        self._cancel(Kind.LOADED, r.slot)
-        r.state = Load.OFFLOADING
-        self._schedule(self.now + self.settings.offload_us, Kind.OFFLOADED, r.slot)
+        self._cancel(Event.LOADED, r.slot)
+        r.state = ResidentState.OFFLOADING
+        self._schedule(self.now + self.settings.offload_us, Event.OFFLOADED, r.slot)
         self.refresh_entry(r.container, r.function)
 
     def gpu_try(self, r: Resident) -> None:
         """Transfer r to its GPU, demoting less worthy models if need be."""
         f, g = r.function, r.container.gpu
         d = self.gpu_density(f)
-        if not r.held_idle or g is None or r.gpu != Load.ABSENT or f.decision == Decision.OFFLOAD or d == 0:
+        if not r.held_idle or g is None or r.gpu != ResidentState.ABSENT or f.decision == Decision.OFFLOAD or d == 0:
             return
         room, cost, victims = g.free_mb, 0, list[Resident]()
         if room < f.gpu_mb:
@@ -1235,7 +1279,7 @@ class ReferenceEngine:
                 for c in g.containers
                 for r in c.residents
                 if r.held_idle
-                and r.gpu == Load.ABSENT
+                and r.gpu == ResidentState.ABSENT
                 and r.function.decision != Decision.OFFLOAD
                 and self.gpu_density(r.function) > 0
                 and r.function.gpu_mb <= g.free_mb
@@ -1247,23 +1291,23 @@ class ReferenceEngine:
     def transfer(self, r: Resident) -> None:
         """Command r's container to bring its model to the GPU."""
         f = r.function
-        r.gpu = Load.LOADING
-        duration = self._noisy(f, f.transfer_us, Concern.LOAD_TRANSFER, f.transfers)
+        r.gpu = ResidentState.LOADING
+        duration = self.noisy(f, f.transfer_us, Concern.LOAD_TRANSFER, f.transfers)
         r.transfer_end_us = self.now + self.settings.command_us + duration
         f.transfers += 1
         self._counts["transfers"] += 1
         if self.settings.contention:
             self.begin_load(r, {Stage.TRANSFER: duration})
         else:
-            self._schedule(r.transfer_end_us, Kind.LOADED, r.slot)
+            self._schedule(r.transfer_end_us, Event.LOADED, r.slot)
 
     # --- pre-warming policies (§7) ----------------------------------------------------------------------------------
 
-    def prewarm_on_arrival(self, f: Function) -> None:
-        """Tell the platform's container policy of an arrival."""
+    def before_arrival(self, f: Function) -> None:
+        """Tell the platform's container policy of an arrival that f's history does not know of yet."""
         if self.settings.prewarm != Prewarm.HISTOGRAM:
             return
-        self._cancel(Kind.PREWARM_TIMER, f.index)
+        self._cancel(Event.PREWARM_TIMER, f.index)
         if f.in_flight == 0 and f.last_end_us is not None:
             idle_bin = (self.now - f.last_end_us) // MINUTE_US
             if idle_bin < BINS:
@@ -1272,7 +1316,12 @@ class ReferenceEngine:
                 f.idle_oob += 1
         f.in_flight += 1
 
-    def prewarm_on_finish(self, f: Function) -> int | None:
+    def after_arrival(self, f: Function) -> None:
+        """Tell it of the same arrival, once f's history is up to date (§10)."""
+        if self.settings.prewarm == Prewarm.RAINBOWCAKE:
+            self.expect_next(f)
+
+    def keep_alive_us(self, f: Function) -> int | None:
         """How long the platform keeps a container of f that has just finished; 0 removes it at once, None never."""
         if self.settings.prewarm == Prewarm.FAASCACHE:
             return None
@@ -1284,6 +1333,10 @@ class ReferenceEngine:
             return f.prewarm_keep_us
         if self.settings.prewarm == Prewarm.ICEBREAKER:
             return MINUTE_US
+        return self.histogram_keep_alive_us(f)
+
+    def histogram_keep_alive_us(self, f: Function) -> int:
+        """Histogram: until the next request is likely to have come, or pre-warm when one is likely to come (§7)."""
         f.in_flight -= 1
         f.last_end_us = self.now
         total = sum(f.idle_bins)
@@ -1291,14 +1344,14 @@ class ReferenceEngine:
         representative = total >= 10 and BINS * squares >= 5 * total**2 and 2 * f.idle_oob <= total + f.idle_oob
         if not representative:
             return BINS * MINUTE_US
-        b5, b99 = self._percentile_bin(f, 5), self._percentile_bin(f, 99)
+        b5, b99 = self.percentile_bin(f, 5), self.percentile_bin(f, 99)
         before = b5 * MINUTE_US * 9 // 10
         tail = (b99 + 1) * MINUTE_US * 11 // 10
         if b5 == 0:
             return tail
         if f.in_flight == 0:
             f.prewarm_keep_us = tail - before
-            self._schedule(self.now + before, Kind.PREWARM_TIMER, f.index)
+            self._schedule(self.now + before, Event.PREWARM_TIMER, f.index)
         return 0
 
     def expect_next(self, f: Function) -> None:
@@ -1310,7 +1363,7 @@ class ReferenceEngine:
         after = sum(gaps) // (len(gaps) + 1) * RAINBOW_QUANTILE_PPM // 1_000_000
         longest = RAINBOW_SECONDS_PER_MB * (f.library_us + f.model_us) // f.hold_mb
         f.prewarm_keep_us = max(MINUTE_US, min(after, longest))
-        self._schedule(self.now + after, Kind.PREWARM_TIMER, f.index)
+        self._schedule(self.now + after, Event.PREWARM_TIMER, f.index)
 
     def is_expected(self, f: Function) -> bool:
         """ICEBREAKER: whether the forecast of the present minute is worth a container (§10)."""
@@ -1318,7 +1371,8 @@ class ReferenceEngine:
         return forecast[min(self.now // MINUTE_US, len(forecast) - 1)] >= FORECAST_THRESHOLD
 
     @staticmethod
-    def _percentile_bin(f: Function, percent: int) -> int:
+    def percentile_bin(f: Function, percent: int) -> int:
+        """The first bin whose cumulative count reaches ``percent`` of the total."""
         total, below = sum(f.idle_bins), 0
         for index, count in enumerate(f.idle_bins):
             below += count
@@ -1328,22 +1382,17 @@ class ReferenceEngine:
 
     # --- row kernels (§8) -------------------------------------------------------------------------------------------
 
-    def kernel(self, f: Function) -> tuple[int, int, int | None]:
+    def ask(self, f: Function) -> tuple[int, int, int | None]:
         """The policy's (decision, priority, look again after us or never) for f at the present."""
         kernel = self.settings.kernel
         if kernel == Kernel.RANDOM:
-            u = draw_u64(self.settings.seed, Concern.POLICY, f.index, f.decisions)
-            f.decisions += 1
-            decision = (Decision.OFFLOAD, Decision.LEAVE, Decision.HOLD)[u % 3]
-            return decision, u >> 44 if decision == Decision.HOLD else 0, 10 * SECOND_US
-        if kernel == Kernel.ORACLE:
-            return self.expect(f.upcoming[0] - self.now if f.upcoming else None)
-        if kernel == Kernel.MINUTE_ORACLE:
-            return self.expect(self._minute_gap_us(f))
+            return self.random(f)
+        if kernel in (Kernel.ORACLE, Kernel.MINUTE_ORACLE):
+            return self.oracle(self.foreseen_gap_us(f, exact=kernel == Kernel.ORACLE))
         if not f.window or kernel in (Kernel.NONE, Kernel.LRU):
             return Decision.LEAVE, 0, None
         if kernel == Kernel.TYCHE or (kernel == Kernel.EWMA and len(f.window) == 1):
-            return self.tyche(f, self.gap_seen_us(self.gap_us(f)))
+            return self.tyche(f, self.gap_seen_us(self.mean_gap_us(f)))
         if kernel == Kernel.EWMA:
             return self.tyche(f, self.gap_seen_us(max(1, f.smoothed_gap_us)))
         if kernel == Kernel.NO_TIMERS:
@@ -1373,9 +1422,16 @@ class ReferenceEngine:
             return Decision.HOLD, self.p60(gap), off - age
         return Decision.OFFLOAD, 0, None
 
+    def random(self, f: Function) -> tuple[int, int, int | None]:
+        """RANDOM: anything, drawn anew every ten seconds."""
+        u = draw_u64(self.settings.seed, Concern.POLICY, f.index, f.decisions)
+        f.decisions += 1
+        decision = (Decision.OFFLOAD, Decision.LEAVE, Decision.HOLD)[u % 3]
+        return decision, u >> 44 if decision == Decision.HOLD else 0, 10 * SECOND_US
+
     def no_timers(self, f: Function) -> tuple[int, int, int | None]:
         """NO_TIMERS: hold for ever (§10)."""
-        return Decision.HOLD, self.p60(self.gap_seen_us(self.gap_us(f))), None
+        return Decision.HOLD, self.p60(self.gap_seen_us(self.mean_gap_us(f))), None
 
     def greedy_dual(self, f: Function) -> tuple[int, int, int | None]:
         """GREEDY_DUAL: hold for ever, by how often f was requested (§10)."""
@@ -1413,15 +1469,18 @@ class ReferenceEngine:
         p = forecast[min(minute, len(forecast) - 1)]
         return Decision.HOLD if p else Decision.LEAVE, p, (minute + 1) * MINUTE_US - self.now
 
-    def expect(self, gap_us: int | None) -> tuple[int, int, int | None]:
+    def oracle(self, gap_us: int | None) -> tuple[int, int, int | None]:
         """The oracles: hold what comes after a known gap, None being never."""
         if gap_us is None:
             return Decision.OFFLOAD, 0, None
         return Decision.HOLD, self.p60(max(1, gap_us)), max(SECOND_US, gap_us // 2)
 
-    def _minute_gap_us(self, f: Function) -> int | None:
+    def foreseen_gap_us(self, f: Function, exact: bool) -> int | None:
+        """The oracles: time to the next arrival, exact or as counts a minute tell it; None: there is none."""
         if not f.upcoming:
             return None
+        if exact:
+            return f.upcoming[0] - self.now
         minute = self.now // MINUTE_US
         next_minute = f.upcoming[0] // MINUTE_US
         count = min(MINUTE_ORACLE_LIMIT, sum(time // MINUTE_US == next_minute for time in f.upcoming))
@@ -1458,7 +1517,7 @@ class ReferenceEngine:
         assert (c.request is not None) == (c.state == ContainerState.BUSY)
         assert len({r.function.index for r in c.residents}) == len(c.residents)
         expires = c.state == ContainerState.IDLE and self.settings.prewarm != Prewarm.FAASCACHE
-        assert ((Kind.EXPIRY, c.slot) in self._pending) == expires
+        assert ((Event.EXPIRY, c.slot) in self._pending) == expires
         if c.state == ContainerState.BUSY:
             assert [r.function for r in c.residents] == [c.owner], "a run shares its container"
         if self.settings.isolation == Isolation.STRICT or self.settings.packing in (Packing.SINGLE, Packing.OWN):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tyche_env.control.codes import ABSENT, DO_LOAD, DO_OFFLOAD, DO_TRANSFER, HELD, LOADING, OFFLOADING
+from tyche_env.codes import ABSENT, DO_LOAD, DO_OFFLOAD, DO_TRANSFER, HELD, LOADING, OFFLOADING, StartType
 from tyche_env.control.compiled import inner
-from tyche_env.control.controller import WARM
-from tyche_env.control.draws import stage_us
+from tyche_env.control.draws import noisy
 from tyche_env.control.queue import push
 from tyche_env.draws import Concern
 from tyche_env.metrics import count_request
@@ -44,18 +43,18 @@ def draw_stages(st: ClusterState, at: int) -> tuple[int, int, int, int, int]:
     library = 0
     model = 0
     transfer = 0
-    if order.start_type >= WARM:
-        library = stage_us(st.tables, f.library_us, sigma, s.seed, _LIBRARY, function, ordinal)
-        model = stage_us(st.tables, f.model_us, sigma, s.seed, _MODEL, function, ordinal)
-        if order.start_type > WARM:
-            warming = stage_us(st.tables, f.init_us, sigma, s.seed, _INIT, function, ordinal)
+    if order.start_type >= StartType.WARM:
+        library = noisy(st.tables, f.library_us, sigma, s.seed, _LIBRARY, function, ordinal)
+        model = noisy(st.tables, f.model_us, sigma, s.seed, _MODEL, function, ordinal)
+        if order.start_type > StartType.WARM:
+            warming = noisy(st.tables, f.init_us, sigma, s.seed, _INIT, function, ordinal)
     if order.on_gpu == 1 and order.gpu_before == ABSENT:
-        transfer = stage_us(st.tables, f.transfer_us, sigma, s.seed, _TRANSFER, function, ordinal)
+        transfer = noisy(st.tables, f.transfer_us, sigma, s.seed, _TRANSFER, function, ordinal)
     if len(st.arrival_duration_us) > 0:
         inference = st.arrival_duration_us[order.request]
     else:
         median_us = f.gpu_inference_us if order.on_gpu == 1 else f.inference_us
-        inference = stage_us(st.tables, median_us, sigma, s.seed, _INFERENCE, function, ordinal)
+        inference = noisy(st.tables, median_us, sigma, s.seed, _INFERENCE, function, ordinal)
     return warming, library, model, transfer, inference
 
 
@@ -65,7 +64,7 @@ def draw_creation(st: ClusterState, at: int) -> int:
     order = st.commands[at]
     f = st.functions[order.function]
     seed = st.cluster[0].seed
-    return stage_us(st.tables, f.init_us, f.sigma_ppm, seed, _PREWARM_INIT, order.function, order.ordinal)
+    return noisy(st.tables, f.init_us, f.sigma_ppm, seed, _PREWARM_INIT, order.function, order.ordinal)
 
 
 @inner
@@ -74,8 +73,8 @@ def draw_load(st: ClusterState, at: int) -> tuple[int, int]:
     order = st.commands[at]
     f = st.functions[order.function]
     seed = st.cluster[0].seed
-    library = stage_us(st.tables, f.library_us, f.sigma_ppm, seed, _LOAD_LIBRARY, order.function, order.ordinal)
-    return library, stage_us(st.tables, f.model_us, f.sigma_ppm, seed, _LOAD_MODEL, order.function, order.ordinal)
+    library = noisy(st.tables, f.library_us, f.sigma_ppm, seed, _LOAD_LIBRARY, order.function, order.ordinal)
+    return library, noisy(st.tables, f.model_us, f.sigma_ppm, seed, _LOAD_MODEL, order.function, order.ordinal)
 
 
 @inner
@@ -84,7 +83,7 @@ def draw_transfer(st: ClusterState, at: int) -> int:
     order = st.commands[at]
     f = st.functions[order.function]
     seed = st.cluster[0].seed
-    return stage_us(st.tables, f.transfer_us, f.sigma_ppm, seed, _LOAD_TRANSFER, order.function, order.ordinal)
+    return noisy(st.tables, f.transfer_us, f.sigma_ppm, seed, _LOAD_TRANSFER, order.function, order.ordinal)
 
 
 @inner

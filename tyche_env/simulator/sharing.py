@@ -10,10 +10,31 @@ residents + its slot; a run or its creation), one stage after the other.
 
 from __future__ import annotations
 
-from tyche_env.control.codes import DO_CREATE, DO_KILL, DO_LOAD, DO_OFFLOAD, DO_REMOVE, DO_START, LOADING
+from tyche_env.codes import (
+    COMPUTING,
+    CREATED,
+    DO_CREATE,
+    DO_KILL,
+    DO_LOAD,
+    DO_OFFLOAD,
+    DO_REMOVE,
+    DO_START,
+    FINISH,
+    INFERENCE,
+    LIBRARY,
+    LOAD_BEGINS,
+    LOADED,
+    LOADING,
+    OFFLOADED,
+    READING,
+    RUN_BEGINS,
+    STAGES_END,
+    TRANSFER,
+    WARMING,
+    StartType,
+)
 from tyche_env.control.compiled import apart, inner
-from tyche_env.control.controller import MET_LOAD
-from tyche_env.control.queue import CREATED, FINISH, LOADED, NO_KEY, OFFLOADED, SPARE, key_of, pop, push, sift
+from tyche_env.control.queue import NO_KEY, SPARE, key_of, pop, push, sift
 from tyche_env.simulator.serving import (
     add_totals,
     begin_row,
@@ -27,9 +48,6 @@ from tyche_env.simulator.serving import (
 )
 from tyche_env.state import STAGES, ClusterState
 
-STAGES_END, LOAD_BEGINS, RUN_BEGINS = 1, 13, 14
-"""Events that only this backend knows: entities are a resource, a resident, a container."""
-WARMING, LIBRARY, READING, COMPUTING, TRANSFER, INFERENCE = range(STAGES)
 BEFORE = -1
 CLOSED = -1
 """Earliest key of a resource whose event is being handled: nothing is queued for it meanwhile."""
@@ -160,7 +178,7 @@ def join(st: ClusterState, job: int, resource: int, work_us: int) -> None:
 
 
 @inner
-def end_stages(st: ClusterState, resource: int) -> None:
+def on_stages_end(st: ClusterState, resource: int) -> None:
     """The event of a resource: who is done leaves it, and is ready for what follows; then ``open_again`` is due."""
     s = st.cluster[0]
     get_on(st, resource)
@@ -207,7 +225,7 @@ def new_job(st: ClusterState, job: int, function: int, container: int, resident:
 
 
 @inner
-def begin_later(st: ClusterState, job: int, begin_us: int) -> None:
+def begin_load(st: ClusterState, job: int, begin_us: int) -> None:
     """A load or transfer is commanded: it begins then, which may be now."""
     s = st.cluster[0]
     j = st.jobs[job]
@@ -235,7 +253,7 @@ def unlist(st: ClusterState, job: int) -> None:
 
 
 @inner
-def cancel(st: ClusterState, container: int, function: int, others: bool) -> int:
+def cancel_loads(st: ClusterState, container: int, function: int, others: bool) -> int:
     """Cancel loads and transfers in progress in a container.
 
     Args:
@@ -279,7 +297,7 @@ def resource_of(st: ClusterState, container: int, stage: int) -> int:
 
 
 @inner
-def go_on(st: ClusterState, job: int) -> None:
+def next_stage(st: ClusterState, job: int) -> None:
     """What a job was at has ended: note it, and begin its next stage that takes time, or be done."""
     s = st.cluster[0]
     now_us = s.now_us
@@ -290,7 +308,7 @@ def go_on(st: ClusterState, job: int) -> None:
         j.since_us = now_us
         if j.request != NOBODY:
             r = st.residents[j.resident]
-            if j.start_type == MET_LOAD:
+            if j.start_type == StartType.LOADING:
                 j.library_us = max(0, r.library_end_us - j.begin_us)
                 j.model_us = max(0, r.ready_us - max(j.begin_us, r.library_end_us))
             if j.met_transfer != 0:
@@ -370,7 +388,7 @@ def go_on_all(st: ClusterState) -> None:
             if st.jobs[job].begin_key == NO_KEY:
                 continue
             st.jobs[job].begin_key = NO_KEY
-        go_on(st, job)
+        next_stage(st, job)
     s.ready_count = 0
 
 
@@ -378,7 +396,7 @@ def go_on_all(st: ClusterState) -> None:
 
 
 @inner
-def share_model(st: ClusterState, job: int, model_us: int, read_ppm: int) -> None:
+def set_model_parts(st: ClusterState, job: int, model_us: int, read_ppm: int) -> None:
     """Split a model stage into reading and computing."""
     reading_us = model_us * read_ppm // 1_000_000
     st.job_work[job, READING] = reading_us
@@ -386,7 +404,7 @@ def share_model(st: ClusterState, job: int, model_us: int, read_ppm: int) -> Non
 
 
 @inner
-def finish_run(st: ClusterState, container: int) -> None:
+def complete_record(st: ClusterState, container: int) -> None:
     """The run in a container has ended, so its record can be completed."""
     s = st.cluster[0]
     j = st.jobs[len(st.residents) + container]
@@ -417,7 +435,7 @@ def begin_run(st: ClusterState, at: int, own: int) -> None:
     new_job(st, job, order.function, order.container, order.resident)
     st.job_work[job, WARMING] = warming
     st.job_work[job, LIBRARY] = library
-    share_model(st, job, model, st.functions[order.function].read_ppm)
+    set_model_parts(st, job, model, st.functions[order.function].read_ppm)
     st.job_work[job, TRANSFER] = transfer
     st.job_work[job, INFERENCE] = inference
     j = st.jobs[job]
@@ -452,7 +470,7 @@ def carry_out_shared(st: ClusterState) -> None:
         own = -1
         if kind in (DO_START, DO_REMOVE, DO_KILL, DO_OFFLOAD):
             everybody = kind == DO_REMOVE
-            own = cancel(st, order.container, -1 if everybody else order.function, everybody or kind == DO_START)
+            own = cancel_loads(st, order.container, -1 if everybody else order.function, everybody or kind == DO_START)
         if kind == DO_START:
             begin_run(st, at, own)
             continue
@@ -472,10 +490,10 @@ def carry_out_shared(st: ClusterState) -> None:
             if kind == DO_LOAD:
                 library, model = draw_load(st, at)
                 st.job_work[job, LIBRARY] = library
-                share_model(st, job, model, st.functions[order.function].read_ppm)
+                set_model_parts(st, job, model, st.functions[order.function].read_ppm)
             else:
                 st.job_work[job, TRANSFER] = draw_transfer(st, at)
-            begin_later(st, job, s.now_us + s.command_us)
+            begin_load(st, job, s.now_us + s.command_us)
     s.command_count = 0
 
 
@@ -490,7 +508,7 @@ def contend(st: ClusterState, kind: int, entity: int) -> None:
     """
     s = st.cluster[0]
     if kind == STAGES_END:
-        end_stages(st, entity)
+        on_stages_end(st, entity)
     elif kind == RUN_BEGINS:
         stop_waiting(st, entity)
     elif kind == LOAD_BEGINS:
@@ -498,7 +516,7 @@ def contend(st: ClusterState, kind: int, entity: int) -> None:
         s.ready_count = 1
     else:
         if kind == FINISH:
-            finish_run(st, entity)
+            complete_record(st, entity)
         carry_out_shared(st)
     go_on_all(st)
     if kind == STAGES_END:

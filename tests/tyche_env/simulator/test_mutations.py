@@ -9,23 +9,23 @@ import pytest
 
 from tests.tyche_env.simulator.strategies import Run, difference, random_run
 from tests.tyche_env.simulator.test_differential import RANDOM_WORLDS
-from tyche_env.simulator.engine import CompiledEngine
-from tyche_env.simulator.entities import (
+from tyche_env.codes import (
     Category,
-    Container,
     ContainerState,
-    Function,
-    Gpu,
-    Job,
-    Kind,
-    Load,
-    Node,
-    Resident,
-    Resource,
+    Decision,
+    Event,
+    Isolation,
+    Kernel,
+    Packing,
+    Prewarm,
+    ResidentState,
+    Routing,
+    Scope,
     Stage,
 )
+from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.simulator.entities import Container, Function, Gpu, Job, Node, Resident, Resource
 from tyche_env.simulator.reference import ReferenceEngine
-from tyche_env.world import Decision, Isolation, Kernel, Packing, Prewarm, Routing, Scope
 
 
 class WorstFit(ReferenceEngine):
@@ -105,8 +105,8 @@ class NoPeak(ReferenceEngine):
 class WindowStaysOpen(ReferenceEngine):
     """Tyche does not wait for T_load after a request."""
 
-    def kernel(self, f: Function) -> tuple[int, int, int | None]:
-        decision, priority, again_us = super().kernel(f)
+    def ask(self, f: Function) -> tuple[int, int, int | None]:
+        decision, priority, again_us = super().ask(f)
         return Decision.HOLD if decision == Decision.LEAVE and again_us is not None else decision, priority, again_us
 
 
@@ -116,7 +116,7 @@ class LoadRenews(ReferenceEngine):
     def on_loaded(self, r: Resident) -> None:
         super().on_loaded(r)
         if r.container.state == ContainerState.IDLE and self.settings.prewarm == Prewarm.KEEP_ALIVE:
-            self._schedule(self.now + self.settings.keep_alive_us, Kind.EXPIRY, r.container.slot)
+            self._schedule(self.now + self.settings.keep_alive_us, Event.EXPIRY, r.container.slot)
 
 
 class KeepAliveFromStart(ReferenceEngine):
@@ -130,7 +130,7 @@ class KeepAliveFromStart(ReferenceEngine):
         super().on_finish(c)
         if c.state == ContainerState.IDLE and self.settings.prewarm == Prewarm.KEEP_ALIVE:
             expiry = max(self.now, c.keep_us + self.settings.keep_alive_us)
-            self._schedule(expiry, Kind.EXPIRY, c.slot)
+            self._schedule(expiry, Event.EXPIRY, c.slot)
 
 
 class NoPromotion(ReferenceEngine):
@@ -145,7 +145,7 @@ class NoDemotion(ReferenceEngine):
 
     def gpu_of_the_run(self, own: Resident) -> tuple[bool, bool]:
         g = own.container.gpu
-        if own.gpu == Load.ABSENT and g is not None and g.free_mb < own.function.gpu_mb:
+        if own.gpu == ResidentState.ABSENT and g is not None and g.free_mb < own.function.gpu_mb:
             return False, False
         return super().gpu_of_the_run(own)
 
@@ -164,7 +164,7 @@ class LoadsCancelled(ReferenceEngine):
         super().apply(f, gpu_step)
         if f.decision == Decision.OFFLOAD and self.settings.preloads:
             for r in list(f.residents):
-                if r.state == Load.LOADING:
+                if r.state == ResidentState.LOADING:
                     self.free(r)
 
 
@@ -185,8 +185,8 @@ class LongestIdleEvicted(ReferenceEngine):
 class ClockStands(ReferenceEngine):
     """FaasCache: what was evicted does not raise the worth of what comes later."""
 
-    def greedy_dual_worth(self, c: Container) -> int:
-        return super().greedy_dual_worth(c) - self._clock
+    def container_worth(self, c: Container) -> int:
+        return super().container_worth(c) - self._clock
 
 
 class StartsOfALifetime(ReferenceEngine):
@@ -230,7 +230,7 @@ class AnyFewestBusy(ReferenceEngine):
 
     def fewest_busy(self, f: Function) -> Node | None:
         nodes = [self.nodes[index] for index in f.walk]
-        nodes = [node for node in nodes if not node.queue and self.has_room(f, node)]
+        nodes = [node for node in nodes if self.is_open(f, node)]
         return min(nodes, key=lambda node: node.runs, default=None)
 
 
@@ -365,7 +365,7 @@ class NoTimersOffloads(ReferenceEngine):
     """NP closes the window as Tyche does."""
 
     def no_timers(self, f: Function) -> tuple[int, int, int | None]:
-        return self.tyche(f, self.gap_seen_us(self.gap_us(f)))
+        return self.tyche(f, self.gap_seen_us(self.mean_gap_us(f)))
 
 
 class EwmaForgets(ReferenceEngine):
@@ -416,7 +416,7 @@ class CancelledLoadsGoOn(ReferenceEngine):
         if r.job is not None:
             r.job.then = lambda: None
         r.job = None
-        self._cancel(Kind.LOAD_BEGINS, r.slot)
+        self._cancel(Event.LOAD_BEGINS, r.slot)
 
 
 class ReadsNeedCores(ReferenceEngine):

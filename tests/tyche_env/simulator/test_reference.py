@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 
 from tests.tyche_env.simulator.strategies import Run, random_run, snapshots
-from tyche_env.simulator.entities import (
+from tyche_env.codes import (
+    AfterRun,
     Category,
-    Container,
     ContainerState,
-    Function,
-    Gpu,
-    Load,
-    Node,
-    Resident,
+    Decision,
+    Kernel,
+    Packing,
+    Prewarm,
+    ResidentState,
+    Routing,
+    Scope,
+    StartType,
 )
+from tyche_env.simulator.entities import Container, Function, Gpu, Node, Resident
 from tyche_env.simulator.reference import ReferenceEngine
-from tyche_env.world import AfterRun, Decision, Kernel, Packing, Prewarm, Routing, Scope, StartType
 
 WORLDS = 400
 OFTEN = 5
@@ -120,7 +123,7 @@ class ObservedEngine(ReferenceEngine):
         return result
 
     def on_loaded(self, r: Resident) -> None:
-        offloads = r.gpu != Load.LOADING and r.function.decision == Decision.OFFLOAD
+        offloads = r.gpu != ResidentState.LOADING and r.function.decision == Decision.OFFLOAD
         super().on_loaded(r)
         self.seen["off-load: after a load"] += offloads
 
@@ -128,10 +131,10 @@ class ObservedEngine(ReferenceEngine):
         f = self.functions[self.arrival_function[request]]
         own = c.resident_of(f)
         self.seen["start: takes over a transfer"] += (
-            own is not None and own.gpu == Load.LOADING and own.state == Load.HELD
+            own is not None and own.gpu == ResidentState.LOADING and own.state == ResidentState.HELD
         )
         self.seen["start: clears others out"] += any(r.function is not f for r in c.residents)
-        self.seen["start: on what it off-loads"] += own is not None and own.state == Load.OFFLOADING
+        self.seen["start: on what it off-loads"] += own is not None and own.state == ResidentState.OFFLOADING
         rented = c.state == ContainerState.IDLE and f.index not in c.entries
         self.seen["start: rented"] += rented
         self.seen["start: rented, clears others out"] += rented and any(r.function is not f for r in c.residents)
@@ -219,11 +222,11 @@ class ObservedEngine(ReferenceEngine):
 
     def offload(self, r: Resident) -> None:
         self.seen["off-load"] += 1
-        self.seen["off-load: cancels a transfer"] += r.gpu == Load.LOADING
+        self.seen["off-load: cancels a transfer"] += r.gpu == ResidentState.LOADING
         super().offload(r)
 
     def remove(self, c: Container) -> None:
-        self.seen["remove: with a load in progress"] += any(r.state == Load.LOADING for r in c.residents)
+        self.seen["remove: with a load in progress"] += any(r.state == ResidentState.LOADING for r in c.residents)
         super().remove(c)
 
     def route(self, f: Function) -> Node | None:
@@ -242,16 +245,16 @@ class ObservedEngine(ReferenceEngine):
             self.seen["route: ring, to a GPU"] += node.index != f.walk[0] and bool(self.entries(f, node, Category.GPU))
         return node
 
-    def kernel(self, f: Function) -> tuple[int, int, int | None]:
-        row = super().kernel(f)
+    def ask(self, f: Function) -> tuple[int, int, int | None]:
+        row = super().ask(f)
         name = f"kernel: {Kernel(self.settings.kernel).name} {Decision(row[0]).name}"
         self.seen[name] += bool(f.window)
         longest = max(f.gaps_us, default=0)
         self.seen[f"{name} after its longest gap"] += len(f.gaps_us) >= 4 and longest <= self.now - f.window[-1]
         return row
 
-    def prewarm_on_finish(self, f: Function) -> int | None:
-        keep = super().prewarm_on_finish(f)
+    def keep_alive_us(self, f: Function) -> int | None:
+        keep = super().keep_alive_us(f)
         if self.settings.prewarm == Prewarm.HISTOGRAM and keep is not None:
             self.seen["prewarm: short tail"] += 0 < keep < 240 * 60_000_000
             self.seen["prewarm: unload"] += keep == 0
