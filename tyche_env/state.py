@@ -7,7 +7,8 @@ Times are int64 microseconds, memory int64 MB, links int32 slots with -1 for "no
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,16 @@ from tyche_env.codes import Stage
 from tyche_env.metrics import TOTALS_DTYPE
 from tyche_env.network import HIDDEN, INPUTS
 from tyche_env.simulator.log import LOG_DTYPE
+from tyche_env.tables import ROWS as TABLE_ROWS
+from tyche_env.tables import SIZE as TABLE_SIZE
 from tyche_env.tables import load_tables
-from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, Routing, Scope, World, WorldError
+from tyche_env.world import FUNCTION_FIELDS, AfterRun, Kernel, Prewarm, Routing, Scope, Settings, World, WorldError
 
 Records = NDArray[Any]
+Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+Float64s = NDArray[np.float64]
+Float32s = NDArray[np.float32]
 
 NO_KEY = np.int64(2**63 - 1)
 """Event key of "no event"."""
@@ -40,6 +47,9 @@ MANY_CANDIDATES = 256
 """Nodes with more candidates hold tournaments of them (``control.tournament``); fewer are all looked at."""
 NEAR_NODES = 16
 """Nodes that a request asks one by one before it looks where there is room (``control.vacancies``)."""
+_EVERYWHERE = (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST, Routing.OWN)
+"""Under these every node is in every function's group, so that all have the same candidates: all functions."""
+_PRIVILEGED = (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
 
 CLUSTER_DTYPE = np.dtype(
     [
@@ -72,6 +82,7 @@ CLUSTER_DTYPE = np.dtype(
         )
     ]
 )
+_SETTINGS = tuple(name for name in CLUSTER_DTYPE.names or () if hasattr(Settings, name))
 
 FUNCTION_DTYPE = np.dtype(
     [
@@ -193,170 +204,287 @@ PENDING_DTYPE = np.dtype([("inference_start_us", np.int64), ("latency_us", np.in
 """Requests whose inference starts later than the engine's clock: their reward falls due then."""
 
 
-class ClusterState(NamedTuple):
-    """The tables; see the dtypes above for their columns.
+class Sizes(NamedTuple):
+    """How many there are, in one world, of what the tables have rows for.
 
     Attributes:
-        cluster: (1,) settings, clock, counters.
-        functions, nodes, gpus, containers, residents, waiting: the entities.
-        free_containers, free_residents, free_waiting: stacks of freed slots.
-        windows: (F, W) last arrival times, a ring a function.
-        gaps: (F, 32) last gaps between arrivals, a ring a function; (1, 32) where nobody looks at them.
-        idle_bins, gap_bins: (F, 240) histograms; (1, 240) where no policy reads them.
-        rooms, room_container: (containers,) the idle containers of each node, from ``nodes.room_first`` to before
-            ``nodes.room_end``, at event ``nodes.listed_at``: what the best fit is the least of (``ledger.fit_order``),
-            and which container it is.
-        kin: (containers, 3) under FAASCACHE, the idle ones of a node in a heap (``prewarm.faascache``); else (1, 3).
-        node_order: (N,) nodes in walk order.
-        candidate_density, candidate_peak_mb, candidate_function: (F,) ordered by (home node, peak memory, function), or
-            by (peak memory, function) where every node has the same candidates; a density is positive exactly when the
-            pre-loader would load one more copy of that function.
-        winners: (F,) of each node with more than ``MANY_CANDIDATES``, from its first candidate on: the entry at i is
-            the better one of those at 2i and 2i + 1, a slot (``control.tournament``).
-        vacancies: the most room that any node has, of all, of each half, and so on down to each node in walk order: the
-            entry at i is the greater one of those at 2i and 2i + 1; (2,) if nobody walks far (``control.vacancies``).
-        wide: (F,) on the ring, functions whose routing group has more than one node.
-        lost, freed: work lists of one event; an entry of ``lost`` is function + (node + 1) << 32, node -1 for a
-            function that is to be placed anywhere.
-        commands: what the backend has to do.
-        timers, soon, completions: heaps of event keys; the first two belong to the core (``soon`` holds the keys
-            of functions that have a later one in ``timers`` already), the third to the simulator.
-        arrival_us, arrival_function, arrival_duration_us: the requests.
-        own_arrival_us, own_first: arrivals sorted by function, and where each function's begin (privileged policies).
-        forecast: (F, M) predicted probabilities by minute (kernel TABLE, pre-warming ICEBREAKER).
-        network: weights (kernel NETWORK).
-        activations: scratch for the network's features and hidden layers.
-        kernel_memory, prewarm_memory: (F, K) what a user's rules remember (``tyche_env.rules``).
-        tables: see ``tables``.
-        log: finished decisions; a ring when the run is long.
-        totals: (F,) streaming sums of scored requests.
-        latency_bins: (4736,) histogram of end-to-end latencies of scored requests.
-        pending, rewards: latencies not yet due, and the sums due since they were last read, (F,) float64 seconds.
-        order, order_key: scratch for sorting functions by density.
-        resources: (2N + G,) processors, disks and links; one row without contention, like the rest.
-        entries: for each resource a binary heap of the jobs on it.
-        jobs: (residents + containers,) work in progress.
-        job_work: (residents + containers, 6) nominal us of each of its stages.
-        container_jobs: (containers,) first load or transfer in progress in each, or -1.
-        ready: jobs that go on with their next stage in this event; those that only begin as -1 - job.
-        instants: heap of event keys of the present instant.
+        functions: F.
+        nodes: N.
+        gpus: G.
+        requests: of the whole window.
+        durations: of requests that the trace says them of: all or none.
+        window: W, arrivals in a function's sliding window.
+        copies: most of a function that the pre-loader wants.
+        containers: most that the nodes' memory can hold.
+        residents: likewise.
+        idle_bins: F where a policy reads histograms of idle times, else 1.
+        gap_bins: the same of gaps.
+        gaps: F where somebody looks at the last gaps, else 1.
+        kin: all containers under FAASCACHE, else 1.
+        leaves: nodes that requests look for in ``vacancies``, up to the next power of two; 1 if nobody walks far.
+        foreseen: requests that a privileged policy is told: all or none.
+        forecast_rows: F where there is a forecast.
+        forecast_minutes: likewise.
+        weights: of the network.
+        kernel_memory: numbers that a user's row kernel remembers of a function.
+        prewarm_memory: the same of a user's pre-warming.
+        logged: records that the log has room for.
+        resources: what jobs share under contention: 2N + G, else 1.
+        entries: jobs that all resources have room for, else 1.
+        jobs: residents and containers under contention, else 1.
+        busy: containers under contention, else 1.
     """
 
-    cluster: Records
-    functions: Records
-    nodes: Records
-    gpus: Records
-    containers: Records
-    residents: Records
-    waiting: Records
-    free_containers: NDArray[np.int32]
-    free_residents: NDArray[np.int32]
-    free_waiting: NDArray[np.int32]
-    windows: NDArray[np.int64]
-    gaps: NDArray[np.int64]
-    idle_bins: NDArray[np.int32]
-    gap_bins: NDArray[np.int32]
-    rooms: NDArray[np.int64]
-    room_container: NDArray[np.int32]
-    kin: NDArray[np.int32]
-    node_order: NDArray[np.int64]
-    candidate_density: NDArray[np.int64]
-    candidate_peak_mb: NDArray[np.int64]
-    candidate_function: NDArray[np.int32]
-    winners: NDArray[np.int32]
-    vacancies: NDArray[np.int64]
-    wide: NDArray[np.int32]
-    lost: NDArray[np.int64]
-    freed: NDArray[np.int32]
-    commands: Records
-    timers: NDArray[np.int64]
-    soon: NDArray[np.int64]
-    completions: NDArray[np.int64]
-    arrival_us: NDArray[np.int64]
-    arrival_function: NDArray[np.int32]
-    arrival_duration_us: NDArray[np.int64]
-    own_arrival_us: NDArray[np.int64]
-    own_first: NDArray[np.int64]
-    forecast: NDArray[np.int32]
-    network: NDArray[np.float32]
-    activations: NDArray[np.float32]
-    kernel_memory: NDArray[np.int64]
-    prewarm_memory: NDArray[np.int64]
-    tables: NDArray[np.int64]
-    log: Records
-    totals: Records
-    latency_bins: NDArray[np.int64]
-    pending: Records
-    rewards: NDArray[np.float64]
-    order: NDArray[np.int64]
-    order_key: NDArray[np.int64]
-    resources: Records
-    entries: Records
-    jobs: Records
-    job_work: NDArray[np.int64]
-    container_jobs: NDArray[np.int32]
-    ready: NDArray[np.int64]
-    instants: NDArray[np.int64]
+    functions: int
+    nodes: int
+    gpus: int
+    requests: int
+    durations: int
+    window: int
+    copies: int
+    containers: int
+    residents: int
+    idle_bins: int
+    gap_bins: int
+    gaps: int
+    kin: int
+    leaves: int
+    foreseen: int
+    forecast_rows: int
+    forecast_minutes: int
+    weights: int
+    kernel_memory: int
+    prewarm_memory: int
+    logged: int
+    resources: int
+    entries: int
+    jobs: int
+    busy: int
 
 
+class Table(NamedTuple):
+    """What one table of :class:`ClusterState` is.
+
+    Attributes:
+        shape: its length in a world, or its two.
+        meaning: what is in it.
+        records: type of its rows; None if these are plain numbers, whose type the field says.
+    """
+
+    shape: Callable[[Sizes], int | tuple[int, int]]
+    meaning: str
+    records: np.dtype[Any] | None = None
+
+
+class ClusterState(NamedTuple):
+    """The tables, and all that there is to say of each: a new one is one entry here.  Columns: the dtypes above."""
+
+    cluster: Annotated[Records, Table(lambda s: 1, "settings, clock, counters", CLUSTER_DTYPE)]
+    functions: Annotated[Records, Table(lambda s: s.functions, "functions", FUNCTION_DTYPE)]
+    nodes: Annotated[Records, Table(lambda s: s.nodes, "nodes", NODE_DTYPE)]
+    gpus: Annotated[Records, Table(lambda s: s.gpus, "GPUs, node by node", GPU_DTYPE)]
+    containers: Annotated[Records, Table(lambda s: s.containers, "pool of containers", CONTAINER_DTYPE)]
+    residents: Annotated[Records, Table(lambda s: s.residents, "pool of functions in containers", RESIDENT_DTYPE)]
+    waiting: Annotated[Records, Table(lambda s: 1024, "pool of requests that wait; grows", WAITING_DTYPE)]
+    free_containers: Annotated[Int32s, Table(lambda s: s.containers, "stack of freed slots")]
+    free_residents: Annotated[Int32s, Table(lambda s: s.residents, "stack of freed slots")]
+    free_waiting: Annotated[Int32s, Table(lambda s: 1024, "stack of freed slots; grows along")]
+    windows: Annotated[Int64s, Table(lambda s: (s.functions, s.window), "last arrival times, a ring a function")]
+    gaps: Annotated[Int64s, Table(lambda s: (s.gaps, GAPS), "last gaps between arrivals, a ring a function")]
+    idle_bins: Annotated[Int32s, Table(lambda s: (s.idle_bins, HISTOGRAM_BINS), "histograms of idle times")]
+    gap_bins: Annotated[Int32s, Table(lambda s: (s.gap_bins, HISTOGRAM_BINS), "histograms of gaps")]
+    rooms: Annotated[
+        Int64s,
+        Table(
+            lambda s: s.containers,
+            "the idle containers of each node, from ``nodes.room_first`` to before ``nodes.room_end``, at event "
+            "``nodes.listed_at``: what the best fit is the least of (``ledger.fit_order``)",
+        ),
+    ]
+    room_container: Annotated[Int32s, Table(lambda s: s.containers, "which container each of ``rooms`` is")]
+    kin: Annotated[
+        Int32s,
+        Table(lambda s: (s.kin, 3), "under FAASCACHE, a node's idle containers in a heap (``prewarm.faascache``)"),
+    ]
+    node_order: Annotated[Int64s, Table(lambda s: s.nodes, "nodes in walk order")]
+    candidate_density: Annotated[
+        Int64s,
+        Table(
+            lambda s: s.functions,
+            "ordered by (home node, peak memory, function), or by (peak memory, function) where every node has the "
+            "same candidates: positive exactly when the pre-loader would load one more copy of that function",
+        ),
+    ]
+    candidate_peak_mb: Annotated[Int64s, Table(lambda s: s.functions, "in the same order")]
+    candidate_function: Annotated[Int32s, Table(lambda s: s.functions, "in the same order")]
+    winners: Annotated[
+        Int32s,
+        Table(
+            lambda s: s.functions,
+            "of each node with more than ``MANY_CANDIDATES``, from its first candidate on: the entry at i is the "
+            "better one of those at 2i and 2i + 1, a slot (``control.tournament``)",
+        ),
+    ]
+    vacancies: Annotated[
+        Int64s,
+        Table(
+            lambda s: 2 * s.leaves,
+            "the most room that any node has, of all, of each half, and so on down to each node in walk order: the "
+            "entry at i is the greater one of those at 2i and 2i + 1 (``control.vacancies``)",
+        ),
+    ]
+    wide: Annotated[Int32s, Table(lambda s: s.functions, "on the ring, functions whose group has several nodes")]
+    lost: Annotated[
+        Int64s,
+        Table(
+            lambda s: s.residents + s.copies * s.functions + 1,
+            "work list of one event: function + (node + 1) << 32, node -1 for one that is to be placed anywhere",
+        ),
+    ]
+    freed: Annotated[Int32s, Table(lambda s: s.residents + s.containers + 1, "work list of one event: GPUs")]
+    commands: Annotated[
+        Records,
+        Table(lambda s: 6 * (s.residents + s.containers) + 64, "what the backend has to do", COMMAND_DTYPE),
+    ]
+    timers: Annotated[
+        Int64s, Table(lambda s: 8 * (s.functions + s.containers) + 1024, "heap of the core's event keys; grows")
+    ]
+    soon: Annotated[
+        Int64s,
+        Table(lambda s: 2 * s.functions + 1024, "such a heap, of functions with a later key in ``timers``; grows"),
+    ]
+    completions: Annotated[
+        Int64s,
+        Table(lambda s: 8 * (s.residents + s.containers) + 1024, "heap of the simulator's event keys; grows"),
+    ]
+    arrival_us: Annotated[Int64s, Table(lambda s: s.requests, "when each request arrives")]
+    arrival_function: Annotated[Int32s, Table(lambda s: s.requests, "of each request")]
+    arrival_duration_us: Annotated[Int64s, Table(lambda s: s.durations, "of each request, if the trace says it")]
+    own_arrival_us: Annotated[Int64s, Table(lambda s: s.foreseen, "arrivals by function, for privileged policies")]
+    own_first: Annotated[Int64s, Table(lambda s: s.functions + 1, "where each function's begin, and their end")]
+    forecast: Annotated[
+        Int32s,
+        Table(
+            lambda s: (s.forecast_rows, s.forecast_minutes), "probabilities (TABLE, ICEBREAKER), by function and minute"
+        ),
+    ]
+    network: Annotated[Float32s, Table(lambda s: s.weights, "weights (kernel NETWORK)")]
+    activations: Annotated[Float32s, Table(lambda s: INPUTS + 2 * HIDDEN, "scratch: its features and hidden layers")]
+    kernel_memory: Annotated[
+        Int64s,
+        Table(lambda s: (s.functions, s.kernel_memory), "what a user's row kernel remembers (``tyche_env.rules``)"),
+    ]
+    prewarm_memory: Annotated[
+        Int64s, Table(lambda s: (s.functions, s.prewarm_memory), "what a user's pre-warming remembers")
+    ]
+    tables: Annotated[Int64s, Table(lambda s: (TABLE_ROWS, TABLE_SIZE), "see ``tyche_env.tables``")]
+    log: Annotated[Records, Table(lambda s: s.logged, "finished decisions; a ring when the run is long", LOG_DTYPE)]
+    totals: Annotated[Records, Table(lambda s: s.functions, "streaming sums of scored requests", TOTALS_DTYPE)]
+    latency_bins: Annotated[Int64s, Table(lambda s: LATENCY_BINS, "histogram of their end-to-end latencies")]
+    pending: Annotated[
+        Records,
+        # those of the last advance that fall due in this one, and those of this one that fall due later
+        Table(lambda s: 2 * s.containers + 2, "latencies that are not yet due", PENDING_DTYPE),
+    ]
+    rewards: Annotated[Float64s, Table(lambda s: s.functions, "sums that fell due since they were read last, seconds")]
+    order: Annotated[Int64s, Table(lambda s: s.functions + 1, "scratch for sorting functions by density")]
+    order_key: Annotated[Int64s, Table(lambda s: s.functions + 1, "likewise")]
+    resources: Annotated[Records, Table(lambda s: s.resources, "processors, disks and links", RESOURCE_DTYPE)]
+    entries: Annotated[Records, Table(lambda s: s.entries, "for each, a binary heap of the jobs on it", ENTRY_DTYPE)]
+    jobs: Annotated[Records, Table(lambda s: s.jobs, "work in progress: of residents, then of containers", JOB_DTYPE)]
+    job_work: Annotated[Int64s, Table(lambda s: (s.jobs, STAGES), "nominal us of each stage of a job")]
+    container_jobs: Annotated[Int32s, Table(lambda s: s.busy, "first load or transfer in progress in each, or -1")]
+    ready: Annotated[
+        Int64s,
+        Table(lambda s: 6 * s.jobs + 64, "jobs that go on in this event; those that only begin as -1 - job"),
+    ]
+    instants: Annotated[Int64s, Table(lambda s: 2 * s.jobs + 64, "heap of event keys of the present instant")]
+
+
+_LISTED: dict[str, Any] = get_type_hints(ClusterState, globals(), include_extras=True)
+_NUMBERS = {name: get_args(get_args(field.__origin__)[1])[0] for name, field in _LISTED.items()}  # array[shape, dtype]
+_ONE_OF_EACH = Sizes(*[1] * len(Sizes._fields))
+TABLES: dict[str, Table] = {name: field.__metadata__[0] for name, field in _LISTED.items()}
+"""Every table of :class:`ClusterState`, in its order."""
 FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
-    "cluster": (CLUSTER_DTYPE, 1),
-    "functions": (FUNCTION_DTYPE, 1),
-    "nodes": (NODE_DTYPE, 1),
-    "gpus": (GPU_DTYPE, 1),
-    "containers": (CONTAINER_DTYPE, 1),
-    "residents": (RESIDENT_DTYPE, 1),
-    "waiting": (WAITING_DTYPE, 1),
-    "free_containers": (np.dtype(np.int32), 1),
-    "free_residents": (np.dtype(np.int32), 1),
-    "free_waiting": (np.dtype(np.int32), 1),
-    "windows": (np.dtype(np.int64), 2),
-    "gaps": (np.dtype(np.int64), 2),
-    "idle_bins": (np.dtype(np.int32), 2),
-    "gap_bins": (np.dtype(np.int32), 2),
-    "rooms": (np.dtype(np.int64), 1),
-    "room_container": (np.dtype(np.int32), 1),
-    "kin": (np.dtype(np.int32), 2),
-    "node_order": (np.dtype(np.int64), 1),
-    "candidate_density": (np.dtype(np.int64), 1),
-    "candidate_peak_mb": (np.dtype(np.int64), 1),
-    "candidate_function": (np.dtype(np.int32), 1),
-    "winners": (np.dtype(np.int32), 1),
-    "vacancies": (np.dtype(np.int64), 1),
-    "wide": (np.dtype(np.int32), 1),
-    "lost": (np.dtype(np.int64), 1),
-    "freed": (np.dtype(np.int32), 1),
-    "commands": (COMMAND_DTYPE, 1),
-    "timers": (np.dtype(np.int64), 1),
-    "soon": (np.dtype(np.int64), 1),
-    "completions": (np.dtype(np.int64), 1),
-    "arrival_us": (np.dtype(np.int64), 1),
-    "arrival_function": (np.dtype(np.int32), 1),
-    "arrival_duration_us": (np.dtype(np.int64), 1),
-    "own_arrival_us": (np.dtype(np.int64), 1),
-    "own_first": (np.dtype(np.int64), 1),
-    "forecast": (np.dtype(np.int32), 2),
-    "network": (np.dtype(np.float32), 1),
-    "activations": (np.dtype(np.float32), 1),
-    "kernel_memory": (np.dtype(np.int64), 2),
-    "prewarm_memory": (np.dtype(np.int64), 2),
-    "tables": (np.dtype(np.int64), 2),
-    "log": (LOG_DTYPE, 1),
-    "totals": (TOTALS_DTYPE, 1),
-    "latency_bins": (np.dtype(np.int64), 1),
-    "pending": (PENDING_DTYPE, 1),
-    "rewards": (np.dtype(np.float64), 1),
-    "order": (np.dtype(np.int64), 1),
-    "order_key": (np.dtype(np.int64), 1),
-    "resources": (RESOURCE_DTYPE, 1),
-    "entries": (ENTRY_DTYPE, 1),
-    "jobs": (JOB_DTYPE, 1),
-    "job_work": (np.dtype(np.int64), 2),
-    "container_jobs": (np.dtype(np.int32), 1),
-    "ready": (np.dtype(np.int64), 1),
-    "instants": (np.dtype(np.int64), 1),
+    name: (table.records or np.dtype(_NUMBERS[name]), 2 if isinstance(table.shape(_ONE_OF_EACH), tuple) else 1)
+    for name, table in TABLES.items()
 }
-"""Type and dimensions of every table of :class:`ClusterState`, in its order."""
+"""Type of the entries and number of dimensions of each."""
+
+
+def new_state(world: World, record: bool = True, features: bool = False) -> ClusterState:
+    """Empty tables for a validated world.
+
+    Args:
+        world: the world.
+        record: whether every request gets a log row (96 bytes each), or only the streaming sums.
+        features: whether to keep what only observations, and the kernel NETWORK, need.
+    """
+    own = world.rules.kernel
+    features = features or world.settings.kernel == Kernel.NETWORK or (own is not None and own.features)
+    sizes, given = sizes_of(world, record, features), _given(world)
+    st = ClusterState(
+        *[
+            given[name] if name in given else np.zeros(table.shape(sizes), dtype)
+            for (name, table), (dtype, _) in zip(TABLES.items(), FIELDS.values(), strict=True)
+        ]
+    )
+    st.vacancies.fill(-1)
+    st.container_jobs.fill(-1)
+    st.containers["expiry_key"] = st.containers["expiry_queued"] = NO_KEY
+    st.residents["due_key"] = NO_KEY
+    st.jobs["begin_key"], st.jobs["place"] = NO_KEY, -1
+    _begin_cluster(st.cluster, world, record, features)
+    _begin_functions(st, world)
+    _begin_nodes(st, world)
+    _begin_candidates(st, world)
+    if world.settings.contention:
+        _begin_resources(st.resources, world)
+    return st
+
+
+def sizes_of(world: World, record: bool, features: bool) -> Sizes:
+    """How long the tables of a world are, see :func:`new_state`.
+
+    Raises:
+        WorldError: more may live at once than an event key can name.
+    """
+    settings, own = world.settings, world.rules
+    functions, nodes, requests = world.function_count, world.node_count, len(world.arrival_us)
+    containers, residents = _pool_sizes(world)
+    resources, entries, jobs, busy = 1, 1, 1, 1
+    if settings.contention:
+        room = _room_for_jobs(world)
+        resources, entries, jobs, busy = len(room), int(room.sum()), residents + containers, containers
+    rows, minutes = world.forecast.shape if world.forecast.ndim == 2 else (1, 1)
+    return Sizes(
+        functions=functions,
+        nodes=nodes,
+        gpus=world.gpu_count,
+        requests=requests,
+        durations=len(world.arrival_duration_us),
+        window=settings.window,
+        copies=settings.copies,
+        containers=containers,
+        residents=residents,
+        idle_bins=functions if settings.prewarm == Prewarm.HISTOGRAM else 1,
+        gap_bins=functions if features or settings.kernel == Kernel.HISTOGRAM else 1,
+        gaps=functions if _keeps_gaps(world, features) else 1,
+        kin=containers if settings.prewarm == Prewarm.FAASCACHE else 1,
+        leaves=1 if _near_nodes(world) == nodes else 1 << (nodes - 1).bit_length(),
+        foreseen=requests if settings.kernel in _PRIVILEGED else 0,
+        forecast_rows=rows,
+        forecast_minutes=minutes,
+        weights=len(world.network),
+        kernel_memory=0 if own.kernel is None else own.kernel.memory,
+        prewarm_memory=0 if own.prewarm is None else own.prewarm.memory,
+        logged=requests if record else 1,
+        resources=resources,
+        entries=entries,
+        jobs=jobs,
+        busy=busy,
+    )
 
 
 def _pool_sizes(world: World) -> tuple[int, int]:
@@ -373,54 +501,55 @@ def _pool_sizes(world: World) -> tuple[int, int]:
     return containers, residents
 
 
-def _resources(world: World) -> tuple[Records, int]:
-    """The resources of a world under contention, and how many jobs they can hold in all."""
+def _room_for_jobs(world: World) -> NDArray[np.int64]:
+    """Most jobs that each resource of a world under contention can hold, (2N + G,)."""
     table = world.functions
     most = world.node_memory_mb // table.container_mb.min() + world.node_memory_mb // table.hold_mb.min()
     most = np.concatenate([most, most, most[world.gpu_node]])
     if len(most) >= MOST_SLOTS:
         raise WorldError(f"nodes: {len(most)} resources share work, the event key can name {MOST_SLOTS - 1}")
-    resources = np.zeros(len(most), RESOURCE_DTYPE)
-    resources["capacity"] = np.concatenate(
-        [world.node_cores, world.node_disk_streams, np.ones(world.gpu_count, np.int64)]
-    )
-    resources["first"] = np.cumsum(most) - most
-    resources["key"] = resources["queued"] = NO_KEY
-    return resources, int(most.sum())
+    return most
 
 
-def _winners(nodes: Records, candidates: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The tournaments of nodes as long as nobody has a density: the first functions win."""
-    winners = np.zeros(len(candidates), np.int32)
-    large = nodes[nodes["rivals"] > 0]
-    for first, count in sorted(set(zip(large["candidate_first"].tolist(), large["rivals"].tolist(), strict=True))):
-        places = np.concatenate([np.zeros(count, np.int64), np.arange(first, first + count)])
-        for place in range(count - 1, 0, -1):
-            a, b = places[2 * place], places[2 * place + 1]
-            places[place] = a if candidates[a] < candidates[b] else b
-        winners[first + 1 : first + count] = places[1:count]
-    return winners
-
-
-def new_state(world: World, record: bool = True, features: bool = False) -> ClusterState:
-    """Empty tables for a validated world.
-
-    Args:
-        world: the world.
-        record: whether every request gets a log row (96 bytes each), or only the streaming sums.
-        features: whether to keep what only observations, and the kernel NETWORK, need.
-    """
+def _keeps_gaps(world: World, features: bool) -> bool:
+    """Whether somebody looks at the last gaps."""
     settings = world.settings
-    own = world.rules
-    features = features or settings.kernel == Kernel.NETWORK or (own.kernel is not None and own.kernel.features)
-    functions, nodes, gpus = world.function_count, world.node_count, world.gpu_count
-    containers, residents = _pool_sizes(world)
+    return features or settings.kernel == Kernel.EMPIRICAL or settings.prewarm == Prewarm.RAINBOWCAKE
 
-    cluster = np.zeros(1, CLUSTER_DTYPE)
-    for name in CLUSTER_DTYPE.names or ():
-        if hasattr(settings, name):
-            cluster[name] = int(getattr(settings, name))
-    cluster["busy_counts"] &= settings.after_run == AfterRun.KEEP
+
+def _near_nodes(world: World) -> int:
+    """Nodes of a walk that are asked one by one."""
+    # idle containers of others, which these rent out, are on any node
+    rents = world.settings.prewarm in (Prewarm.PAGURUS, Prewarm.RAINBOWCAKE)
+    return world.node_count if rents else min(world.node_count, NEAR_NODES)
+
+
+def _given(world: World) -> dict[str, NDArray[Any]]:
+    """The tables that the world brings, or that follow from it alone."""
+    forecast = world.forecast if world.forecast.ndim == 2 else np.zeros((1, 1))
+    given: dict[str, NDArray[Any]] = {
+        "node_order": world.node_order(),
+        "arrival_us": np.ascontiguousarray(world.arrival_us, np.int64),
+        "arrival_function": np.ascontiguousarray(world.arrival_function, np.int32),
+        "arrival_duration_us": np.ascontiguousarray(world.arrival_duration_us, np.int64),
+        "forecast": np.ascontiguousarray(forecast, np.int32),
+        "network": np.ascontiguousarray(world.network, np.float32),
+        "tables": load_tables(),
+    }
+    if world.settings.kernel in _PRIVILEGED:
+        own_first = np.zeros(world.function_count + 1, np.int64)
+        own_first[1:] = np.cumsum(np.bincount(world.arrival_function, minlength=world.function_count))
+        by_function = np.argsort(world.arrival_function, kind="stable")
+        own_arrival_us = np.ascontiguousarray(world.arrival_us[by_function], np.int64)
+        given |= {"own_arrival_us": own_arrival_us, "own_first": own_first}
+    return given
+
+
+def _begin_cluster(cluster: Records, world: World, record: bool, features: bool) -> None:
+    settings = world.settings
+    for name in _SETTINGS:
+        cluster[name] = int(getattr(settings, name))
+    cluster["busy_counts"] = settings.busy_counts and settings.after_run == AfterRun.KEEP
     # nobody looks at decisions, and whether a function has all its copies is one number (worth.look_at_opening)
     cluster["unseen_openings"] = (
         settings.event_mode
@@ -428,12 +557,16 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         and settings.kernel in (Kernel.TYCHE, Kernel.EWMA)
         and settings.scope != Scope.WORKER
     )
-    cluster["functions"], cluster["nodes"], cluster["gpus"] = functions, nodes, gpus
+    cluster["keeps_gaps"] = _keeps_gaps(world, features)
+    cluster["functions"], cluster["nodes"], cluster["gpus"] = world.function_count, world.node_count, world.gpu_count
     cluster["score_from_us"], cluster["record"] = world.score_from_us, int(record)
     cluster["features"], cluster["clock_us"] = int(features), world.clock_us
     cluster["demand_mb"] = int(world.functions.hold_mb.sum())
+    cluster["near_nodes"] = _near_nodes(world)
 
-    rows = np.zeros(functions, FUNCTION_DTYPE)
+
+def _begin_functions(st: ClusterState, world: World) -> None:
+    rows = st.functions
     for name in FUNCTION_FIELDS:
         rows[name] = getattr(world.functions, name)
     rows["saved_us"] = rows["library_us"] + rows["model_us"]
@@ -441,119 +574,53 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
         rows[name] = -1
     for name in ("timer_key", "timer_queued", "timer_soon", "opening_key", "prewarm_key", "prewarm_queued"):
         rows[name] = NO_KEY
-    rows["group"] = 1
-    order = world.node_order()
     rows["home_position"], rows["step"] = world.home_position(), world.walk_step()
-    rows["home_node"] = order[rows["home_position"]]
+    rows["home_node"] = st.node_order[rows["home_position"]]
+    rows["group"] = world.node_count if world.settings.routing in _EVERYWHERE else 1
 
-    # under these, every node is in every function's group, so that all have the same candidates: all functions
-    everywhere = settings.routing in (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST, Routing.OWN)
-    if everywhere:
-        rows["group"] = nodes
 
-    node_rows = np.zeros(nodes, NODE_DTYPE)
-    node_rows["memory_mb"] = node_rows["free_mb"] = world.node_memory_mb
-    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "worth_head"):
-        node_rows[name] = -1
-    node_rows["gpu_first"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="left")
-    node_rows["gpu_end"] = np.searchsorted(world.gpu_node, np.arange(nodes), side="right")
-    node_rows["position"][order] = np.arange(nodes)
-    node_rows["listed_at"] = -1
-    # idle containers of others, which these rent out, are on any node
-    rents = settings.prewarm in (Prewarm.PAGURUS, Prewarm.RAINBOWCAKE)
-    cluster["near_nodes"] = nodes if rents else min(nodes, NEAR_NODES)
-    leaves = 1 if cluster["near_nodes"] == nodes else 1 << (nodes - 1).bit_length()
-    list_of_function, list_of_node = rows["home_node"], np.arange(nodes)
-    if everywhere:
-        list_of_function, list_of_node = np.zeros(functions, np.int32), np.zeros(nodes, np.int64)
+def _begin_nodes(st: ClusterState, world: World) -> None:
+    rows, nodes = st.nodes, np.arange(world.node_count)
+    rows["memory_mb"] = rows["free_mb"] = world.node_memory_mb
+    for name in ("idle_head", "idle_tail", "queue_head", "queue_tail", "worth_head", "listed_at"):
+        rows[name] = -1
+    rows["gpu_first"] = np.searchsorted(world.gpu_node, nodes, side="left")
+    rows["gpu_end"] = np.searchsorted(world.gpu_node, nodes, side="right")
+    rows["position"][st.node_order] = nodes
+    st.gpus["node"], st.gpus["model_head"] = world.gpu_node, -1
+    st.gpus["memory_mb"] = st.gpus["free_mb"] = world.gpu_memory_mb
+
+
+def _begin_candidates(st: ClusterState, world: World) -> None:
+    """Which functions a node may load: those at home there, or, where it is in every function's group, all."""
+    rows, nodes = st.functions, st.nodes
+    list_of_function, list_of_node = rows["home_node"], np.arange(len(nodes))
+    if world.settings.routing in _EVERYWHERE:
+        list_of_function, list_of_node = np.zeros(len(rows), np.int32), np.zeros(len(nodes), np.int64)
     in_order = np.lexsort((rows["peak_mb"], list_of_function)).astype(np.int32)
-    rows["slot"][in_order] = np.arange(functions)
-    node_rows["candidate_first"] = np.searchsorted(list_of_function[in_order], list_of_node, side="left")
-    node_rows["candidate_end"] = np.searchsorted(list_of_function[in_order], list_of_node, side="right")
-    candidates = node_rows["candidate_end"] - node_rows["candidate_first"]
-    node_rows["rivals"] = np.where(candidates > MANY_CANDIDATES, candidates, 0)
-    rows["rivals"] = node_rows["rivals"][rows["home_node"]]
+    rows["slot"][in_order] = np.arange(len(rows))
+    st.candidate_function[:], st.candidate_peak_mb[:] = in_order, rows["peak_mb"][in_order]
+    nodes["candidate_first"] = np.searchsorted(list_of_function[in_order], list_of_node, side="left")
+    nodes["candidate_end"] = np.searchsorted(list_of_function[in_order], list_of_node, side="right")
+    candidates = nodes["candidate_end"] - nodes["candidate_first"]
+    nodes["rivals"] = np.where(candidates > MANY_CANDIDATES, candidates, 0)
+    rows["rivals"] = nodes["rivals"][rows["home_node"]]
+    _begin_tournaments(st)
 
-    gpu_rows = np.zeros(gpus, GPU_DTYPE)
-    gpu_rows["node"], gpu_rows["model_head"] = world.gpu_node, -1
-    gpu_rows["memory_mb"] = gpu_rows["free_mb"] = world.gpu_memory_mb
 
-    container_rows = np.zeros(containers, CONTAINER_DTYPE)
-    container_rows["expiry_key"] = container_rows["expiry_queued"] = NO_KEY
-    resident_rows = np.zeros(residents, RESIDENT_DTYPE)
-    resident_rows["due_key"] = NO_KEY
+def _begin_tournaments(st: ClusterState) -> None:
+    """The tournaments of nodes as long as nobody has a density: the first functions win."""
+    large = st.nodes[st.nodes["rivals"] > 0]
+    for first, count in sorted(set(zip(large["candidate_first"].tolist(), large["rivals"].tolist(), strict=True))):
+        places = np.concatenate([np.zeros(count, np.int64), np.arange(first, first + count)])
+        for place in range(count - 1, 0, -1):
+            a, b = places[2 * place], places[2 * place + 1]
+            places[place] = a if st.candidate_function[a] < st.candidate_function[b] else b
+        st.winners[first + 1 : first + count] = places[1:count]
 
-    by_bins = settings.kernel == Kernel.HISTOGRAM
-    by_gaps = settings.kernel == Kernel.EMPIRICAL or settings.prewarm == Prewarm.RAINBOWCAKE
-    cluster["keeps_gaps"] = features or by_gaps
-    privileged = settings.kernel in (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
-    by_function = np.argsort(world.arrival_function, kind="stable") if privileged else np.zeros(0, np.int64)
-    own_first = np.zeros(functions + 1, np.int64)
-    if privileged:
-        own_first[1:] = np.cumsum(np.bincount(world.arrival_function, minlength=functions))
 
-    resource_rows, entries, jobs = np.zeros(1, RESOURCE_DTYPE), 1, 1
-    if settings.contention:
-        resource_rows, entries = _resources(world)
-        jobs = residents + containers
-    job_rows = np.zeros(jobs, JOB_DTYPE)
-    job_rows["begin_key"], job_rows["place"] = NO_KEY, -1
-
-    return ClusterState(
-        cluster=cluster,
-        functions=rows,
-        nodes=node_rows,
-        gpus=gpu_rows,
-        containers=container_rows,
-        residents=resident_rows,
-        waiting=np.zeros(1024, WAITING_DTYPE),
-        free_containers=np.zeros(containers, np.int32),
-        free_residents=np.zeros(residents, np.int32),
-        free_waiting=np.zeros(1024, np.int32),
-        windows=np.zeros((functions, settings.window), np.int64),
-        idle_bins=np.zeros((functions if settings.prewarm == Prewarm.HISTOGRAM else 1, HISTOGRAM_BINS), np.int32),
-        gaps=np.zeros((functions if cluster["keeps_gaps"][0] else 1, GAPS), np.int64),
-        gap_bins=np.zeros((functions if features or by_bins else 1, HISTOGRAM_BINS), np.int32),
-        rooms=np.zeros(containers, np.int64),
-        room_container=np.zeros(containers, np.int32),
-        kin=np.zeros((containers if settings.prewarm == Prewarm.FAASCACHE else 1, 3), np.int32),
-        node_order=order,
-        candidate_density=np.zeros(functions, np.int64),
-        candidate_peak_mb=rows["peak_mb"][in_order],
-        candidate_function=in_order,
-        winners=_winners(node_rows, in_order),
-        vacancies=np.full(2 * leaves, -1),
-        wide=np.zeros(functions, np.int32),
-        lost=np.zeros(residents + settings.copies * functions + 1, np.int64),
-        freed=np.zeros(residents + containers + 1, np.int32),
-        commands=np.zeros(6 * (residents + containers) + 64, COMMAND_DTYPE),
-        timers=np.zeros(8 * (functions + containers) + 1024, np.int64),
-        soon=np.zeros(2 * functions + 1024, np.int64),
-        completions=np.zeros(8 * (residents + containers) + 1024, np.int64),
-        arrival_us=np.ascontiguousarray(world.arrival_us, np.int64),
-        arrival_function=np.ascontiguousarray(world.arrival_function, np.int32),
-        arrival_duration_us=np.ascontiguousarray(world.arrival_duration_us, np.int64),
-        own_arrival_us=np.ascontiguousarray(world.arrival_us[by_function], np.int64),
-        own_first=own_first,
-        forecast=np.ascontiguousarray(world.forecast if world.forecast.ndim == 2 else np.zeros((1, 1)), np.int32),
-        network=np.ascontiguousarray(world.network, np.float32),
-        activations=np.zeros(INPUTS + 2 * HIDDEN, np.float32),
-        kernel_memory=np.zeros((functions, 0 if own.kernel is None else own.kernel.memory), np.int64),
-        prewarm_memory=np.zeros((functions, 0 if own.prewarm is None else own.prewarm.memory), np.int64),
-        tables=load_tables(),
-        log=np.zeros(len(world.arrival_us) if record else 1, LOG_DTYPE),
-        totals=np.zeros(functions, TOTALS_DTYPE),
-        latency_bins=np.zeros(LATENCY_BINS, np.int64),
-        # those of the last advance that fall due in this one, and those of this one that fall due later
-        pending=np.zeros(2 * containers + 2, PENDING_DTYPE),
-        rewards=np.zeros(functions, np.float64),
-        order=np.zeros(functions + 1, np.int64),
-        order_key=np.zeros(functions + 1, np.int64),
-        resources=resource_rows,
-        entries=np.zeros(entries, ENTRY_DTYPE),
-        jobs=job_rows,
-        job_work=np.zeros((jobs, STAGES), np.int64),
-        container_jobs=np.full(containers if settings.contention else 1, -1, np.int32),
-        ready=np.zeros(6 * jobs + 64, np.int64),
-        instants=np.zeros(2 * jobs + 64, np.int64),
-    )
+def _begin_resources(rows: Records, world: World) -> None:
+    rows["capacity"] = np.concatenate([world.node_cores, world.node_disk_streams, np.ones(world.gpu_count, np.int64)])
+    most = _room_for_jobs(world)
+    rows["first"] = np.cumsum(most) - most
+    rows["key"] = rows["queued"] = NO_KEY

@@ -9,7 +9,7 @@ Units: time in integer microseconds counted from the start of the warm-up, memor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Literal
@@ -139,22 +139,6 @@ _CODES: dict[str, type[IntEnum]] = {
     "after_run_preloader": AfterRun,
 }
 
-FUNCTION_FIELDS = (
-    "tenant",
-    "container_mb",
-    "hold_mb",
-    "peak_mb",
-    "gpu_mb",
-    "init_us",
-    "library_us",
-    "model_us",
-    "transfer_us",
-    "inference_us",
-    "gpu_inference_us",
-    "sigma_ppm",
-    "read_ppm",
-)
-"""Integer columns of the function table, in the order of :class:`FunctionTable`."""
 _OPTIONAL_FIELDS = {"read_ppm": 0}
 
 
@@ -209,12 +193,25 @@ class FunctionTable:
         return len(self.tenant)
 
 
+FUNCTION_FIELDS = tuple(column.name for column in fields(FunctionTable))
+"""Columns of the function table."""
+
+
 @lru_cache(maxsize=8)
 def _home_draws(functions: int) -> NDArray[np.uint64]:
     """(F,) uniform draws, of which each function's home follows; the same in all worlds, so drawn once."""
     draws = np.array([draw_u64(0, Concern.HOME, function, 0) for function in range(functions)], dtype=np.uint64)
     draws.flags.writeable = False
     return draws
+
+
+@lru_cache(maxsize=8)
+def _ring(nodes: int) -> IntArray:
+    """(N,) nodes in the order of the ring; the same in all worlds, so drawn once."""
+    keys = [draw_u64(0, Concern.RING, node, 0) for node in range(nodes)]
+    order = np.array(sorted(range(nodes), key=lambda node: (keys[node], node)), dtype=np.int64)
+    order.flags.writeable = False
+    return order
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,11 +297,9 @@ class World:
 
     def node_order(self) -> IntArray:
         """(N,) the nodes in the order of the ring; the identity under other routing."""
-        nodes = np.arange(self.node_count, dtype=np.int64)
         if self.settings.routing != Routing.RING:
-            return nodes
-        keys = [draw_u64(0, Concern.RING, int(n), 0) for n in nodes]
-        return np.array(sorted(nodes.tolist(), key=lambda n: (keys[n], n)), dtype=np.int64)
+            return np.arange(self.node_count, dtype=np.int64)
+        return _ring(self.node_count).copy()
 
     def home_position(self) -> IntArray:
         """(F,) position in ``node_order`` where the walk of each function begins."""
