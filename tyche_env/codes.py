@@ -68,7 +68,7 @@ class AfterRun(IntEnum):
 
 
 class Kernel(IntEnum):
-    """The row kernels: one decision rule each (``tyche_env.control.kernels``)."""
+    """The row kernels: one decision rule each (``tyche_env.control.kernels``); with ``AGENT`` an agent decides."""
 
     NONE = 0
     LRU = 1
@@ -85,6 +85,7 @@ class Kernel(IntEnum):
     NETWORK = 12
     OWN = 13
     GREEDY_DUAL = 14
+    AGENT = 15
 
 
 # -- what happens ------------------------------------------------------------------------------------------------------

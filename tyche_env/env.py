@@ -139,7 +139,7 @@ class PreloadEnv(gym.Env[Any, Any]):
                 f"reset options: split {self.split} has windows 0 to {len(self.windows) - 1}, there is no {window!r}"
             )
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        world = self.scenario.world(self.split, int(window), world_seed, Kernel.LRU, self.conditions)
+        world = self.scenario.world(self.split, int(window), world_seed, Kernel.AGENT, self.conditions)
         self.backend.capabilities.require(world)
         self.backend.reset(world)
         self._world, self.window, self.world_seed = world, int(window), world_seed

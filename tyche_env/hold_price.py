@@ -156,7 +156,7 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
             end_us=window.end_us,
         )
         self._log_price = np.array([self.np_random.uniform(*self._bounds)])
-        world = self.scenario.world_of(alone, int(self.np_random.integers(2**31)), Kernel.LRU, self._conditions)
+        world = self.scenario.world_of(alone, int(self.np_random.integers(2**31)), Kernel.AGENT, self._conditions)
         self._engine, self._now_us, self._end_us = CompiledEngine(world, features=True), 0, world.end_us
         self._row = self._look()
         return hold_price_observation(self._row, self._log_price)[0], {"window": window.index, "function": function}

@@ -265,7 +265,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         world_seed = int(draw.integers(2**31)) if seed is None else seed
         if not 0 <= chosen < count:
             raise PreloadEnvError(f"reset options: split {self.split} has windows 0 to {count - 1}, got {chosen}")
-        world = self.scenario.world(self.split, chosen, world_seed, Kernel.LRU, self._one.conditions)
+        world = self.scenario.world(self.split, chosen, world_seed, Kernel.AGENT, self._one.conditions)
         self._blanks[lane] = self._one.layout.blank(world.function_count, world.node_count, world.gpu_count)
         engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
         self._windows[lane], self._world_seeds[lane], self._addresses[lane] = chosen, world_seed, engine.addresses[0]

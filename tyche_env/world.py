@@ -65,7 +65,7 @@ class Settings:
 
     Attributes:
         seed: key of every random draw.
-        kernel: the policy's row kernel.  ``NONE`` switches the pre-loader off.
+        kernel: the policy's row kernel.  ``NONE`` switches the pre-loader off, under ``AGENT`` there is nobody to ask.
         event_mode: the controller asks the kernel at a function's own arrivals and timers.  Otherwise decisions come
             only through ``set_priorities``.
         decision_us: time between two decisions about all functions where they come through ``set_priorities``; whoever
@@ -126,6 +126,15 @@ class Settings:
     def after_run(self) -> AfterRun:
         """The fate of a process after its run under this policy."""
         return self.after_run_preloader if self.preloads else self.after_run_platform
+
+    def require_rule(self) -> None:
+        """Refuse to ask the kernel for decisions where an agent makes them.
+
+        Raises:
+            WorldError: the kernel is AGENT.
+        """
+        if self.kernel == Kernel.AGENT:
+            raise WorldError("settings: with kernel AGENT there is no rule to ask; an agent sets the priorities")
 
 
 _CODES: dict[str, type[IntEnum]] = {
@@ -374,6 +383,11 @@ class World:
                 raise WorldError(f"settings: {name} must lie in 0..{(1 << 22) - 1}, got {getattr(self.settings, name)}")
         if self.settings.decision_us < 1:
             raise WorldError(f"settings: decision_us must be positive, got {self.settings.decision_us}")
+        if self.settings.kernel == Kernel.AGENT and self.settings.event_mode:
+            raise WorldError(
+                "settings: with kernel AGENT nobody answers at events; an agent decides once an interval "
+                "(event_mode False)"
+            )
         if self.settings.prior_gap_us < 1:
             raise WorldError(f"settings: prior_gap_us must be positive, got {self.settings.prior_gap_us}")
         if self.forecast.size and not 0 <= self.forecast.min() <= self.forecast.max() <= 1 << 20:

@@ -184,7 +184,7 @@ class PredictorPolicy:
 
     def equip(self, world: World) -> World:
         """The world with decisions at intervals, whatever it was: what can only predict is not asked at events."""
-        return world.with_settings(kernel=Kernel.LRU, event_mode=False)
+        return world.with_settings(kernel=Kernel.AGENT, event_mode=False)
 
     def predict(
         self,

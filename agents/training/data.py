@@ -76,7 +76,7 @@ def rows_of(scenario: Scenario, *, seeds: tuple[int, ...], share: float, split: 
         start_us = begin_us + int(draw.integers(length_us // 2))
         while start_us + length_us <= end_us:
             stretch = Window(split, 0, "all", functions, start_us, start_us, start_us + length_us)
-            world = scenario.world_of(stretch, seed, Kernel.LRU, _BY_INTERVALS)
+            world = scenario.world_of(stretch, seed, Kernel.AGENT, _BY_INTERVALS)
             parts.append(_rows_of_world(world, draw, share))
             start_us += length_us
     return joined(parts)

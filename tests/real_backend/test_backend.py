@@ -72,7 +72,7 @@ def test_what_is_kept_or_loaded_ahead_costs_nothing(backend: OpenWhiskBackend) -
         8.5,
         ("toy-slow", "toy-slow"),
         (400,),
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
         after_run_preloader=AfterRun.KEEP,
     )

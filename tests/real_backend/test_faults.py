@@ -203,7 +203,7 @@ def test_a_load_that_fails(site: Site, statuses: Statuses) -> None:
         arrivals,
         SECONDS,
         ("toy-slow", "toy-corrupt"),
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
         after_run_preloader=AfterRun.KEEP,
     )

@@ -69,7 +69,7 @@ def busy_world(seconds: float = 8.0) -> World:
         ("toy-slow", "toy", "toy-slow"),
         (400, 400),
         score_from_s=seconds / 4,
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
         displace_percent=10,
         busy_counts=True,

@@ -173,7 +173,7 @@ def worked_out() -> World:
         [(10, 0), (12, 1)],
         nodes=(1500,),
         gpu_mb=1000,
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
         offload_us=2 * SECOND,
     )
@@ -313,7 +313,7 @@ def test_a_routing_group_grows_with_the_load_of_its_function(inference_s: float,
         [(5 * i, 0) for i in range(10)],
         nodes=(3000,) * 4,
         routing=Routing.RING,
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
     )
     backend = SimulatedBackend()

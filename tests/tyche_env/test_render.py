@@ -24,7 +24,7 @@ def a_cluster() -> World:
         [(10, 0), (12, 1)],
         nodes=(1500,),
         gpu_mb=1000,
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
     )
     return replace(world, names=("resnet", "bert"))
@@ -83,7 +83,7 @@ def test_a_container_that_starts_and_a_nameless_function_are_shown() -> None:
         [function()],
         [(130 * i, 0) for i in range(12)],
         end=1500,
-        kernel=Kernel.LRU,
+        kernel=Kernel.AGENT,
         event_mode=False,
         prewarm=Prewarm.HISTOGRAM,
     )

@@ -283,6 +283,11 @@ class TestSettings:
         with pytest.raises(ScenarioError, match="kernel 'magic' is unknown; kernels are none, lru, tyche"):
             small.world(kernel="magic")
 
+    def test_an_agent_decides_once_an_interval(self, small: Scenario) -> None:
+        assert small.world(kernel="agent", event_mode=False).settings.kernel == Kernel.AGENT
+        with pytest.raises(ScenarioError, match="test window 0: settings: with kernel AGENT nobody answers at events"):
+            small.world(kernel="agent")
+
 
 class TestWorlds:
     def test_time_starts_with_the_warm_up(self, small: Scenario) -> None:

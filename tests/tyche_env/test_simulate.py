@@ -111,6 +111,15 @@ def test_a_wrong_interval_is_refused(tiny: Scenario, decision: Any) -> None:
         simulate(world_of(tiny), decision=decision)
 
 
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_an_agent_is_not_asked(tiny: Scenario, engine: EngineName) -> None:
+    world = world_of(tiny, Kernel.AGENT, event_mode=False)
+    with pytest.raises(WorldError, match="with kernel AGENT there is no rule to ask; an agent sets the priorities"):
+        simulate(world, decision=10, engine=engine)
+    with pytest.raises(WorldError, match="with kernel AGENT nobody answers at events"):
+        simulate(world, engine=engine)
+
+
 def test_the_mode_of_the_world_follows_the_decision(tiny: Scenario) -> None:
     event, interval = world_of(tiny, event_mode=True), world_of(tiny, event_mode=False)
     assert np.array_equal(log_of(event), log_of(interval))

@@ -90,6 +90,10 @@ def test_a_sound_world_is_accepted_and_counted() -> None:
         ({"end_us": 1 << 42}, "window: needs 0 <= score_from_us <= end_us"),
         ({"gpu_node": np.array([1, 0])}, "gpu_node must ascend"),
         ({"gpu_node": np.array([0, 2])}, "gpu_node must ascend and name existing nodes"),
+        (
+            {"settings": Settings(kernel=Kernel.AGENT)},
+            r"with kernel AGENT nobody answers at events; .*event_mode False",
+        ),
         ({"settings": Settings(window=0)}, r"window must lie in 1\.\.64, got 0"),
         ({"settings": Settings(window=65)}, r"window must lie in 1\.\.64, got 65"),
         ({"settings": Settings(copies=9)}, r"copies must lie in 1\.\.8, got 9"),
@@ -116,7 +120,9 @@ def test_changed_settings_leave_the_requests_alone() -> None:
     assert world.settings.kernel == Kernel.NONE
 
 
-@pytest.mark.parametrize(("kernel", "fate"), [(Kernel.NONE, AfterRun.DISCARD), (Kernel.LRU, AfterRun.KEEP)])
+@pytest.mark.parametrize(
+    ("kernel", "fate"), [(Kernel.NONE, AfterRun.DISCARD), (Kernel.LRU, AfterRun.KEEP), (Kernel.AGENT, AfterRun.KEEP)]
+)
 def test_the_fate_of_a_process_depends_on_the_pre_loader(kernel: Kernel, fate: AfterRun) -> None:
     assert Settings(kernel=kernel).after_run == fate
 

@@ -55,7 +55,7 @@ def packing_world(functions: int = FUNCTIONS, containers: int = CONTAINERS) -> W
         score_from_us=0,
         end_us=10 * _MINUTE_US,
         settings=Settings(
-            kernel=Kernel.LRU,
+            kernel=Kernel.AGENT,
             event_mode=False,
             keep_alive_us=_MINUTE_US * 60,
             routing=Routing.RING,

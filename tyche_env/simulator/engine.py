@@ -374,7 +374,12 @@ class CompiledEngine:
         self._run(self.now_us - 1)
 
     def ask_all(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`."""
+        """The policy kernel's answer for every function now, in the form of :meth:`set_priorities`.
+
+        Raises:
+            WorldError: there is no rule to ask, since an agent decides.
+        """
+        self.world.settings.require_rule()
         decision = np.zeros((self.world.function_count, 2), np.int8)
         priority = np.zeros((self.world.function_count, 2), np.int64)
         ask_everything(self.handles, decision, priority)

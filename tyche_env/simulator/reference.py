@@ -197,7 +197,11 @@ class ReferenceEngine:
 
         Returns:
             (F, 2) decisions and (F, 2) priorities for :meth:`set_priorities`; the columns, memory and GPU, are equal.
+
+        Raises:
+            WorldError: there is no rule to ask, since an agent decides.
         """
+        self.settings.require_rule()
         rows = [self.ask(f) for f in self.functions]
         decision = np.array([[d, d] for d, _, _ in rows], dtype=np.int8)
         priority = np.array([[p, p] for _, p, _ in rows], dtype=np.int64)

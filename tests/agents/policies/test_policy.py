@@ -26,8 +26,8 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_every_kernel_has_a_policy() -> None:
-    # TABLE needs a fitted forecast, NETWORK weights and OWN a rule, which the name of a kernel cannot bring
-    brought = {Kernel.TABLE, Kernel.NETWORK, Kernel.OWN}
+    # TABLE needs a fitted forecast, NETWORK weights, OWN a rule and AGENT an agent: the name of a kernel brings none
+    brought = {Kernel.TABLE, Kernel.NETWORK, Kernel.OWN, Kernel.AGENT}
     assert {policy.kernel for policy in POLICIES.values()} == set(Kernel) - brought
     assert set(POLICIES) == {
         "none",

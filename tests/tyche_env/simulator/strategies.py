@@ -35,12 +35,13 @@ MINUTE = 60 * SECOND
 
 # the reference engine knows no networks and no rules of a user's own; tests/tyche_env/test_network.py and test_rules.py
 # compare those with what they repeat
-_PRELOADING = tuple(k for k in Kernel if k not in (Kernel.NONE, Kernel.LRU, Kernel.NETWORK, Kernel.OWN))
+_PRELOADING = tuple(k for k in Kernel if k not in (Kernel.NONE, Kernel.LRU, Kernel.NETWORK, Kernel.OWN, Kernel.AGENT))
 _PREWARM = tuple(policy for policy in Prewarm if policy != Prewarm.OWN)
 _ROUTING = tuple(routing for routing in Routing if routing != Routing.OWN)
 KERNELS = (
     *(Kernel.NONE, Kernel.LRU, *_PRELOADING, *_PRELOADING),
     *(Kernel.TYCHE, Kernel.TYCHE, Kernel.RANDOM, Kernel.GREEDY_DUAL, Kernel.GREEDY_DUAL),
+    *(Kernel.AGENT, Kernel.AGENT),
 )
 """All kernels, those that load more often."""
 LEVELS = (0, 1, ONE_Q20 // 50, ONE_Q20 // 2, ONE_Q20 // 2 + 1, ONE_Q20)
@@ -199,7 +200,7 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
     ).validate()
     run = Run(
         world,
-        () if settings.event_mode else steps(choose, functions, end_us),
+        () if settings.event_mode else steps(choose, functions, end_us, settings.kernel == Kernel.AGENT),
         tuple(sorted({a_time(choose, end_us) for _ in range(choose((0, 1, 3)))})),
     )
     return replace(run, world=with_contention(choose, world)) if choose((False, False, True)) else run
@@ -265,7 +266,7 @@ def make_settings(choose: Choose, copies: Sequence[int]) -> Settings:
     return Settings(
         seed=choose(range(1000)),
         kernel=kernel,
-        event_mode=choose((True, True, False)) or kernel == Kernel.NONE,
+        event_mode=kernel != Kernel.AGENT and (choose((True, True, False)) or kernel == Kernel.NONE),
         window=choose((1, 2, 3, 10)),
         load_ppm=choose((0, 61_875, 500_000)),
         offload_ppm=choose((61_875, 700_000, 2_813_411)),
@@ -299,12 +300,19 @@ def forecast(choose: Choose, functions: int) -> NDArray[np.int32]:
     return np.array([[choose(LEVELS) for _ in range(minutes)] for _ in range(functions)], dtype=np.int32)
 
 
-def steps(choose: Choose, functions: int, end_us: int) -> tuple[Step, ...]:
-    """A schedule of interval mode: the kernel's decisions or random ones, at times that meet arrivals and events."""
+def steps(choose: Choose, functions: int, end_us: int, agent: bool) -> tuple[Step, ...]:
+    """A schedule of interval mode: the kernel's decisions or random ones, at times that meet arrivals and events.
+
+    Args:
+        choose: picks.
+        functions: number of functions.
+        end_us: of the window.
+        agent: whether an agent decides, so that there is no kernel to ask.
+    """
     found = []
     for time in {a_time(choose, end_us) for _ in range(choose((1, 3, 6, 10)))}:
         rows = None
-        if choose((False, True)):
+        if agent or choose((False, True)):
             decision = [choose((*Decision, Decision.HOLD)) for _ in range(2 * functions)]
             priority = [choose(LEVELS) for _ in range(2 * functions)]
             rows = (

@@ -451,6 +451,22 @@ class RunsDoNotWait(ReferenceEngine):
             super().begin_run(c)
 
 
+class AgentIsAsked(ReferenceEngine):
+    """Where an agent decides, a request asks the kernel all the same, which leaves the function and its worth."""
+
+    def update_history(self, f: Function) -> None:
+        super().update_history(f)
+        if self.settings.kernel == Kernel.AGENT:
+            f.decision, f.priority, f.gpu_priority = Decision.LEAVE, 0, 0
+
+
+class AgentLoadsNothing(ReferenceEngine):
+    """What an agent sets is only noted, as without a pre-loader."""
+
+    def place(self, f: Function) -> bool:
+        return self.settings.kernel != Kernel.AGENT and super().place(f)
+
+
 MUTANTS: dict[type[ReferenceEngine], dict[str, int]] = {
     WorstFit: {},
     FitIgnoresRank: {},
@@ -496,6 +512,8 @@ MUTANTS: dict[type[ReferenceEngine], dict[str, int]] = {
     EwmaForgets: {"kernel": Kernel.EWMA},
     EmpiricalLooksSeldom: {"kernel": Kernel.EMPIRICAL},
     TableHoldsAlways: {"kernel": Kernel.TABLE},
+    AgentIsAsked: {"kernel": Kernel.AGENT},
+    AgentLoadsNothing: {"kernel": Kernel.AGENT},
     CoresForAll: {"contention": True},
     AlwaysShared: {"contention": True},
     CancelledLoadsGoOn: {"contention": True},

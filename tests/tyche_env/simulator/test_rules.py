@@ -87,7 +87,7 @@ def a_world(
 
 def interval(**settings: Any) -> dict[str, Any]:
     """Settings under which decisions come from the test alone."""
-    return {"kernel": Kernel.LRU, "event_mode": False} | settings
+    return {"kernel": Kernel.AGENT, "event_mode": False} | settings
 
 
 def advance(engine: Engine, second: float) -> None:
