@@ -52,7 +52,7 @@ def action_of(hold: NDArray[np.integer[Any]]) -> Floats:
 
 
 def hold_price_observation(rows: Floats, log_price: NDArray[np.float64]) -> Floats:
-    """(n, 17) of (n, 36) function rows and (n,) logs of prices."""
+    """(n, WIDTH_OBSERVED) of (n, WIDTH) function rows and (n,) logs of prices."""
     return np.column_stack([features_of(rows), log_price]).astype(np.float32)
 
 
@@ -68,8 +68,8 @@ def hold_price_reward(
 
     Args:
         waited_s: (n,) seconds waited by requests whose inference began.
-        before: (n, 36) rows before the interval.
-        after: (n, 36) rows after it.
+        before: (n, WIDTH) rows before the interval.
+        after: (n, WIDTH) rows after it.
         hold: (n,) whether holding was decided; a run that finds nothing held loads too, but waits for it already.
         price: (n,) rent for one interval.
         load_cost: kappa.
@@ -100,7 +100,8 @@ def roomy(scenario: str | Mapping[str, Any] | Scenario) -> Scenario:
 class HoldPriceEnv(gym.Env[Floats, Any]):
     """One function of one window, alone on a node.
 
-    Observation: Box of 17: the features of the row network, and the log of the price.  Action: 1 hold, 0 let go.
+    Observation: Box of WIDTH_OBSERVED: the features of the row network, and the log of the price.
+    Action: 1 hold, 0 let go.
     Reward, in starts: see :func:`hold_price_reward`.  The end of the window is truncation; what is unfinished then is
     drained and charged to the last step.
 

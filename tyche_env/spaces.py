@@ -9,7 +9,9 @@ pages of the docs and the policies read them.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -129,6 +131,12 @@ def column(table: str, name: str) -> int:
     if name not in names:
         raise KeyError(f"{table} has no column {name!r}; {did_you_mean(name, names)}")
     return names.index(name)
+
+
+def positions(table: str) -> Any:
+    """The index of every column of a table, as an attribute of its name: constants in compiled code."""
+    names = [c.name for c in TABLES[table]]
+    return namedtuple(f"{table.capitalize()}Positions", names)(*range(len(names)))  # type: ignore[misc]
 
 
 def highs(table: str) -> NDArray[np.float32]:

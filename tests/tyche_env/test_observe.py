@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.tyche_env.conftest import MakeEnv
 from tests.tyche_env.simulator.test_rules import SECOND, a_world, function
+from tyche_env.backend import Backend
 from tyche_env.env import PreloadEnv
 from tyche_env.observe import observe
 from tyche_env.simulator.backend import SimulatedBackend
@@ -23,8 +24,8 @@ NONE_S = 50 * 86_400.0
 Rows = dict[str, NDArray[np.float32]]
 
 
-def seen(backend: SimulatedBackend, world: World, padding: int = 0) -> Rows:
-    """The observation of a backend as rows, by table."""
+def seen(backend: Backend, world: World, padding: int = 0, planted: float = 0) -> Rows:
+    """The observation of a backend as rows, by table, over values that were there before."""
     rows = {
         "functions": world.function_count + padding,
         "nodes": world.node_count + padding,
@@ -32,7 +33,7 @@ def seen(backend: SimulatedBackend, world: World, padding: int = 0) -> Rows:
         "cluster": 1,
     }
     sizes = [count * len(TABLES[name]) for name, count in rows.items()]
-    flat = np.zeros(sum(sizes), np.float32)
+    flat = np.full(sum(sizes), planted, np.float32)
     observe(backend.handles, flat, rows["functions"], rows["nodes"], rows["gpus"])
     parts = np.split(flat, np.cumsum(sizes)[:-1])
     return {name: part.reshape(-1, len(TABLES[name])) for name, part in zip(rows, parts, strict=True)}
@@ -40,6 +41,35 @@ def seen(backend: SimulatedBackend, world: World, padding: int = 0) -> Rows:
 
 def named(rows: Rows, name: str, row: int = 0) -> dict[str, float]:
     return dict(zip((c.name for c in TABLES[name]), rows[name][row].tolist(), strict=True))
+
+
+# -- every column has a writer ------------------------------------------------------------------------------------------
+
+
+def never_told(observations: list[Rows]) -> list[str]:
+    """Columns that nothing writes: they keep what was planted in them, or are 0 however much happens."""
+    return [
+        f"{name}.{c.name}"
+        for name, columns in TABLES.items()
+        for at, c in enumerate(columns)
+        if not all(np.isfinite(rows[name][:, at]).all() for rows in observations)
+        or not any(rows[name][:, at].any() for rows in observations)
+    ]
+
+
+def test_every_column_of_every_table_is_written(make_env: MakeEnv) -> None:
+    nodes = [{"count": 1, "memory_mb": 4000}, {"count": 1, "memory_mb": 5000, "gpus": 1, "gpu_memory_mb": 1200}]
+    env = make_env({"cluster.nodes": nodes}, decision_interval_s=5)
+    env.reset(seed=0)
+    rng, observations, truncated = np.random.default_rng(0), [], False
+    while not truncated:
+        observations.append(seen(env.backend, env.world, planted=np.nan))
+        truncated = env.step(rng.uniform(-1, 1, (env.max_functions, 2)).astype(np.float32))[3]
+    assert never_told(observations) == []
+    for rows in observations:
+        rows["nodes"][:, column("nodes", "queue_count")] = 0
+        rows["functions"][3, column("functions", "survival")] = np.nan
+    assert never_told(observations) == ["functions.survival", "nodes.queue_count"]
 
 
 # -- the history of a function -----------------------------------------------------------------------------------------

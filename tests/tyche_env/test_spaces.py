@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tyche_env.observe import CLUSTER_WIDTH, FUNCTION_WIDTH, GPU_WIDTH, NODE_WIDTH
-from tyche_env.spaces import TABLES, action_space, as_markdown, column, highs, observation_space, table
+from tyche_env.spaces import TABLES, action_space, as_markdown, column, highs, observation_space, positions, table
 
 UNITS = {"_s": "s", "_per_s": "1/s", "_mb": "MB", "_count": "count", "_s_per_mb": "s/MB"}
 
@@ -27,15 +26,6 @@ def test_names_are_unique_and_carry_their_unit() -> None:
             assert c.meaning
 
 
-def test_the_compiled_writer_knows_the_widths_of_the_tables() -> None:
-    assert {name: len(columns) for name, columns in TABLES.items()} == {
-        "functions": FUNCTION_WIDTH,
-        "nodes": NODE_WIDTH,
-        "gpus": GPU_WIDTH,
-        "cluster": CLUSTER_WIDTH,
-    }
-
-
 def test_a_column_is_found_by_its_name() -> None:
     assert column("functions", "arrivals_count") == 0
     assert column("cluster", "time_of_day_s") == 1
@@ -45,6 +35,8 @@ def test_a_column_is_found_by_its_name() -> None:
         column("functions", "censord_60s")
     with pytest.raises(KeyError):
         column("rows", "rate")
+    for name, columns in TABLES.items():
+        assert positions(name)._asdict() == {c.name: column(name, c.name) for c in columns}
 
 
 def test_the_observation_space_is_flat_bounded_and_float32() -> None:

@@ -31,7 +31,9 @@ _SOURCES = (
     *(f"simulator/{name}.py" for name in ("engine", "log", "serving", "sharing")),
     *(
         f"{name}.py"
-        for name in ("codes", "state", "observe", "scaling", "network", "world", "draws", "tables", "metrics")
+        for name in (
+            *("codes", "state", "observe", "spaces", "scaling", "network", "world", "draws", "tables", "metrics"),
+        )
     ),
 )
 _LOCATORS = "CACHE_LOCATOR_CLASSES"
