@@ -81,30 +81,48 @@ def paper(
 
 
 @reproduce.command()
-@click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Draws of functions a corner.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/regime"), show_default=True, help="Folder.")
+@click.option(
+    "--map",
+    "which",
+    type=click.Choice(["synthetic", "paper"]),
+    default="synthetic",
+    show_default=True,
+    help="synthetic: memory and rate, on a trace that is made; paper: pool memory, functions, burstiness and mode, on "
+    "draws from the Azure trace (TYCHE_TRACES).",
+)
+@click.option("--draws", type=click.IntRange(min=1), help="Draws of functions a corner of --map paper.  [default: 5]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/regime-MAP]")
 @spread_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def regime(draws: int, out: Path, jobs: int | None, on: On, as_json: bool) -> None:
-    """Map when pre-loading pays: pool memory, functions, burstiness and mode (docs/regime.md).
+def regime(which: str, draws: int | None, out: Path | None, jobs: int | None, on: On, as_json: bool) -> None:
+    """Map when pre-loading pays (docs/when-it-pays.md).
 
     \b
-    Example:
-      tyche reproduce regime --out runs/regime
+    Examples:
+      tyche reproduce regime
+      tyche reproduce regime --map paper --out runs/regime
     """  # noqa: D301 (click wants the character)
-    from agents.experiments.regime import draw_map
-    from agents.experiments.regime import reproduce as run
+    from agents.experiments import regime, regime_synthetic
     from agents.experiments.tables import show_experiment
     from agents.playing.progress import bar
     from agents.playing.spread import Spread
 
+    if draws is not None and which != "paper":
+        raise UserError("--draws: is for --map paper")
+    out = out or Path(f"runs/regime-{which}")
     with bar(not as_json) as show:
         progress = partial(show, "regime: runs")
-        summary = run(draws, out, spread=Spread(jobs, on), command=command_line(), progress=progress)
+        if which == "paper":
+            summary = regime.reproduce(draws or 5, out, spread=Spread(jobs, on), command=command_line(), progress=progress)
+        else:
+            summary = regime_synthetic.reproduce(
+                out, spread=Spread(jobs or 1, on), command=command_line(), progress=progress
+            )
     if as_json:
         click.echo(json.dumps({"rows": summary["rows"]}))
         return
     show_experiment(console(), summary)
+    draw_map = regime.draw_map if which == "paper" else regime_synthetic.draw_map
     try:
         for path in draw_map(summary, out):
             click.echo(str(path))

@@ -40,7 +40,8 @@ def reproduce(
     if isinstance(experiment, Measurement):
         return _measure(experiment, draws, out, command, started_s)
     cases = experiment.cases(draws)
-    folder = open_folder(out, name, draws, cases, command)
+    plan = {"experiment": name, "draws": draws}
+    folder = open_folder(out, plan, [case.scenario for case in cases], command)
     before_s = folder.manifest["wall_s"]
     results = run_all(cases, folder, spread, progress)
     rows = rows_of(name, cases, results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,25 +134,17 @@ def run_all(
     return [rows[case.key] for case in cases]
 
 
-def open_folder(out: Path, experiment: str, draws: int, cases: Sequence[Case], command: str) -> RunFolder:
+def open_folder(out: Path, plan: Mapping[str, Any], scenarios: Iterable[Scenario], command: str) -> RunFolder:
     """The run folder of one experiment, new or to go on with.
 
     Raises:
         RunError: it holds another experiment, or the scenarios have changed.
     """
-    scenarios = {case.scenario.name: case.scenario for case in cases}
-    plan = {
-        "experiment": experiment,
-        "draws": draws,
-        "scenarios": sorted({case.scenario.hash() for case in _firsts(cases)}),
-    }
-    text = "---\n".join(scenario.to_yaml() for scenario in scenarios.values())
-    return RunFolder.open(out, plan, text, command)
-
-
-def _firsts(cases: Sequence[Case]) -> list[Case]:
-    """One case a scenario; hashing reads the profiles, and there are few scenarios for many cases."""
-    return list({id(case.scenario): case for case in cases}.values())
+    # Hashing reads the profiles, and there are few scenarios for many cases.
+    distinct = list({id(scenario): scenario for scenario in scenarios}.values())
+    hashes = sorted({scenario.hash() for scenario in distinct})
+    text = "---\n".join({scenario.name: scenario.to_yaml() for scenario in distinct}.values())
+    return RunFolder.open(out, {**plan, "scenarios": hashes}, text, command)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -80,6 +80,8 @@ def _cell(value: Any, key: str) -> str:
         return f"{_cell(value[0], key)} to {_cell(value[1], key)}"
     if key.endswith("_rate"):
         return f"{100 * value:.0f} %"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return str(value)

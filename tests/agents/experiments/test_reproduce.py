@@ -122,3 +122,8 @@ def test_a_regime_corner_compares_the_best_of_each(day: Path, tmp_path: Path) ->
     for row in rows:
         assert row["gain_prewarming_rate"] == pytest.approx(1 - row["tyche_ms"] / row["prewarming_ms"])
         assert row["bound_ms"] <= row["tyche_ms"]
+
+
+def test_draws_are_for_the_paper_s_map(tmp_path: Path) -> None:
+    done = CliRunner().invoke(reproduce, ["regime", "--draws", "2", "--out", str(tmp_path)])
+    assert "--draws: is for --map paper" in str(done.exception)
