@@ -6,10 +6,12 @@ import ast
 import importlib.util
 import re
 import shlex
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any
 
 import click
@@ -32,6 +34,17 @@ ENGINE = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
 CONTROL = ROOT / "tyche_env" / "control"
 DECISION_MODES = (ROOT / "docs" / "decision-modes.md").read_text(encoding="utf-8")
 POLICIES = ("none", "lru", "tyche", "censored", "oracle")
+
+
+def script(path: Path) -> ModuleType:
+    """A module that is no part of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def of_page(page: Path) -> str:
@@ -318,12 +331,8 @@ def test_the_page_on_decision_modes_shows_what_its_script_measures(
 ) -> None:
     if scenario != "small":
         monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
-    spec = importlib.util.spec_from_file_location("decision_modes", ROOT / "benchmarks" / "decision_modes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    measured = script.markdown(script.measure(scenario, script.POLICIES, 12, tmp_path, spread=ALONE))
+    modes = script(ROOT / "benchmarks" / "decision_modes.py")
+    measured = modes.markdown(modes.measure(scenario, modes.POLICIES, 12, tmp_path, spread=ALONE))
     section = DECISION_MODES.partition(f"### {scenario}\n")[2].partition("\n#")[0]
     # all but the CPU time, which is the machine's
     shown, found = ([row[:-1] for row in rows(text, "policy")] for text in (section, measured))

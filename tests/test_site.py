@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -16,24 +15,13 @@ import pytest
 import tyche_env
 from agents.experiments import regime_synthetic as pays
 from agents.experiments.tables import markdown
-from tests.test_docs import ROOT, rows
+from tests.test_docs import ROOT, rows, script
 from tyche_env.env import PreloadEnv
 from tyche_env.scenario import Scenario
 from tyche_env.spaces import TABLES
 
 DOCS = ROOT / "docs"
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
-
-
-def script(path: Path) -> ModuleType:
-    """A module that is no part of a package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,13 @@ def tiny() -> Scenario:
 
 
 @pytest.fixture(scope="session")
+def scenario_file(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("scenarios") / "tiny.yaml"
+    path.write_text(tiny.to_yaml(), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def plan_of(tiny: Scenario) -> Callable[..., Plan]:
     def make(*policies: str, **changes: Any) -> Plan:
         options: dict[str, Any] = {"windows": 2, "engine": "reference", "record": "all"} | changes

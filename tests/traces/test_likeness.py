@@ -15,9 +15,9 @@ from traces.shape import as_trace, fidelity, halves, shape
 Real = Callable[[str], Path]
 
 
-def a_trace(*arrivals_s: list[float], hours: float = 4.0) -> Trace:
+def a_trace(*arrivals_s: list[float]) -> Trace:
     return Trace.from_requests(
-        np.array([second for each in (*arrivals_s, [0.0, hours * 3600 - 1e-6]) for second in each]),
+        np.array([second for each in (*arrivals_s, [0.0, 4 * 3600 - 1e-6]) for second in each]),
         [f"f{f}" for f, each in enumerate((*arrivals_s, [0.0, 0.0])) for _ in each],
         source="a test",
     )

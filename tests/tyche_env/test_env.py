@@ -76,8 +76,8 @@ def digest(trajectory: list[Any]) -> str:
     return hashlib.sha256(repr(plain(trajectory)).encode()).hexdigest()
 
 
-def a_whole_episode(env: PreloadEnv, seed: int = 0, window: int = 0) -> list[Step]:
-    env.reset(seed=seed, options={"window": window})
+def a_whole_episode(env: PreloadEnv, seed: int = 0) -> list[Step]:
+    env.reset(seed=seed, options={"window": 0})
     return play(env)
 
 

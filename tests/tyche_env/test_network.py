@@ -18,8 +18,8 @@ from tyche_env.spaces import FUNCTION_COLUMNS, Layout, column
 from tyche_env.world import Decision, Kernel, World, WorldError
 
 
-def some_weights(seed: int, scale: float = 0.2) -> NDArray[np.float32]:
-    weights = (np.random.default_rng(seed).normal(size=SIZE) * scale).astype(np.float32)
+def some_weights(seed: int) -> NDArray[np.float32]:
+    weights = (np.random.default_rng(seed).normal(size=SIZE) * 0.2).astype(np.float32)
     weights[-1] = 0.4  # the floor
     return weights
 

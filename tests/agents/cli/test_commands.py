@@ -14,13 +14,6 @@ from tyche_env.cli import run
 from tyche_env.scenario import Scenario
 
 
-@pytest.fixture
-def scenario_file(tiny: Scenario, tmp_path: Path) -> str:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(tiny.to_yaml(), encoding="utf-8")
-    return str(path)
-
-
 def evaluate(scenario: str, out: Path, *options: str) -> int:
     arguments = ["--scenario", scenario, "--out", str(out), "--jobs", "1", "--engine", "reference", *options]
     return run(["evaluate", *arguments])

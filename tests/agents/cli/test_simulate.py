@@ -24,13 +24,6 @@ from tyche_env.stored import read_world
 MOST_MB = 160
 
 
-@pytest.fixture
-def scenario_file(tiny: Scenario, tmp_path: Path) -> str:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(tiny.to_yaml(), encoding="utf-8")
-    return str(path)
-
-
 def test_a_saved_world_runs_like_its_scenario(
     scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,14 +15,14 @@ from tyche_env.metrics import METRIC_KEYS
 RANDOM = np.random.default_rng(7)
 
 
-def row(policy: str, window: int, value: float | None, seed: int = 0, group: str | None = None) -> dict[str, Any]:
+def row(policy: str, window: int, value: float | None, seed: int = 0) -> dict[str, Any]:
     return {
         "policy": policy,
         "prewarm": "openwhisk",
         "mode": "realistic",
         "window": window,
         "seed": seed,
-        "group": group or f"g{window}",
+        "group": f"g{window}",
         "bound": False,
         **dict.fromkeys(METRIC_KEYS, value),
         "requests": 10,

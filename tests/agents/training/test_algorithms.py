@@ -22,13 +22,6 @@ from tyche_env.network import INPUTS, logits, priorities
 from tyche_env.scenario import Scenario
 
 
-@pytest.fixture(scope="module")
-def scenario_file(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("scenarios") / "tiny.yaml"
-    path.write_text(tiny.to_yaml(), encoding="utf-8")
-    return str(path)
-
-
 def recipe_of(scenario: str, **changes: Any) -> AlgorithmRecipe:
     options = {"n_steps": 8, "batch_size": 24, "n_epochs": 1}
     content = {"kind": "algorithm", "algorithm": "ppo", "scenario": scenario, "steps": 200, "checkpoints": 2}

@@ -39,13 +39,6 @@ class _KilledError(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.fixture(scope="module")
-def scenario_file(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("scenarios") / "tiny.yaml"
-    path.write_text(tiny.to_yaml(), encoding="utf-8")
-    return str(path)
-
-
 def made(name: str, scenario: str) -> tuple[Any, Any]:
     """A model and its environment, new."""
     if name == "priced-ppo":

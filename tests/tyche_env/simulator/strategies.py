@@ -6,7 +6,7 @@ plain generator (:func:`random_run`), whose choices are independent and thus rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Protocol, TypeVar
@@ -61,6 +61,9 @@ class Engine(Protocol):
     def log(self) -> NDArray[np.void]: ...
     def counters(self) -> dict[str, int]: ...
     def integrals(self) -> dict[str, NDArray[np.int64]]: ...
+
+
+MakeEngine = Callable[[World], Engine]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ and reserves 400 MB; a container is kept for 600 s; the process survives a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import exp
 from typing import Any
 
@@ -15,9 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.tyche_env.simulator.strategies import Engine
-from tyche_env.simulator.engine import CompiledEngine
-from tyche_env.simulator.reference import ReferenceEngine
+from tests.tyche_env.simulator.strategies import Engine, MakeEngine
 from tyche_env.world import (
     AfterRun,
     Decision,
@@ -38,14 +35,6 @@ ONE = 1 << 20
 LEAVE, HOLD, OFFLOAD = Decision
 GPU, MEMORY, LOADING, WARM, COLD = StartType
 Row = dict[str, Any]
-MakeEngine = Callable[[World], Engine]
-
-
-@pytest.fixture(params=["reference", "compiled"])
-def make(request: pytest.FixtureRequest) -> MakeEngine:
-    if request.param == "compiled":
-        return CompiledEngine
-    return lambda world: ReferenceEngine(world, check=True)
 
 
 def function(**changes: float) -> dict[str, int]:

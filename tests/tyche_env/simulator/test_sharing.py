@@ -6,7 +6,6 @@ its libraries, 3 s for its model and 4 s for an inference if it has the core for
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.tyche_env.simulator.strategies import SECOND, Engine, random_run, snapshots, with_contention
+from tests.tyche_env.simulator.strategies import SECOND, MakeEngine, random_run, snapshots, with_contention
 from tests.tyche_env.simulator.test_closed_forms import (
     CONTAINER_MB,
     ERRORS,
@@ -41,19 +40,10 @@ from tests.tyche_env.simulator.test_rules import (
     rows,
 )
 from tyche_env.simulator.backend import SimulatedBackend
-from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.reference import ReferenceEngine
 from tyche_env.world import World
 
-MakeEngine = Callable[[World], Engine]
 STAGES = ("warming", "library", "model", "transfer", "inference", "end")
-
-
-@pytest.fixture(params=["reference", "compiled"])
-def make(request: pytest.FixtureRequest) -> MakeEngine:
-    if request.param == "compiled":
-        return CompiledEngine
-    return lambda world: ReferenceEngine(world, check=True)
 
 
 def shared(functions: list[dict[str, int]], arrivals: list[tuple[float, int]], cores: int = 1, **more: Any) -> World:
@@ -62,9 +52,9 @@ def shared(functions: list[dict[str, int]], arrivals: list[tuple[float, int]], c
     return replace(world, node_cores=np.array([cores]), node_disk_streams=np.array([1])).with_settings(contention=True)
 
 
-def idle_container(others: int, **more: Any) -> World:
-    """A container of function 0 that is idle from 10 s on, at which others of 300 MB may load."""
-    table = [function(hold_mb=300) for _ in range(others + 1)]
+def idle_container(**more: Any) -> World:
+    """A container of function 0 that is idle from 10 s on, at which two others of 300 MB may load."""
+    table = [function(hold_mb=300) for _ in range(3)]
     return shared(table, [(0, 0), *more.pop("arrivals", [])], **(interval() | more))
 
 
@@ -78,7 +68,7 @@ def test_runs_share_the_cores(make: MakeEngine, cores: int, slowness: float) -> 
 
 def test_two_loads_on_one_core_take_twice_as_long(make: MakeEngine) -> None:
     # Loads of 2 + 3 s from 20: alone they would end at 25.
-    engine = make(idle_container(2, arrivals=[(29.9, 1)]))
+    engine = make(idle_container(arrivals=[(29.9, 1)]))
     advance(engine, 20)
     decide(engine, [(LEAVE, 0), (HOLD, ONE), (HOLD, ONE)])
     advance(engine, 29.8)
@@ -91,7 +81,7 @@ def test_two_loads_on_one_core_take_twice_as_long(make: MakeEngine) -> None:
 
 
 def test_loads_end_when_they_are_done(make: MakeEngine) -> None:
-    engine = make(idle_container(2, arrivals=[(30.1, 1)]))
+    engine = make(idle_container(arrivals=[(30.1, 1)]))
     advance(engine, 20)
     decide(engine, [(LEAVE, 0), (HOLD, ONE), (HOLD, ONE)])
     advance(engine, 30)
@@ -103,7 +93,7 @@ def test_loads_end_when_they_are_done(make: MakeEngine) -> None:
 def test_a_request_slows_a_load_down_and_is_slowed_down_by_it(make: MakeEngine) -> None:
     # From 20 the load of 1 and a cold start of 2 in a container of its own share the core: the load's 5 s end at 30,
     # when the other has done 1 + 2 of its 3 s of model; alone from then on, it ends at 35.
-    engine = make(idle_container(2, arrivals=[(20, 2)]))
+    engine = make(idle_container(arrivals=[(20, 2)]))
     advance(engine, 19.999999)
     decide(engine, [(LEAVE, 0), (HOLD, ONE), (LEAVE, 0)])
     advance(engine, 100)
@@ -115,7 +105,7 @@ def test_a_request_slows_a_load_down_and_is_slowed_down_by_it(make: MakeEngine) 
 def test_a_cancelled_load_frees_its_share(make: MakeEngine) -> None:
     # As before, but at 24 a request of 0 takes the container and kills the load: 0's inference then has its share. Its
     # 4 s last until 32, when the other has its 4 s of inference to go, beside 1 that is loaded anew.
-    engine = make(idle_container(2, arrivals=[(20, 2), (24, 0)]))
+    engine = make(idle_container(arrivals=[(20, 2), (24, 0)]))
     advance(engine, 19.999999)
     decide(engine, [(LEAVE, 0), (HOLD, ONE), (LEAVE, 0)])
     advance(engine, 34)
@@ -132,7 +122,7 @@ def test_a_start_takes_a_load_in_progress_over(
 ) -> None:
     # Two loads from 20; at 23 each has 0.5 s of its libraries left. The request of 1 kills the other, so its own is at
     # 23.5 done with those and at 26.5 with the model, whether or not the request waits for its scheduling.
-    world = idle_container(2, arrivals=[(23, 1)], scheduling_us=round(delay * SECOND))
+    world = idle_container(arrivals=[(23, 1)], scheduling_us=round(delay * SECOND))
     engine = make(world)
     advance(engine, 20)  # with a scheduling delay the first run ends that much later, still before 20
     decide(engine, [(LEAVE, 0), (HOLD, ONE), (HOLD, ONE)])
