@@ -23,7 +23,6 @@ version = release = tyche_env.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
 exclude_patterns = ["examples/**"]
-root_doc = "index"
 highlight_language = "bash"
 nitpicky = True
 # Types of other projects: their references would have to be fetched.

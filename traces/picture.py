@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BARS = " ▁▂▃▄▅▆▇█"
+_WIDTH = 60
 _FORMATS = (".png", ".svg", ".pdf")
 _COLOURS = ("#3b7ddd", "#d98a2b")
 
 
-def sparkline(source: Counts | Trace, width: int = 60) -> str:
+def sparkline(source: Counts | Trace) -> str:
     """Requests over time as one line of text; the highest bar is the busiest part."""
     counts = per_minute(source)
-    parts = np.array([part.mean() for part in np.array_split(counts, min(width, len(counts)))])
+    parts = np.array([part.mean() for part in np.array_split(counts, min(_WIDTH, len(counts)))])
     heights = np.ceil(parts / max(parts.max(), 1e-12) * (len(_BARS) - 1)).astype(int)
     return "".join(_BARS[height] for height in heights)
 

@@ -106,9 +106,9 @@ def fidelity(first: Counts | Trace, second: Counts | Trace) -> Fidelity:
     )
 
 
-def halves(source: Counts | Trace, seed: int = 0) -> tuple[Counts | Trace, Counts | Trace]:
+def halves(source: Counts | Trace) -> tuple[Counts | Trace, Counts | Trace]:
     """Two random halves of the functions: how far these are apart is what chance alone does to so many functions."""
-    order = np.random.default_rng(seed).permutation(len(source.names))
+    order = np.random.default_rng(0).permutation(len(source.names))
     middle = len(order) // 2
     return source.select(np.sort(order[:middle])), source.select(np.sort(order[middle:]))
 
