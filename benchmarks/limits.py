@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pages
 from numpy.typing import NDArray
 
 from tyche_env.bench.measurement import machine, median_cpu_s, today
@@ -100,12 +101,10 @@ def main() -> None:
         rows.append((f"a load anywhere in the {size / 1e6:.2g} MB of {functions:,} functions", load_ns(size)))
     rows.append(("a branch that goes wrong", 2 * (branch_ns(True) - branch_ns(False))))
     rows.append(("a 64-bit division", 1e9 * median_cpu_s(lambda: divide(1 << 61, 977), REPEATS) / STEPS))
-    print("| step | ns |\n|---|---|")
-    for name, value in rows:
-        print(f"| {name} | {value:.1f} |")
+    found = about | {"steps": [{"step": name, "ns": value} for name, value in rows]}
+    print(pages.limits({"limits": found}))
     if arguments.out:
-        steps = [{"step": name, "ns": value} for name, value in rows]
-        arguments.out.write_text(json.dumps(about | {"steps": steps}, indent=1) + "\n", encoding="utf-8")
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

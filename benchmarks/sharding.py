@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pages
 from numpy.typing import NDArray
 
 from tyche_env.bench.measurement import SPEED, machine, today
@@ -110,16 +111,10 @@ def main() -> None:
     options = parser.parse_args()
     about = {"date": today(), "machine": machine()}
     rows = [row for kernel, prewarm in POLICIES for row in measure(kernel, prewarm)]
-    print("| policy | cut by | shards | ms a request | ms a function | cold % | loads | CPU s, sum | CPU s, longest |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row['policy']} | {row['by']} | {row['shards']} | {row['warming_loading_ms_mean']:.1f} "
-            f"| {row['warming_loading_ms_function_mean']:.1f} | {100 * row['cold_rate']:.2f} | {row['loads']} "
-            f"| {row['cpu_s']:.2f} | {row['longest_cpu_s']:.2f} |"
-        )
+    found = about | {"rows": rows}
+    print(pages.sharding({"sharding": found}))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "sharding.json").write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    (options.out / "sharding.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
