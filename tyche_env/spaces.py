@@ -136,7 +136,7 @@ def column(table: str, name: str) -> int:
 def positions(table: str) -> Any:
     """The index of every column of a table, as an attribute of its name: constants in compiled code."""
     names = [c.name for c in TABLES[table]]
-    return namedtuple(f"{table.capitalize()}Positions", names)(*range(len(names)))  # type: ignore[misc]
+    return namedtuple(f"{table.capitalize()}Positions", names)(*range(len(names)))
 
 
 def highs(table: str) -> NDArray[np.float32]:

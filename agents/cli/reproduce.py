@@ -113,7 +113,9 @@ def regime(which: str, draws: int | None, out: Path | None, jobs: int | None, on
     with bar(not as_json) as show:
         progress = partial(show, "regime: runs")
         if which == "paper":
-            summary = regime.reproduce(draws or 5, out, spread=Spread(jobs, on), command=command_line(), progress=progress)
+            summary = regime.reproduce(
+                draws or 5, out, spread=Spread(jobs, on), command=command_line(), progress=progress
+            )
         else:
             summary = regime_synthetic.reproduce(
                 out, spread=Spread(jobs or 1, on), command=command_line(), progress=progress

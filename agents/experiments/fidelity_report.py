@@ -84,7 +84,9 @@ def write(found: Entry, out: Path) -> Path:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string((files("agents") / "templates" / "fidelity.html").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        (files("agents.evidence") / "templates" / "fidelity.html").read_text(encoding="utf-8")
+    )
     page = template.render(
         found=found,
         figures=FIGURES,

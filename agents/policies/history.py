@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traces import Window
-from traces.counts import MINUTE_US
-from tyche_env.scenario import Scenario, SplitName
-from tyche_env.sources import requests_of
 from tyche_env.world import FunctionTable, World
+
+if TYPE_CHECKING:
+    from traces import Window
+    from tyche_env.scenario import Scenario, SplitName
+
+MINUTE_US = 60_000_000
 
 Minutes = tuple[NDArray[np.float64], int]
 """The counts of each minute up to a world's end, and how many of them lie before its time 0.
@@ -51,6 +53,8 @@ def history_of(scenario: Scenario, window: Window, seed: int, world: World) -> H
     """
 
     def minutes() -> list[Minutes]:
+        from tyche_env.sources import requests_of
+
         requests = requests_of(scenario.trace, seed, window.functions)
         count = -(-(window.end_us - window.start_us) // MINUTE_US)
         return [
@@ -58,7 +62,7 @@ def history_of(scenario: Scenario, window: Window, seed: int, world: World) -> H
             for arrival_us in by_function(requests.arrival_us, requests.arrival_function, len(window.functions))
         ]
 
-    most = max(len(each.functions) for each in scenario.windows(cast(SplitName, window.split)))
+    most = max(len(each.functions) for each in scenario.windows(cast("SplitName", window.split)))
     return History(world.functions, most, minutes)
 
 

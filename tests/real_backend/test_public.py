@@ -31,4 +31,4 @@ def test_a_function_is_declared_without_what_the_platform_needs() -> None:
 
 def test_a_name_that_is_not_public_is_refused_with_those_that_are() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Engine'; it has ActionSpec, Client, "):
-        _ = real_backend.Engine  # type: ignore[attr-defined]
+        _ = real_backend.Engine

@@ -43,7 +43,7 @@ def named(rows: Rows, name: str, row: int = 0) -> dict[str, float]:
     return dict(zip((c.name for c in TABLES[name]), rows[name][row].tolist(), strict=True))
 
 
-# -- every column has a writer ------------------------------------------------------------------------------------------
+# -- every column has a writer -----------------------------------------------------------------------------------------
 
 
 def never_told(observations: list[Rows]) -> list[str]:

@@ -284,7 +284,7 @@ class TestSettings:
             small.world(kernel="magic")
 
     def test_an_agent_decides_once_an_interval(self, small: Scenario) -> None:
-        assert small.world(kernel="agent", event_mode=False).settings.kernel == Kernel.AGENT
+        assert small.world(kernel="agent", conditions=Conditions(decision=10)).settings.kernel == Kernel.AGENT
         with pytest.raises(ScenarioError, match="test window 0: settings: with kernel AGENT nobody answers at events"):
             small.world(kernel="agent")
 

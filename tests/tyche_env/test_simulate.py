@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tyche_env.scenario import Scenario
+from tyche_env.played import Shares
+from tyche_env.scenario import Conditions, Scenario
 from tyche_env.simulate import EngineName, new_engine, simulate
 from tyche_env.world import Kernel, World, WorldError
 
@@ -97,8 +98,8 @@ def test_decisions_fall_on_multiples_of_the_interval_wherever_scoring_begins(tin
 @pytest.mark.parametrize("decision", ["event", 10])
 def test_progress_climbs_to_one_and_changes_nothing(tiny: Scenario, decision: Any) -> None:
     shares: list[float] = []
-    log = log_of(world_of(tiny), decision=decision, progress=shares.append)
-    assert len(shares) > 20
+    log = log_of(world_of(tiny), decision=decision, watch=Shares(shares.append))
+    assert len(shares) == 20
     assert shares == sorted(shares)
     assert shares[0] > 0
     assert shares[-1] == 1
@@ -113,15 +114,16 @@ def test_a_wrong_interval_is_refused(tiny: Scenario, decision: Any) -> None:
 
 @pytest.mark.parametrize("engine", ["compiled", "reference"])
 def test_an_agent_is_not_asked(tiny: Scenario, engine: EngineName) -> None:
-    world = world_of(tiny, Kernel.AGENT, event_mode=False)
+    world = world_of(tiny, Kernel.AGENT, conditions=Conditions(decision=10))
     with pytest.raises(WorldError, match="with kernel AGENT there is no rule to ask; an agent sets the priorities"):
-        simulate(world, decision=10, engine=engine)
-    with pytest.raises(WorldError, match="with kernel AGENT nobody answers at events"):
         simulate(world, engine=engine)
+    with pytest.raises(WorldError, match="with kernel AGENT nobody answers at events"):
+        simulate(world, decision="event", engine=engine)
 
 
 def test_the_mode_of_the_world_follows_the_decision(tiny: Scenario) -> None:
-    event, interval = world_of(tiny, event_mode=True), world_of(tiny, event_mode=False)
-    assert np.array_equal(log_of(event), log_of(interval))
-    assert np.array_equal(log_of(event, decision=10), log_of(interval, decision=10))
-    assert not np.array_equal(log_of(event), log_of(event, decision=10))
+    event, interval = (world_of(tiny, conditions=Conditions(decision=each)) for each in ("event", 10))
+    assert (event.decision, interval.decision) == ("event", 10)
+    assert np.array_equal(log_of(event), log_of(interval, decision="event"))
+    assert np.array_equal(log_of(event, decision=10), log_of(interval))
+    assert not np.array_equal(log_of(event), log_of(interval))

@@ -178,7 +178,7 @@ def test_interval_mode_is_named_in_the_row(plan_of: MakePlan, tmp_path: Path) ->
 
 
 def test_a_policy_in_python_is_asked_each_interval(plan_of: MakePlan, my_policy: Path, tmp_path: Path) -> None:
-    plan = plan_of("lru", str(my_policy), windows=1, modes=("paper",))
+    plan = plan_of("lru", str(my_policy), windows=1, modes=("paper",), engine="compiled")
     lru, lazy = evaluate(plan, tmp_path / "run", spread=ALONE).rows
     assert (lazy["policy"], lazy["mode"], lazy["decision"], lru["decision"]) == ("lazy", "paper", 10.0, "event")
     assert lazy["decision_us_mean"] > 0

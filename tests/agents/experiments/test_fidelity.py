@@ -50,7 +50,7 @@ def test_an_error_is_small_within_the_tolerance_or_the_spread_of_repetitions() -
 
 @pytest.mark.parametrize(
     ("policies", "repetitions", "message"),
-    [(("none",), 0, "--repetitions: needs at least 1"), (("none", "bound"), 1, "bound has no row kernel")],
+    [(("none",), 0, "--repetitions: needs at least 1"), (("none", "bound"), 1, "bound is computed, not run")],
 )
 def test_studies_that_cannot_be_run_are_refused(policies: tuple[str, ...], repetitions: int, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):

@@ -19,7 +19,7 @@ def test_it_has_about_twenty_lines() -> None:
 
 
 def test_it_beats_no_pre_loading(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
-    outcome = evaluate(plan_of("none", str(EXAMPLE), windows=4), tmp_path / "run", spread=ALONE)
+    outcome = evaluate(plan_of("none", str(EXAMPLE), windows=4, engine="compiled"), tmp_path / "run", spread=ALONE)
     none, mine = (entry["warming_loading_ms_function_mean"]["mean"] for entry in outcome.aggregates)
     assert outcome.aggregates[1]["policy"] == "my_policy"
     assert mine < none

@@ -20,7 +20,6 @@ from agents.training.checkpoint import load_checkpoint, save_checkpoint
 from agents.training.course import Course, learn
 from agents.training.priced import make_env as make_priced_env
 from agents.training.priced import make_ppo
-from tyche_env.scenario import Scenario
 
 ROLLOUT: dict[str, Any] = {"n_steps": 8, "batch_size": 24, "n_epochs": 1}
 REPLAY: dict[str, Any] = {"learning_starts": 60, "batch_size": 32, "buffer_size": 600, "gradient_steps": 2}

@@ -454,8 +454,8 @@ class RunsDoNotWait(ReferenceEngine):
 class AgentIsAsked(ReferenceEngine):
     """Where an agent decides, a request asks the kernel all the same, which leaves the function and its worth."""
 
-    def update_history(self, f: Function) -> None:
-        super().update_history(f)
+    def record_arrival(self, f: Function) -> None:
+        super().record_arrival(f)
         if self.settings.kernel == Kernel.AGENT:
             f.decision, f.priority, f.gpu_priority = Decision.LEAVE, 0, 0
 
