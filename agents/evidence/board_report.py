@@ -46,11 +46,10 @@ def write_report(content: Mapping[str, Any], folders: Sequence[Path], out: Path)
     for figure in drawn:
         save(figure, out / "figures")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        (files("agents.evidence") / "templates" / "trained.html").read_text(encoding="utf-8")
-    )
+    templates = files("agents.evidence") / "templates"
+    template = environment.from_string((templates / "trained.html").read_text(encoding="utf-8"))
     page = template.render(
-        style=(files("agents.evidence") / "templates" / "style.css").read_text(encoding="utf-8"),
+        style=(templates / "style.css").read_text(encoding="utf-8"),
         scenarios=list(content["scenarios"]),
         finding=finding(entries, list(content["agents"])),
         looks=looks_note(content),

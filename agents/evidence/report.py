@@ -62,18 +62,17 @@ def write_report(folder: RunFolder) -> Path:
         drawn.append({"figure": figure, "panels": panels(figure)})
     policies = list(dict.fromkeys(entry["policy"] for entry in summary["aggregates"]))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        (files("agents.evidence") / "templates" / "report.html").read_text(encoding="utf-8")
-    )
+    templates = files("agents.evidence") / "templates"
+    template = environment.from_string((templates / "report.html").read_text(encoding="utf-8"))
     page = template.render(
-        style=(files("agents.evidence") / "templates" / "style.css").read_text(encoding="utf-8"),
+        style=(templates / "style.css").read_text(encoding="utf-8"),
         manifest=manifest,
         plan=manifest["plan"],
         title=yaml.safe_load(scenario_yaml)["title"],
         scenario_yaml=scenario_yaml,
         legends={"stages": STAGE_COLOURS, "memory": MEMORY_COLOURS},
         timeline=timeline_json(timelines),
-        timeline_script=(files("agents.evidence") / "templates" / "timeline.js").read_text(encoding="utf-8"),
+        timeline_script=(templates / "timeline.js").read_text(encoding="utf-8"),
         finding=finding(summary),
         finding_holds_for=label(conditions(summary["aggregates"])[0]),
         evidence=evidence(summary),

@@ -84,9 +84,8 @@ def write(found: Entry, out: Path) -> Path:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        (files("agents.evidence") / "templates" / "fidelity.html").read_text(encoding="utf-8")
-    )
+    templates = files("agents.evidence") / "templates"
+    template = environment.from_string((templates / "fidelity.html").read_text(encoding="utf-8"))
     page = template.render(
         found=found,
         figures=FIGURES,

@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from agents import evaluation
 from agents.bench.memory import repeat_world
 from agents.evidence.evaluation import evaluate
 from agents.evidence.plan import Plan
@@ -44,7 +43,7 @@ def test_a_saved_world_runs_like_its_scenario(
     ("options", "message"),
     [
         ([], "needs either --scenario or --world"),
-        (["--scenario", "small", "--policy", "oracle"], "oracle is not decided by one kernel in one run"),
+        (["--scenario", "small", "--policy", "bound"], "bound: is a lower bound, not a policy"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(
@@ -60,7 +59,7 @@ def test_a_long_window_s_requests_are_those_of_a_short_one(
 ) -> None:
     plan = plan_of("none", "tyche", engine="compiled", record=record)
     kept = evaluate(plan, tmp_path / "kept", spread=ALONE)
-    monkeypatch.setattr(evaluation, "STREAM_ABOVE", 10)
+    monkeypatch.setattr("agents.evidence.evaluation.STREAM_ABOVE", 10)
     streamed = evaluate(plan, tmp_path / "streamed", spread=ALONE)
     assert pq.read_table(kept.folder.requests).equals(pq.read_table(streamed.folder.requests))
     for before, after in zip(kept.rows, streamed.rows, strict=True):
