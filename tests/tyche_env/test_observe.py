@@ -58,8 +58,8 @@ def never_told(observations: list[Rows]) -> list[str]:
 
 
 def test_every_column_of_every_table_is_written(make_env: MakeEnv) -> None:
-    nodes = [{"count": 1, "memory_mb": 4000}, {"count": 1, "memory_mb": 5000, "gpus": 1, "gpu_memory_mb": 1200}]
-    env = make_env({"cluster.nodes": nodes}, decision_interval_s=5)
+    nodes = [{"count": 1, "memory_mb": 2500}, {"count": 1, "memory_mb": 2500, "gpus": 1, "gpu_memory_mb": 1200}]
+    env = make_env({"cluster.nodes": nodes, "functions.container_mb": 2500}, decision_interval_s=1)
     env.reset(seed=0)
     rng, observations, truncated = np.random.default_rng(0), [], False
     while not truncated:

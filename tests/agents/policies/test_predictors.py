@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import agents
+from agents.policies.history import history_within
+from agents.policies.policy import PolicyError
 from agents.policies.predictors import TABLES
 from agents.policies.predictors.arima import running_mean
 from agents.policies.predictors.forest import features
+from tyche_env.scenario import Conditions, Scenario
 from tyche_env.tables import ONE_Q20, table_row
 
 
@@ -42,6 +46,23 @@ def test_little_or_no_past_gives_the_mean_so_far(name: str) -> None:
     assert TABLES[name](counts, 2).tolist() == running_mean(counts)[2:].tolist()
     quiet = np.zeros(200)
     assert TABLES[name](quiet, 150).tolist() == [0.0] * 50
+
+
+def test_a_predictor_is_fitted_before_it_is_played_and_never_beside_icebreaker() -> None:
+    scenario = Scenario.load("small")
+    world = scenario.world(conditions=Conditions("icebreaker"))
+    policy = agents.load("forest")
+    with pytest.raises(PolicyError, match=r"policy forest: has to be fitted first; policy.prepare\(history\) does it"):
+        agents.play(world, policy)
+    with pytest.raises(PolicyError, match="fills the table of forecasts that pre-warming icebreaker reads"):
+        agents.play(world, policy.prepare(history_within(world)))
+
+
+def test_a_world_without_a_trace_has_no_past() -> None:
+    world = Scenario.load("small").world()
+    minutes = history_within(world).minutes()
+    assert {past for _, past in minutes} == {0}
+    assert [counts.sum() for counts, _ in minutes] == np.bincount(world.arrival_function, minlength=40).tolist()
 
 
 def test_a_forest_learns_a_timer() -> None:
