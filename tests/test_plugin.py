@@ -19,7 +19,7 @@ from agents.evidence.evaluation import evaluate
 from agents.evidence.plan import Plan
 from agents.playing.spread import ALONE
 from tyche_env import extensions
-from tyche_env.backend import make_backend
+from tyche_env.backends import make_backend
 from tyche_env.cli import run
 from tyche_env.conformance import CHECKS, CheckFunction, example_world
 from tyche_env.scenario import Scenario, ScenarioError

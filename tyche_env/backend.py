@@ -7,13 +7,11 @@ events and carries out its commands.  ``tyche_env.conformance`` is the test suit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 from tyche_env.state import ClusterState
 from tyche_env.world import Prewarm, World
@@ -116,20 +114,3 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give everything back; may be called twice."""
-
-
-def make_backend(name: str) -> Backend:
-    """A backend by its entry-point name (group ``tyche_env.backends``).
-
-    Raises:
-        BackendError: there is none of that name; the message suggests one.
-    """
-    if name == "simulated":
-        from tyche_env.simulator.backend import SimulatedBackend
-
-        return SimulatedBackend()
-    found = {point.name: point for point in entry_points(group="tyche_env.backends")}
-    if name not in found:
-        hint = did_you_mean(name, sorted({"simulated", *found}))
-        raise BackendError(f"backend {name}: there is no such backend; {hint}")
-    return cast(Backend, found[name].load()())

@@ -16,7 +16,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.backend import Backend, make_backend
+from tyche_env.backend import Backend
+from tyche_env.backends import make_backend
 from tyche_env.control.compiled import outer
 from tyche_env.exchange import Exchange
 from tyche_env.exchange import PreloadEnvError as PreloadEnvError

@@ -22,8 +22,8 @@ from tyche_env.features import WIDTH, features_of, occupied
 from tyche_env.network import INPUTS
 from tyche_env.observe import observe
 from tyche_env.scenario import Conditions, Scenario, SplitName
-from tyche_env.simulator import warm_up
 from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.simulator.loading import warm_up
 from tyche_env.spaces import Layout, column
 from tyche_env.world import Decision, Kernel
 

@@ -39,8 +39,8 @@ def new_engine(world: World, engine: EngineName = "compiled", record: bool = Tru
         from tyche_env.simulator.reference import ReferenceEngine
 
         return ReferenceEngine(world)
-    from tyche_env.simulator import warm_up
     from tyche_env.simulator.engine import CompiledEngine
+    from tyche_env.simulator.loading import warm_up
 
     warm_up()
     return CompiledEngine(world, record)

@@ -67,7 +67,7 @@ def measure(folder: Path, policy: str, log: Path) -> dict[str, float]:
     from agents.evidence.run_folder import RequestsWriter
     from agents.playing.play import play
     from agents.policies.loading import load
-    from tyche_env.simulator import warm_up
+    from tyche_env.simulator.loading import warm_up
     from tyche_env.stored import read_world
 
     for module in ("pyarrow.parquet", "tyche_env.simulate"):
@@ -90,7 +90,7 @@ def memory(repeats: int) -> Measurement:
     """Peak memory of 10^7 requests above the imports: arrivals mapped, log streamed; measured once."""
     from tyche_env.bench.measurement import SPEED, Measurement
     from tyche_env.scenario import Scenario
-    from tyche_env.simulator import warm_up
+    from tyche_env.simulator.loading import warm_up
 
     warm_up()  # compiling takes more memory than any run
     with tempfile.TemporaryDirectory() as name:

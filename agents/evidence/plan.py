@@ -139,7 +139,7 @@ class Plan:
 
     def _require_backend(self, names: list[str]) -> None:
         """Ask the backend before anything is written; making one starts nothing."""
-        from tyche_env.backend import make_backend
+        from tyche_env.backends import make_backend
 
         backend = make_backend(self.backend)
         try:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from agents.playing.hindsight import best_of, choices
 from agents.policies.policy import KernelPolicy, Policy, PolicyError, PredictorPolicy
-from tyche_env.backend import Backend, make_backend
+from tyche_env.backend import Backend
+from tyche_env.backends import make_backend
 from tyche_env.exchange import Exchange
 from tyche_env.played import Decisions, Played, Watcher, drive, played_from_log
 from tyche_env.simulate import EngineName, simulate

@@ -24,7 +24,7 @@ def bar(shown: bool = True) -> Iterator[Show]:
         return
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from tyche_env.simulator import warm_up
+    from tyche_env.simulator.loading import warm_up
 
     warm_up()  # it may have to say that it compiles, which would tear the bar
     count = TextColumn("{task.fields[count]}")

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tyche_env.backend import BackendError, Capabilities, make_backend
+from tyche_env.backend import BackendError, Capabilities
+from tyche_env.backends import make_backend
 from tyche_env.conformance import example_world
 from tyche_env.simulator.backend import SimulatedBackend
 from tyche_env.world import Prewarm

@@ -138,7 +138,7 @@ def show_help(repeats: int) -> Measurement:
 
 def compile_kernels(repeats: int) -> Measurement:
     """CPU seconds to compile the kernels where nobody has yet, against loading them; measured once."""
-    code = "from tyche_env.simulator import warm_up; warm_up()"
+    code = "from tyche_env.simulator.loading import warm_up; warm_up()"
 
     def start(folder: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tyche_env.backend import BackendError, Capabilities, Events
 from tyche_env.control.compiled import outer
 from tyche_env.control.handles import open_state
-from tyche_env.simulator import warm_up
 from tyche_env.simulator.engine import CompiledEngine
+from tyche_env.simulator.loading import warm_up
 from tyche_env.state import ClusterState
 from tyche_env.world import World
 

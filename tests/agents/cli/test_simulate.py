@@ -83,7 +83,7 @@ def test_a_repeated_world_asks_the_same_over_and_over(tiny: Scenario, tmp_path: 
 @pytest.mark.slow
 def test_a_million_requests_leave_memory_as_it_is(tmp_path: Path) -> None:
     from tyche_env.bench.measurement import SPEED
-    from tyche_env.simulator import warm_up
+    from tyche_env.simulator.loading import warm_up
 
     warm_up()
     repeat_world(Scenario.load(SPEED / "speed-200.yaml").world(), 3, tmp_path / "world")

@@ -59,7 +59,7 @@ def test_a_second_checkout_compiles_nothing(tmp_path: Path) -> None:
         for package in packages:
             shutil.copytree(package, tmp_path / checkout / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         done = subprocess.run(
-            [sys.executable, "-c", "from tyche_env.simulator import warm_up; warm_up()"],
+            [sys.executable, "-c", "from tyche_env.simulator.loading import warm_up; warm_up()"],
             env=environment | {"PYTHONPATH": str(tmp_path / checkout)},
             cwd=tmp_path,
             check=True,

@@ -1,0 +1,25 @@
+"""Backends by their names: the simulated one, and those that installed packages bring."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import cast
+
+from traces.errors import did_you_mean
+from tyche_env.backend import Backend, BackendError
+from tyche_env.simulator.backend import SimulatedBackend
+
+
+def make_backend(name: str) -> Backend:
+    """A backend by its entry-point name (group ``tyche_env.backends``).
+
+    Raises:
+        BackendError: there is none of that name; the message suggests one.
+    """
+    if name == "simulated":
+        return SimulatedBackend()
+    found = {point.name: point for point in entry_points(group="tyche_env.backends")}
+    if name not in found:
+        hint = did_you_mean(name, sorted({"simulated", *found}))
+        raise BackendError(f"backend {name}: there is no such backend; {hint}")
+    return cast(Backend, found[name].load()())
