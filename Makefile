@@ -57,7 +57,7 @@ results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write t
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
 	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)
 
-train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (TYCHE_TRACES names the traces; SEEDS=3; SPREAD= takes --jobs, --engine)
+train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (TYCHE_TRACES names the traces; SEEDS=3; SPREAD= takes --jobs, --on)
 	$(BIN)/python -m agents.train hazard --seeds $(SEEDS) $(SPREAD) --out runs/hazard
 	$(BIN)/python -m agents.train priced-ppo --seeds $(SEEDS) $(SPREAD) --out runs/priced-ppo
 	$(BIN)/python -m agents.evaluate runs/hazard runs/priced-ppo $(SPREAD) --out runs/trained

@@ -26,7 +26,11 @@ exclude_patterns = ["examples/**"]
 highlight_language = "bash"
 nitpicky = True
 # Types of other projects: their references would have to be fetched.
-nitpick_ignore_regex = [(r"py:.*", r"(?!(tyche_env|agents|traces|real_backend)\.).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!(tyche_env|agents|traces|real_backend)\.).*"),
+    # type variables, which nothing documents
+    (r"py:.*", r"agents\.playing\.runs\.(T|Row_co)"),
+]
 # What is not meant to be imported.
 nitpick_ignore_regex += [("py:class", r".*\._\w+"), ("py:class", r"tyche_env\.(part\.Part|state\.ClusterState)")]
 # Tables that a command writes have headings of their own level.
