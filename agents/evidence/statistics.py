@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.metrics import METRIC_KEYS
+
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 
@@ -29,29 +31,8 @@ FEWEST_WINDOWS = 4
 RESAMPLES = 9_999
 LEVEL = 0.95
 
-AGGREGATED = (
-    "end_to_end_ms_mean",
-    "end_to_end_ms_p50",
-    "end_to_end_ms_p95",
-    "end_to_end_ms_p99",
-    "warming_loading_ms_mean",
-    "warming_loading_ms_function_mean",
-    "queue_ms_mean",
-    "scheduling_ms_mean",
-    "preload_rate",
-    "preload_rate_function_mean",
-    "kept_rate",
-    "cold_rate",
-    "warm_rate",
-    "container_gb_s",
-    "idle_gb_s",
-    "preload_gb_s",
-    "gpu_gb_s",
-    "loads",
-    "wasted_loads",
-    "load_s",
-    "cost_usd",
-)
+NOT_AGGREGATED = ("requests", "decision_us_mean", "invocations_per_cpu_s")
+AGGREGATED = tuple(key for key in METRIC_KEYS if key not in NOT_AGGREGATED)
 """Metrics that are averaged over windows, with an interval."""
 
 COMPARED = (

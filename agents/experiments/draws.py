@@ -116,11 +116,6 @@ def merged(parts: Sequence[Draw]) -> Draw:
     )
 
 
-def distinct_functions(drawn: Sequence[Draw]) -> int:
-    """Number of different functions in some draws: what an interval rests on."""
-    return len({function for draw in drawn for function in draw.functions})
-
-
 def world_of(scenario: Scenario, draw: Draw, mode: Mode | None = None) -> World:
     """The world of a draw: every piece begins at time 0 with its warm-up.
 
