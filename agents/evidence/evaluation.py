@@ -78,6 +78,8 @@ def evaluate(
     plan = plan.validated()
     if spread.on == "ray" and plan.backend != "simulated":
         raise EvaluationError(f"--on ray: backend {plan.backend} runs on one machine; leave it out")
+    if (spread.jobs or 1) > 1 and plan.backend != "simulated":
+        raise EvaluationError(f"--jobs: runs on backend {plan.backend} would disturb each other; leave it out")
     if plan.split == "test" and not (out / "manifest.json").exists():
         for source in plan.policies:
             if is_agent(source):

@@ -107,6 +107,8 @@ class Plan:
             raise EvaluationError(f"--seeds: needs at least 1, got {self.seeds}")
         for prewarm in self.prewarm:
             self.scenario.with_(**{"prewarm.policy": prewarm})
+        if self.backend != "simulated" and self.engine != "compiled":
+            raise EvaluationError(f"--engine {self.engine}: is the simulator's; leave it out with {self.backend}")
         if self.decision != "event" and not self.decision > 0:
             raise EvaluationError(f"--decision: needs 'event' or seconds above 0, got {self.decision}")
         plan = replace(

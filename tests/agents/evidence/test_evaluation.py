@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,13 @@ def test_ray_is_for_simulated_runs_and_has_to_be_there(
     real = Plan(Scenario.load("real-small"), ("none",), backend="openwhisk-native")
     with pytest.raises(EvaluationError, match="ray: backend openwhisk-native runs on one machine; leave it out"):
         evaluate(real, tmp_path / "run", spread=Spread(on="ray"))
+    with pytest.raises(EvaluationError, match="--jobs: runs on backend openwhisk-native would disturb each other"):
+        evaluate(real, tmp_path / "run", spread=Spread(2))
+    with pytest.raises(EvaluationError, match="--engine reference: is the simulator's; leave it out with"):
+        replace(real, engine="reference").validated()
+    for option, twice in (("--mode", {"modes": ("paper", "paper")}), ("--prewarm", {"prewarm": 2 * ("histogram",)})):
+        with pytest.raises(EvaluationError, match=f"{option}: .* is given twice"):
+            replace(real, backend="simulated", **twice).validated()  # type: ignore[arg-type]
     monkeypatch.setattr("agents.playing.spread.find_spec", lambda name: None)
     with pytest.raises(EvaluationError, match=r"ray: Ray is not installed; pip install 'tyche-env\[cluster\]'"):
         evaluate(plan_of("none"), tmp_path / "run", spread=Spread(on="ray"))
