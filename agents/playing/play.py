@@ -15,7 +15,7 @@ from agents.playing.hindsight import best_of, choices
 from agents.policies.policy import KernelPolicy, Policy, PolicyError, PredictorPolicy
 from tyche_env.backend import Backend
 from tyche_env.backends import make_backend
-from tyche_env.exchange import Exchange
+from tyche_env.exchange import Exchange, PreloadEnvError
 from tyche_env.played import Decisions, Played, Watcher, drive, played_from_log
 from tyche_env.simulate import EngineName, simulate
 from tyche_env.simulator.engine import ask_everything
@@ -186,13 +186,20 @@ class _Asked:
         self._asked, self._spent_s = 0, 0.0
 
     def __call__(self) -> Decisions:
-        """Its decisions about all functions now."""
+        """Its decisions about all functions now.
+
+        Raises:
+            PolicyError: the action has the wrong shape, or is not finite.
+        """
         observation = self._exchange.observation(self._backend.handles)
         started_s = time.perf_counter()
         action, self._state = self._policy.predict(observation, self._state, self._asked == 0, True)
         self._spent_s += time.perf_counter() - started_s
         self._asked += 1
-        return self._exchange.decisions(action)
+        try:
+            return self._exchange.decisions(action)
+        except PreloadEnvError as error:
+            raise PolicyError(f"policy {self._policy.name}: {error}") from None
 
     @property
     def mean_us(self) -> float:

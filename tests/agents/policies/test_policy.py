@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import agents
 from agents.policies.builtin import POLICIES
 from agents.policies.loading import load, wrap
 from agents.policies.policy import PolicyError
+from tyche_env.scenario import Scenario
 from tyche_env.world import Kernel
 
 OBSERVATION = {"functions": np.zeros((3, 5), dtype=np.float32)}
@@ -141,3 +143,19 @@ def test_importing_agents_is_light() -> None:
     code = f"import sys, agents, agents.policies.policy; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.zeros((3, 2)), r"policy mine: action: needs shape \(40, 2\), got \(3, 2\)"),
+        (np.full((40, 2), np.nan), "policy mine: action: holds a value that is not finite"),
+    ],
+)
+def test_an_action_that_means_nothing_names_its_policy(action: Any, message: str) -> None:
+    class Says:
+        def predict(self, *_: Any) -> Any:
+            return action, None
+
+    with pytest.raises(PolicyError, match=message):
+        agents.play(Scenario.load("small").world(), wrap(Says(), "mine"))
