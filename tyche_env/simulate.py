@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from tyche_env.metrics import percentiles_from_bins
 from tyche_env.played import Host, Played, Watcher, drive, played_from_log
@@ -31,6 +31,8 @@ def new_engine(world: World, engine: EngineName = "compiled", record: bool = Tru
         engine: ``compiled``, or ``reference`` for the plain-Python one.
         record: keep a log; the reference engine always does.
     """
+    if engine not in get_args(EngineName):
+        raise WorldError(f"engine: there are {' and '.join(get_args(EngineName))}, got {engine!r}")
     if engine == "reference":
         if world.settings.kernel == Kernel.NETWORK:
             raise WorldError("engine: the reference engine knows no networks; the compiled one does")

@@ -177,6 +177,10 @@ def evaluate(
     ).validated()
     out = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
     if backend == BOTH:
+        if on == "ray" or jobs is not None:
+            raise UserError(
+                f"--on, --jobs: with --backend {BOTH} runs follow each other on this machine; leave them out"
+            )
         _both(plan, repetitions or 1, out, quiet, as_json)
         return
     if repetitions is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -109,7 +110,7 @@ class Plan:
             self.scenario.with_(**{"prewarm.policy": prewarm})
         if self.backend != "simulated" and self.engine != "compiled":
             raise EvaluationError(f"--engine {self.engine}: is the simulator's; leave it out with {self.backend}")
-        if self.decision != "event" and not self.decision > 0:
+        if self.decision != "event" and not 1e-6 <= self.decision < math.inf:
             raise EvaluationError(f"--decision: needs 'event' or seconds above 0, got {self.decision}")
         plan = replace(
             self,

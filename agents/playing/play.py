@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ def play(
         WorldError: no engine can run the world.
         BackendError: the world needs what the backend cannot do, or the run broke down.
     """
+    if not callable(record) and record not in get_args(Record):
+        raise PolicyError(f"record: needs a function, or one of {', '.join(get_args(Record))}, got {record!r}")
     if backend is not None:
         return _on_backend(policy.equip(world).validate(), policy, backend, record, watch)
     if isinstance(policy, PredictorPolicy):

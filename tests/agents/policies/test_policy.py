@@ -14,8 +14,10 @@ import agents
 from agents.policies.builtin import POLICIES
 from agents.policies.loading import load, wrap
 from agents.policies.policy import PolicyError
+from tyche_env.cli import run
+from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
-from tyche_env.world import Kernel
+from tyche_env.world import Kernel, WorldError
 
 OBSERVATION = {"functions": np.zeros((3, 5), dtype=np.float32)}
 PREDICT = "def predict(self, observation, state=None, episode_start=None, deterministic=True): return 7, state"
@@ -159,3 +161,23 @@ def test_an_action_that_means_nothing_names_its_policy(action: Any, message: str
 
     with pytest.raises(PolicyError, match=message):
         agents.play(Scenario.load("small").world(), wrap(Says(), "mine"))
+
+
+def test_an_engine_or_a_record_that_is_none_is_refused() -> None:
+    world, policy = Scenario.load("small").world(), load("tyche")
+    with pytest.raises(WorldError, match="engine: there are compiled and reference, got 'fast'"):
+        agents.play(world, policy, engine="fast")  # type: ignore[arg-type]
+    with pytest.raises(PolicyError, match="record: needs a function, or one of all, sample, none, got 'some'"):
+        agents.play(world, policy, record="some")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--decision: needs 'event' or seconds above 0, got inf"):
+        agents.Plan(Scenario.load("small"), ("tyche",), decision=float("inf")).validated()
+
+
+def test_real_and_simulated_runs_side_by_side_are_not_spread(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ["--scenario", "real-small", "--policy", "none", "--backend", "both", "--out", str(tmp_path / "run")]
+    for spread in (["--on", "ray"], ["--jobs", "2"]):
+        assert run(["evaluate", *options, *spread]) == 2
+        assert "--on, --jobs: with --backend both runs follow each other" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
