@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-MOST_INSTRUCTIONS = 50_000
-"""Of the event loop and the handler of events, with everything inlined; LLVM's, after its optimisation."""
+MOST_INSTRUCTIONS = 56_000
+"""Of the event loop and the handler of events, with everything inlined; LLVM's, after its optimisation.
+
+How many there are depends on the processor that they are for and on LLVM, so they are counted for one named processor:
+revision a99b1ae, before rules were named, had 55,583 there (55,505 for the Xeon that this was noticed on).
+"""
+PROCESSOR = {"NUMBA_CPU_NAME": "znver3", "NUMBA_CPU_FEATURES": ""}
 
 COUNT = """
 import json, re
@@ -30,7 +35,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 def test_the_event_loop_counts_no_references_and_stays_small(tmp_path: Path) -> None:
-    environment = os.environ | {"TYCHE_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | PROCESSOR | {"TYCHE_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", COUNT], env=environment, check=True, capture_output=True, text=True, timeout=580
     )
