@@ -7,7 +7,6 @@ from typing import cast
 
 from traces.errors import did_you_mean
 from tyche_env.backend import Backend, BackendError
-from tyche_env.simulator.backend import SimulatedBackend
 
 
 def make_backend(name: str) -> Backend:
@@ -17,6 +16,9 @@ def make_backend(name: str) -> Backend:
         BackendError: there is none of that name; the message suggests one.
     """
     if name == "simulated":
+        # the engine is loaded when it is asked for, so that importing the environment does not take its time
+        from tyche_env.simulator.backend import SimulatedBackend
+
         return SimulatedBackend()
     found = {point.name: point for point in entry_points(group="tyche_env.backends")}
     if name not in found:
