@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agents.evidence.run_folder import RunFolder
     from agents.playing.play import play
     from agents.playing.scene import WindowScene, play_in
-    from agents.playing.spread import Spread, play_all
+    from agents.playing.spread import Spread, play_all, play_each
     from agents.playing.timeline import TimelineWatcher
     from agents.policies.builtin import POLICIES
     from agents.policies.loading import load, names, wrap
@@ -32,6 +32,7 @@ _HOME = {
     "play_in": "agents.playing.scene",
     "Spread": "agents.playing.spread",
     "play_all": "agents.playing.spread",
+    "play_each": "agents.playing.spread",
     "TimelineWatcher": "agents.playing.timeline",
     "POLICIES": "agents.policies.builtin",
     "load": "agents.policies.loading",
@@ -62,6 +63,7 @@ __all__ = [
     "names",
     "play",
     "play_all",
+    "play_each",
     "play_in",
     "wrap",
 ]

@@ -33,6 +33,7 @@ from real_backend.slots import Deployment, memory_mib
 from tyche_env.backend import BackendError, Capabilities, Events
 from tyche_env.control.handles import handles_of
 from tyche_env.errors import UserError
+from tyche_env.options import refuse_variable
 from tyche_env.state import ClusterState
 from tyche_env.world import World
 
@@ -85,8 +86,7 @@ class RealSettings(BaseModel):
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> RealSettings:
         """From OW_APIHOST and OW_AUTH, TYCHE_CONTAINERS, TYCHE_FUNCTIONS and TYCHE_GPUS (with commas between)."""
         found = dict(os.environ if environment is None else environment)
-        if "TYCHE_ENGINE" in found:
-            raise BackendError("TYCHE_ENGINE: is now TYCHE_CONTAINERS")
+        refuse_variable("TYCHE_ENGINE", "TYCHE_CONTAINERS", found, BackendError)
         containers = found.get("TYCHE_CONTAINERS", "process")
         if containers not in get_args(Containers):
             raise BackendError(f"TYCHE_CONTAINERS: there are process and docker, got {containers!r}")

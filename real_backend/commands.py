@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tyche_env.errors import UserError
-from tyche_env.options import renamed
+from tyche_env.options import refuse_variable, renamed
 
 if TYPE_CHECKING:
     from real_backend.containers.factory import ContainerFactory
@@ -54,7 +54,9 @@ def platform() -> None:
     "--containers",
     type=click.Choice(["process", "docker"]),
     default="process",
+    envvar="TYCHE_CONTAINERS",
     show_default=True,
+    show_envvar=True,
     help="What containers are.",
 )
 @renamed("--engine", "--containers")
@@ -87,6 +89,7 @@ def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
     """  # noqa: D301 (click wants the character)
     from real_backend.platform.server import Listen, run
 
+    refuse_variable("TYCHE_ENGINE", "TYCHE_CONTAINERS", os.environ)
     state = _state(state_folder)
     config = _config(options)
     if options["private_key"] is not None and options["certificate"] is None:

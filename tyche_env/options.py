@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -57,6 +57,16 @@ def renamed(old: str, new: str, when: Collection[str] | None = None) -> Callable
         return command
 
     return hide if when is None else narrow
+
+
+def refuse_variable(old: str, new: str, environment: Mapping[str, str], error: type[UserError] = UserError) -> None:
+    """Refuse an environment variable that has another name by now.
+
+    Raises:
+        UserError: it is set; of the given kind.
+    """
+    if old in environment:
+        raise error(f"{old}: is now {new}")
 
 
 class _Moved(click.Choice):  # type: ignore[type-arg]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 
 from tyche_env.errors import UserError
 
@@ -68,10 +69,16 @@ def simulate(
     from agents.policies.loading import load
     from tyche_env.played import Shares
     from tyche_env.scenario import Scenario
-    from tyche_env.stored import read_world, write_world
+    from tyche_env.stored import is_world, read_world, write_world
 
     if (scenario_name is None) == (folder is None):
         raise UserError("needs either --scenario or --world")
+    of_scenario, of_run = ("split", "window", "seed"), ("source", "log_path", "as_json")
+    for names, with_option in ((of_scenario, folder and "--world"), (of_run, save and "--save")):
+        for given in (name for name in names if with_option and not _is_default(name)):
+            raise UserError(f"{_OPTIONS.get(given, f'--{given}')}: decides nothing with {with_option}; leave it out")
+    if save is not None and save.exists() and any(save.iterdir()) and not is_world(save):
+        raise UserError(f"--save: {save} holds something else than a world; name another folder")
     if folder is not None:
         world = read_world(folder)
         history = history_within(world)
@@ -95,6 +102,15 @@ def simulate(
         click.echo(f"{name:34} {'-' if value is None else f'{value:,.6g}'}")
     if log_path is not None:
         click.echo(f"{'log':34} {log_path}")
+
+
+_OPTIONS = {"source": "--policy", "log_path": "--log", "as_json": "--json"}
+"""Options that are called otherwise than their parameters."""
+
+
+def _is_default(parameter: str) -> bool:
+    """Whether an option of the present command was left out."""
+    return click.get_current_context().get_parameter_source(parameter) == ParameterSource.DEFAULT
 
 
 def simulate_to(log_path: Path | None, world: World, policy: Policy, watch: Watcher | None = None) -> Played:

@@ -117,7 +117,7 @@ def _rows(
     plan: Plan, folder: RunFolder, cells: list[Cell], spread: Spread, progress: Progress
 ) -> Iterator[dict[str, Any]]:
     """The rows of the cells as they finish; their recorded requests are in ``folder`` by then."""
-    if plan.backend != "simulated" or len(cells) == 1:
+    if plan.backend != "simulated" or (len(cells) == 1 and spread.on == "processes"):
         # real containers are one machine's: two runs at a time would disturb each other
         spread = ALONE
     made = SentCellRun if spread.on == "ray" else CellRun

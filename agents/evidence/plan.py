@@ -51,7 +51,7 @@ class Plan:
 
     Attributes:
         scenario: the scenario; its pre-warming policy and mode are the defaults.
-        policies: names, or paths of Python files (``agents.policies.policy.load``); ``bound`` for the lower bound.
+        policies: names, or paths of Python files (``agents.load``); ``bound`` for the lower bound.
         prewarm: pre-warming policies; empty: the scenario's.
         modes: modes; empty: the scenario's.
         windows: number of windows, the first ones of the split.
@@ -108,8 +108,6 @@ class Plan:
             raise EvaluationError(f"--seeds: needs at least 1, got {self.seeds}")
         for prewarm in self.prewarm:
             self.scenario.with_(**{"prewarm.policy": prewarm})
-        if self.backend != "simulated" and self.engine != "compiled":
-            raise EvaluationError(f"--engine {self.engine}: is the simulator's; leave it out with {self.backend}")
         if self.decision != "event" and not 1e-6 <= self.decision < math.inf:
             raise EvaluationError(f"--decision: needs 'event' or seconds above 0, got {self.decision}")
         plan = replace(
@@ -122,6 +120,8 @@ class Plan:
             plan._require_playable(policy)
         if plan.backend != "simulated":
             plan._require_backend(names)
+            if plan.engine != "compiled":
+                raise EvaluationError(f"--engine {plan.engine}: is the simulator's; leave it out with {plan.backend}")
         return plan
 
     def _require_playable(self, policy: Policy) -> None:

@@ -96,8 +96,10 @@ def write_report(folder: RunFolder) -> Path:
 def watch(folder: RunFolder) -> dict[str, Timeline]:
     """The first window of the first condition, played again under each unprivileged policy of the plan, and watched.
 
-    Empty where that cannot be: another backend, or a trace or policy that is no longer there.
+    Without those that are not what they were (a file of one's own, of which the name is known alone), and empty where
+    that cannot be: on another backend, or without the trace.
     """
+    from agents.evidence.plan import policy_hash
     from agents.playing.scene import WindowScene, play_in
     from agents.playing.timeline import TimelineWatcher
     from agents.policies.loading import BOUND, load
@@ -111,16 +113,17 @@ def watch(folder: RunFolder) -> dict[str, Timeline]:
     try:
         scene = WindowScene(Scenario.load(folder.path / "scenario.yaml"), plan["split"], 0, 0, played)
         requests = scene.requests()
-        for name in plan["policies"]:
-            if name == BOUND:
-                continue
-            policy = load(name)
-            if not policy.privileged:
-                watcher = TimelineWatcher()
-                play_in(scene, policy, requests, watch=watcher)
-                timelines[name] = watcher.timeline
-    except (UserError, ModuleNotFoundError):
+    except UserError:
         return {}
+    for name, digest in plan["policies"].items():
+        try:
+            if name == BOUND or policy_hash(name) != digest or (policy := load(name)).privileged:
+                continue
+            watcher = TimelineWatcher()
+            play_in(scene, policy, requests, watch=watcher)
+            timelines[name] = watcher.timeline
+        except (UserError, ModuleNotFoundError):
+            continue
     return timelines
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ def play(
     if not callable(record) and record not in get_args(Record):
         raise PolicyError(f"record: needs a function, or one of {', '.join(get_args(Record))}, got {record!r}")
     if backend is not None:
+        if engine != "compiled":
+            raise PolicyError(f"engine: {engine} is one of the simulator's, the policy is played on a backend")
         return _on_backend(policy.equip(world).validate(), policy, backend, record, watch)
     if isinstance(policy, PredictorPolicy):
         if engine != "compiled":
@@ -137,10 +139,11 @@ def _on_backend(world: World, policy: Policy, backend: Backend, record: Record |
 def _kept(played: Played, record: Record | Sink) -> Played:
     """A run whose every request was kept, with those that were wanted."""
     assert played.log is not None
+    if record == "all":
+        return played
     if callable(record):
         record(played.log)
-    log = {"all": played.log, "sample": sampled(played.log)}.get(cast(str, record))
-    return replace(played, log=log)
+    return replace(played, log=sampled(played.log) if record == "sample" else None)
 
 
 class _Host:

@@ -44,6 +44,9 @@ def test_a_saved_world_runs_like_its_scenario(
     [
         ([], "needs either --scenario or --world"),
         (["--scenario", "small", "--policy", "bound"], "bound: is a lower bound, not a policy"),
+        (["--world", ".", "--window", "3"], "--window: decides nothing with --world; leave it out"),
+        (["--scenario", "small", "--save", "w", "--log", "x.parquet"], "--log: decides nothing with --save"),
+        (["--scenario", "small", "--save", "."], "--save: . holds something else than a world"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(

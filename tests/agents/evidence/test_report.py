@@ -15,7 +15,7 @@ import pytest
 from agents.evidence.evaluation import evaluate
 from agents.evidence.figures import colours
 from agents.evidence.plan import Plan
-from agents.evidence.report import finding, write_report
+from agents.evidence.report import finding, watch, write_report
 from agents.evidence.run_folder import RunFolder
 from agents.playing.spread import ALONE
 
@@ -160,3 +160,15 @@ def test_each_policy_keeps_its_colour() -> None:
     assert colours(["tyche", "mine"])["tyche"] == colours(["oracle", "tyche"])["tyche"]
     many = [f"policy-{i}" for i in range(6)]
     assert len(set(colours([*many, "tyche"]).values())) == 7
+
+
+def test_a_policy_that_only_a_file_knows_leaves_the_others_their_timeline(
+    plan_of: Callable[..., Plan], my_policy: Path, tmp_path: Path
+) -> None:
+    plan = plan_of("none", str(my_policy), "oracle", windows=1, engine="compiled", record="none")
+    folder = evaluate(plan, tmp_path / "run", spread=ALONE).folder
+    assert set(watch(folder)) == {"none"}
+    manifest = folder.manifest
+    changed = {**manifest["plan"], "policies": {**manifest["plan"]["policies"], "none": "another version"}}
+    folder.update_manifest(plan=changed)
+    assert watch(folder) == {}

@@ -162,6 +162,22 @@ def test_wrong_options_are_refused_in_one_line(state: Path, options: tuple[str, 
     refused = tyche(state, "up", "--port", "0", *options)
     assert refused.returncode == 2
     assert reason in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("TYCHE_ENGINE", "docker", "TYCHE_ENGINE: is now TYCHE_CONTAINERS"),
+        ("TYCHE_CONTAINERS", "vm", "'vm' is not one of 'process', 'docker'"),
+    ],
+)
+def test_the_environment_is_read_and_refused_like_options(
+    state: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    refused = tyche(state, "up", "--port", "0")
+    assert refused.returncode == 2
+    assert reason in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 
