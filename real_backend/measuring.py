@@ -19,7 +19,8 @@ from real_backend.functions.protocol import Function, FunctionError, load_functi
 from real_backend.functions.weights import weights_folder
 from real_backend.health import machine
 from real_backend.platform.config import Containers, Limits, NodeSpec, PlatformConfig
-from real_backend.slots import Deployment, Place, Reply, Slot, Status, memory_mib
+from real_backend.slots import Deployment, Place, Reply, Slot, memory_mib
+from tyche_env.codes import Status
 from tyche_env.errors import UserError
 from tyche_env.profiles import FunctionProfile
 

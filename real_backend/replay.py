@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from real_backend.client import Client
 from real_backend.health import Health, Invocation
-from real_backend.slots import Deployment, Status
+from real_backend.slots import Deployment
 from tyche_env.backend import BackendError, Events
+from tyche_env.codes import Status
 from tyche_env.simulator.engine import COUNTERS, INTEGRALS
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import AfterRun, StartType, World

@@ -19,7 +19,7 @@ from real_backend.client import ClientError
 from real_backend.core import NONE_DUE, begin, give_up, next_timer, on_event
 from real_backend.health import Invocation, Kind
 from real_backend.replay import START_TYPES, Replay
-from real_backend.slots import STAGES, Place, Reply, Slot, Status, memory_mib
+from real_backend.slots import STAGES, Place, Reply, Slot, memory_mib
 from tyche_env.backend import BackendError
 from tyche_env.codes import (
     ARRIVAL,
@@ -38,6 +38,7 @@ from tyche_env.codes import (
     LOADED,
     OFFLOADED,
     PRIORITIES,
+    Status,
 )
 from tyche_env.control.handles import handles_of
 from tyche_env.control.hooks import install

@@ -13,12 +13,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from typing import Any
 
 from real_backend.client import ActionSpec, Activation, Client, ClientError, ConnectionLostError
 from real_backend.platform.kinds import WORKER
 from real_backend.platform.service import NODE_ANNOTATION
+from tyche_env.codes import Status
 
 STAGES = ("clear", "library", "model", "transfer", "inference")
 _REMOVE_PAUSE_S = 0.05
@@ -26,20 +26,6 @@ _REMOVE_TRIES = 1200
 _VERIFY_TRIES = 200
 _WAIT_BEYOND_S = 60.0
 """How much longer than its action's time limit an invocation may take: it may have to wait for a container."""
-
-
-class Status(IntEnum):
-    """How a request ended; the ``status`` of its record."""
-
-    OK = 0
-    FAILED = 1
-    CORRUPT_MODEL = 2
-    OUT_OF_MEMORY = 3
-    DEADLINE = 4
-    DIED = 5
-    REFUSED = 6
-    CONNECTION_LOST = 7
-    PLATFORM = 8
 
 
 _BY_CODE = {

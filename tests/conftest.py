@@ -30,6 +30,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
+@pytest.fixture(autouse=True)
+def _own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at test windows that tests take are not the repository's."""
+    monkeypatch.setenv("TYCHE_LOOKS", str(tmp_path_factory.mktemp("ledger") / "looks.csv"))
+
+
 @pytest.fixture(scope="session")
 def trace_folder() -> Path:
     """Folder of the real traces; the test is skipped where there is none."""

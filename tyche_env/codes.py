@@ -109,6 +109,20 @@ class StartType(IntEnum):
     COLD = 4
 
 
+class Status(IntEnum):
+    """How a request ended; the ``status`` of its record.  All but OK were not served; three kinds of that are told."""
+
+    OK = 0
+    FAILED = 1
+    CORRUPT_MODEL = 2
+    OUT_OF_MEMORY = 3
+    DEADLINE = 4
+    DIED = 5
+    REFUSED = 6
+    CONNECTION_LOST = 7
+    PLATFORM = 8
+
+
 class ContainerState(IntEnum):
     """What a container does; UNUSED is a slot without one."""
 
@@ -215,3 +229,5 @@ STAYS, DISPLACED, TAKEN = (int(code) for code in Mark)
 ) = (int(code) for code in Event)
 DO_START, DO_LOAD, DO_TRANSFER, DO_OFFLOAD, DO_CREATE, DO_REMOVE, DO_KILL, DO_DEMOTE = (int(code) for code in Command)
 WARMING, LIBRARY, READING, COMPUTING, TRANSFER, INFERENCE = (int(code) for code in Stage)
+TIMED_OUT, REJECTED = int(Status.DEADLINE), int(Status.REFUSED)
+"""The two kinds of not being served that have a rate of their own; every other status but OK is a failure."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tyche_env.backend import Backend, BackendError, Events
 from tyche_env.codes import ContainerState, ResidentState
 from tyche_env.draws import Concern, draw_u64
+from tyche_env.metrics import STAGES
 from tyche_env.state import ClusterState
 from tyche_env.tables import ONE_Q20
 from tyche_env.world import AfterRun, Decision, FunctionTable, Isolation, Kernel, Prewarm, Settings, World
@@ -31,8 +32,8 @@ from tyche_env.world import AfterRun, Decision, FunctionTable, Isolation, Kernel
 BackendFactory = Callable[[], Backend]
 Decisions = tuple[NDArray[np.int8], NDArray[np.int64]]
 
-STAGES = ("queue_us", "scheduling_us", "warming_us", "library_us", "model_us", "transfer_us", "inference_us")
 _STEPS = 24
+_STAGES_US = tuple(f"{stage}_us" for stage in STAGES)
 _COUNTERS = ("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms")
 _INTEGRALS = ("busy", "idle", "preload", "gpu")
 
@@ -302,9 +303,9 @@ def stages_follow_each_other(make: BackendFactory, world: World, tolerance_s: fl
     """No stage is negative, and they lead from arrival to end without a gap."""
     with _open(make) as backend:
         log = _finish(backend, world)
-    for name in STAGES:
+    for name in _STAGES_US:
         _demand(bool((log[name] >= 0).all()), f"log row {np.argmin(log[name])}: {name} is {log[name].min()}")
-    gap_us = log["end_us"] - log["arrival_us"] - sum(log[name] for name in STAGES)
+    gap_us = log["end_us"] - log["arrival_us"] - sum(log[name] for name in _STAGES_US)
     worst = int(np.argmax(np.abs(gap_us)))
     _demand(abs(gap_us[worst]) <= tolerance_s * 1e6, f"log row {worst}: {gap_us[worst]} us are in no stage")
 

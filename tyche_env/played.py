@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.metrics import percentiles_from_log, scored_part, totals_from_log
+from tyche_env.metrics import latencies_from_log, latency_bins, percentiles_of, scored_part, totals_from_log
 from tyche_env.world import World
 
 Decisions = tuple[NDArray[np.int8], NDArray[np.int64]]
@@ -29,6 +29,7 @@ class Played:
         log: scored requests in the order of their starts (LOG_DTYPE), a sample of them, or None if none were kept.
         totals: (F,) sums by function (``metrics.TOTALS_DTYPE``).
         end_to_end_percentiles_us: 50, 95, 99 %; exact where every request was kept, else within 1 %.
+        histograms: of ``metrics.HISTOGRAMS``, (LATENCY_BINS,) each.
         counters: loads, load_us, wasted_loads, transfers, evictions, expiries, created, prewarms.
         integrals_mb_us: busy, idle, preload, gpu; (N,) each.
         cpu_s: CPU seconds of the whole run, warm-up and drain included, compilation not.
@@ -42,6 +43,7 @@ class Played:
     log: NDArray[Any] | None
     totals: NDArray[Any]
     end_to_end_percentiles_us: tuple[float, float, float]
+    histograms: Mapping[str, NDArray[np.int64]]
     counters: dict[str, int]
     integrals_mb_us: dict[str, NDArray[np.int64]]
     cpu_s: float
@@ -167,10 +169,12 @@ def played_from_log(world: World, log: NDArray[Any], **measured: Any) -> Played:
         measured: the other fields of :class:`Played`.
     """
     log = scored_part(log, world.score_from_us)
+    latencies_us = latencies_from_log(log, world.functions)
     return Played(
         world=world,
         log=log,
-        totals=totals_from_log(log, world.function_count),
-        end_to_end_percentiles_us=percentiles_from_log(log),
+        totals=totals_from_log(log, world.functions),
+        end_to_end_percentiles_us=percentiles_of(latencies_us["end_to_end"]),
+        histograms={name: latency_bins(values) for name, values in latencies_us.items()},
         **measured,
     )

@@ -21,7 +21,7 @@ from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 
 _FOLDER = Path(__file__).with_name("catalogues")
-_OPTIONAL_COLUMNS = ("read_share",)
+_OPTIONAL_COLUMNS = ("read_share", "slo_ms", "unserved_s")
 
 Ms = Annotated[float, Field(ge=0, le=4_000_000, allow_inf_nan=False)]
 """A latency in milliseconds; at most about an hour, so that microseconds stay below 2^32."""
@@ -53,6 +53,9 @@ class FunctionProfile(BaseModel):
         assumed: columns whose values were not measured but assumed.
         read_share: part of ``model_ms`` that waits for the disk, where stages contend for it; a catalogue may leave the
             column out, and it then is 0: the file is in the page cache, as in our measurements.
+        slo_ms: service-level objective: end-to-end latency that is good enough; may be left out and is 0 then: none.
+        unserved_s: what a request that was not served counts as, at least: the function's time limit; may be left out
+            and then is 60.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +75,8 @@ class FunctionProfile(BaseModel):
     source: Annotated[str, Field(min_length=1)]
     assumed: tuple[str, ...] = ()
     read_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0
+    slo_ms: Ms = 0
+    unserved_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 60
 
     @field_validator("assumed", mode="before")
     @classmethod

@@ -397,6 +397,11 @@ class Scenario(Part):
             if not content[part][key]:
                 del content[part][key]
         content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
+        for profile in content["functions"]["profiles"]:
+            if not profile["slo_ms"]:
+                del profile["slo_ms"]
+            if profile["unserved_s"] == FunctionProfile.model_fields["unserved_s"].default:
+                del profile["unserved_s"]
         if not self.contention:
             # what decides nothing then
             del content["contention"]
@@ -571,6 +576,8 @@ class Scenario(Part):
                     "gpu_inference_us": _us(profile.gpu_inference_ms),
                     "sigma_ppm": round(profile.sigma * 1_000_000) if self.functions.noise else 0,
                     "read_ppm": round(profile.read_share * 1_000_000),
+                    "slo_us": _us(profile.slo_ms),
+                    "unserved_us": _us(profile.unserved_s * 1e3),
                 }
                 for tenant, profile in zip(tenants, profiles, strict=True)
             ]

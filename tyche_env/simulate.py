@@ -90,10 +90,11 @@ def simulate(
             played = replace(played, log=None)
     elif callable(record):
         stream = cast("LogStream", runner)
-        played = Played(world, None, stream.totals, stream.percentiles_us, **measured)
+        played = Played(world, None, stream.totals, stream.percentiles_us, stream.histograms, **measured)
     else:
         state = cast("CompiledEngine", runner).state
-        played = Played(world, None, state.totals.copy(), percentiles_from_bins(state.latency_bins), **measured)
+        bins = {"end_to_end": state.latency_bins.copy(), "warming_loading": state.loading_bins.copy()}
+        played = Played(world, None, state.totals.copy(), percentiles_from_bins(bins["end_to_end"]), bins, **measured)
     if watch is not None:
         watch.end(played.log)
     return played

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.codes import Stage
-from tyche_env.metrics import TOTALS_DTYPE
+from tyche_env.metrics import LATENCY_BINS, TOTALS_DTYPE
 from tyche_env.network import HIDDEN, INPUTS
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import ROWS as TABLE_ROWS
@@ -35,8 +35,6 @@ HISTOGRAM_BINS = 240
 """One-minute bins of idle times and of gaps (Shahrad et al., ATC'20: a range of four hours)."""
 GAPS = 32
 """Last gaps of a function that its features look at."""
-LATENCY_BINS = 4736
-"""Bins of the streaming end-to-end histogram: 128 an octave, so a percentile is off by less than 1 %."""
 RANK_BITS = 40
 """Bits of an entry of ``rooms`` that tell ranks apart; those above say the free memory."""
 LARGEST_CONTAINER_MB = (1 << (62 - RANK_BITS)) - 1
@@ -47,6 +45,8 @@ MANY_CANDIDATES = 256
 """Nodes with more candidates hold tournaments of them (``control.tournament``); fewer are all looked at."""
 NEAR_NODES = 16
 """Nodes that a request asks one by one before it looks where there is room (``control.vacancies``)."""
+_NOT_IN_ROWS = ("tenant", "hold_mb", "peak_mb", "unserved_us")
+"""Columns of the function table that have another type there, or that no engine reads."""
 _EVERYWHERE = (Routing.FEWEST_BUSY, Routing.FEWEST_BUSY_FIRST, Routing.OWN)
 """Under these every node is in every function's group, so that all have the same candidates: all functions."""
 _PRIVILEGED = (Kernel.ORACLE, Kernel.MINUTE_ORACLE)
@@ -103,7 +103,7 @@ FUNCTION_DTYPE = np.dtype(
         # features of observations, kept only where somebody observes
         *[(name, np.float64) for name in ("rate_1min", "rate_10min", "rate_60min", "gap_mean_3", "gap_cov")],
         # profile
-        *[(name, np.int64) for name in FUNCTION_FIELDS if name not in ("tenant", "hold_mb", "peak_mb")],
+        *[(name, np.int64) for name in FUNCTION_FIELDS if name not in _NOT_IN_ROWS],
         # ordinals of draws
         *[(name, np.int64) for name in ("load_count", "transfer_count", "prewarm_count", "decide_count")],
         *[(name, np.int64) for name in ("smooth_gap_us", "freq", "owned")],
@@ -381,6 +381,7 @@ class ClusterState(NamedTuple):
     log: Annotated[Records, Table(lambda s: s.logged, "finished decisions; a ring when the run is long", LOG_DTYPE)]
     totals: Annotated[Records, Table(lambda s: s.functions, "streaming sums of scored requests", TOTALS_DTYPE)]
     latency_bins: Annotated[Int64s, Table(lambda s: LATENCY_BINS, "histogram of their end-to-end latencies")]
+    loading_bins: Annotated[Int64s, Table(lambda s: LATENCY_BINS, "histogram of their warming and loading")]
     pending: Annotated[
         Records,
         # those of the last advance that fall due in this one, and those of this one that fall due later
@@ -568,7 +569,8 @@ def _begin_cluster(cluster: Records, world: World, record: bool, features: bool)
 def _begin_functions(st: ClusterState, world: World) -> None:
     rows = st.functions
     for name in FUNCTION_FIELDS:
-        rows[name] = getattr(world.functions, name)
+        if name in (rows.dtype.names or ()):
+            rows[name] = getattr(world.functions, name)
     rows["saved_us"] = rows["library_us"] + rows["model_us"]
     for name in ("gpu_head", "memory_head", "loading_head", "warm_head", "resident_head", "wide", "last_end_us"):
         rows[name] = -1

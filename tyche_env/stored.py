@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tyche_env.rules import Rules
-from tyche_env.world import FunctionTable, Settings, World, WorldError
+from tyche_env.world import OPTIONAL_FIELDS, FunctionTable, Settings, World, WorldError
 
 _ABOUT = "world.json"
 MAPPED = ("arrival_us", "arrival_function", "arrival_duration_us")
@@ -75,7 +75,7 @@ def read_world(folder: Path) -> World:
         defaults = asdict(Settings())
         settings = {name: type(defaults[name])(value) for name, value in about["settings"].items()}
         return World(
-            functions=FunctionTable(**{c.name: _load(folder, f"functions-{c.name}") for c in fields(FunctionTable)}),
+            functions=_load_functions(folder),
             **{name: _load(folder, name) for name in _TABLES},
             **{name: about[name] for name in _PLAIN},
             settings=Settings(**settings),
@@ -84,6 +84,15 @@ def read_world(folder: Path) -> World:
         )
     except KeyError as error:
         raise WorldError(f"{folder / _ABOUT}: does not fit this version, see key {error}") from None
+
+
+def _load_functions(folder: Path) -> FunctionTable:
+    names = [column.name for column in fields(FunctionTable)]
+    # what may be left out is missing in worlds that were written before there was such a column
+    there = [name for name in names if name not in OPTIONAL_FIELDS or (folder / f"functions-{name}.npy").exists()]
+    columns = {name: _load(folder, f"functions-{name}") for name in there}
+    count = len(columns["tenant"])
+    return FunctionTable(**{name: np.full(count, value, np.int64) for name, value in OPTIONAL_FIELDS.items()} | columns)
 
 
 def _load(folder: Path, name: str) -> Any:

@@ -148,7 +148,8 @@ _CODES: dict[str, type[IntEnum]] = {
     "after_run_preloader": AfterRun,
 }
 
-_OPTIONAL_FIELDS = {"read_ppm": 0}
+OPTIONAL_FIELDS = {"read_ppm": 0, "slo_us": 0, "unserved_us": 60_000_000}
+"""Columns of the function table that may be left out, and what they then are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,8 @@ class FunctionTable:
         gpu_inference_us: one inference on the GPU.
         sigma_ppm: sigma of the log-normal noise on every stage, in 1e-6; 0 means none.
         read_ppm: part of the model stage that reads from disk, in 1e-6; matters under contention.
+        slo_us: service-level objective: end-to-end latency that is good enough; 0 means none.  Only counted by.
+        unserved_us: what a request that was not served counts as, at least: the function's time limit.
     """
 
     tenant: IntArray
@@ -184,14 +187,16 @@ class FunctionTable:
     gpu_inference_us: IntArray
     sigma_ppm: IntArray
     read_ppm: IntArray
+    slo_us: IntArray
+    unserved_us: IntArray
 
     @classmethod
     def from_rows(cls, rows: list[dict[str, int]]) -> FunctionTable:
         """Build the table from one dictionary a function, with the columns of ``FUNCTION_FIELDS``.
 
-        ``read_ppm`` may be left out and then is 0.
+        Those of :data:`OPTIONAL_FIELDS` may be left out.
         """
-        rows = [_OPTIONAL_FIELDS | row for row in rows]
+        rows = [OPTIONAL_FIELDS | row for row in rows]
         for index, row in enumerate(rows):
             if set(row) != set(FUNCTION_FIELDS):
                 wrong = sorted(set(row) ^ set(FUNCTION_FIELDS))
@@ -204,6 +209,11 @@ class FunctionTable:
 
 FUNCTION_FIELDS = tuple(column.name for column in fields(FunctionTable))
 """Columns of the function table."""
+
+COUNTED_FIELDS = ("slo_us", "unserved_us")
+"""Columns that decide nothing: what requests are counted by."""
+
+_WORK_FIELDS = tuple(name for name in FUNCTION_FIELDS if name.endswith("_us") and name not in COUNTED_FIELDS)
 
 
 @lru_cache(maxsize=8)
@@ -424,7 +434,7 @@ class World:
                 raise WorldError(f"{name}: every value must lie in 1..{MOST_CAPACITY}")
         if table.read_ppm.max() > 1_000_000:
             raise WorldError(f"functions row {int(np.argmax(table.read_ppm > 1_000_000))}: read_ppm is above 10^6")
-        nominal_us = np.max([getattr(table, name) for name in FUNCTION_FIELDS if name.endswith("_us")], axis=0)
+        nominal_us = np.max([getattr(table, name) for name in _WORK_FIELDS], axis=0)
         worst = (1 << 64) - 1
         longest_us = max(noisy_us(int(d), int(s), worst) for d, s in zip(nominal_us, table.sigma_ppm, strict=True))
         longest_us = max(longest_us, int(self.arrival_duration_us.max(initial=0)))

@@ -39,6 +39,7 @@ def leaderboard() -> None:
 @click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
 @click.option("--expansions", type=click.IntRange(min=1), default=2, show_default=True, help="Of each window's counts.")
 @click.option("--against", metavar="AGENT", help="Compare with this agent instead of the best heuristic.")
+@click.option("--purpose", default="", help="Why, for the ledger of looks at test windows; else the command line.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The result folder.")
 @spread_options
 @renamed("--engine", "--on")
@@ -48,6 +49,7 @@ def measure(
     trace: Path | None,
     expansions: int,
     against: str | None,
+    purpose: str,
     out: Path,
     jobs: int | None,
     on: On,
@@ -55,7 +57,8 @@ def measure(
     """Compare the agents in FOLDERS with every heuristic on all test windows.
 
     An agent is a folder that tyche train made: all its training seeds count as one agent.  The result folder gets
-    results.json, table.md, table.json and report.html.  Every look at the test windows is noted beside the weights.
+    results.json, table.md, table.json and report.html.  The first time that weights meet test windows is entered in the
+    ledger of looks (docs/learning.md).
 
     \b
     Examples:
@@ -77,6 +80,7 @@ def measure(
             expansions=expansions,
             against=against,
             command=command_line(),
+            purpose=purpose,
             bar=show,
             spread=Spread(jobs, on),
         )

@@ -127,15 +127,13 @@ def simulate_to(log_path: Path | None, world: World, policy: Policy, watch: Watc
 
 def _metrics(played: Played) -> dict[str, Any]:
     """The metrics that need no prices."""
-    from tyche_env.metrics import summarize
+    from tyche_env.metrics import summarize, sums_of
 
     metrics: dict[str, Any] = dict(
         summarize(
             played.totals,
             played.end_to_end_percentiles_us,
-            played.counters,
-            played.integrals_mb_us,
-            prices=_NoPrices(),
+            sums_of(played.totals, played.counters, played.integrals_mb_us, _NoPrices()),
             invocations=len(played.world.arrival_us),
             cpu_s=played.cpu_s,
         )

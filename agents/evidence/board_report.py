@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.evidence.figures import Figure, colours, label_lines, panels, save
+from agents.evidence.figures import Figure, colours, draw_cost, label_lines, panels, save
+from agents.evidence.looks import looks_note
 from agents.evidence.measure import METRICS
-from agents.evidence.results import looks_note
 from agents.evidence.standings import HEADINGS, Standing, cells, relative_costs, standings
 from agents.evidence.tables import ms
 
@@ -42,7 +42,7 @@ def write_report(content: Mapping[str, Any], folders: Sequence[Path], out: Path)
 
     entries = standings(content["rows"], content["against"])
     colour = colours(list(dict.fromkeys(each.policy for each in entries)))
-    drawn = [_means(entries, colour), _profiles(content["rows"], colour), *_curves(folders)]
+    drawn = [_means(entries, colour), _cost(entries, colour), _profiles(content["rows"], colour), *_curves(folders)]
     for figure in drawn:
         save(figure, out / "figures")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -52,7 +52,7 @@ def write_report(content: Mapping[str, Any], folders: Sequence[Path], out: Path)
         style=(templates / "style.css").read_text(encoding="utf-8"),
         scenarios=list(content["scenarios"]),
         finding=finding(entries, list(content["agents"])),
-        looks=looks_note(content),
+        looks=looks_note(list(content["scenarios"])),
         figures=[{"figure": figure, "panels": panels(figure)} for figure in drawn],
         headings=HEADINGS,
         blocks=[
@@ -144,6 +144,24 @@ def _means(entries: Sequence[Standing], colour: Mapping[str, str]) -> Figure:
         "deviation between training seeds. Shorter is better.",
         draw,
         max(len(own) for own in blocks.values()),
+        [(_title(*key), key) for key in blocks],
+    )
+
+
+def _cost(entries: Sequence[Standing], colour: Mapping[str, str]) -> Figure:
+    blocks = _blocks(entries)
+
+    def draw(axis: Axes, key: tuple[str, str]) -> None:
+        dots = [(each.besides["preload_gb_s"], each.mean, each.policy) for each in blocks[key]]
+        draw_cost(axis, dots, colour, "ms")
+
+    return Figure(
+        "cost",
+        "Waiting against what it costs",
+        "Mean cost of a request or of a function's average request against memory x time that functions held ahead of "
+        "their requests in a window. Lower and further left is better.",
+        draw,
+        0,
         [(_title(*key), key) for key in blocks],
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.evidence.kept import with_sums
 from agents.evidence.run_folder import RunError, RunFolder
-from agents.evidence.statistics import COMPARED, by_window, paired
+from agents.evidence.statistics import COMPARED, by_condition, paired
 
 
 def compare_runs(first: RunFolder, second: RunFolder) -> list[dict[str, Any]]:
@@ -23,33 +24,26 @@ def compare_runs(first: RunFolder, second: RunFolder) -> list[dict[str, Any]]:
         values = [run.manifest["plan"].get(key) for run in (first, second)]
         if values[0] != values[1]:
             raise RunError(f"{second.path}: its {key} is {values[1]}, that of {first.path} is {values[0]}")
-    before, after = first.summary["rows"], second.summary["rows"]
+    before, after = ([with_sums(row) for row in run.rows()] for run in (first, second))
     names = [list(dict.fromkeys(row["policy"] for row in rows)) for rows in (before, after)]
     pairs = [(name, name) for name in names[0] if name in names[1]]
     if not pairs and len(names[0]) == len(names[1]) == 1:
         pairs = [(names[0][0], names[1][0])]
-    known = [{_sample(row) for row in rows} for rows in (before, after)]
-    shared = known[0] & known[1]
-    before = [row for row in before if _sample(row) in shared]
-    after = [row for row in after if _sample(row) in shared]
+    references, found = by_condition(before), by_condition(after)
     entries = []
     for old, new in pairs:
         for metric in COMPARED:
-            reference = by_window([row for row in before if row["policy"] == old], metric)
-            found = by_window([row for row in after if row["policy"] == new], metric)
-            for (policy, prewarm, mode), windows in found.items():
-                if (old, prewarm, mode) in reference:
-                    entries.append(
-                        {"policy": policy, "first": old, "prewarm": prewarm, "mode": mode, "metric": metric}
-                        | paired(windows, reference[old, prewarm, mode])
-                    )
+            for (policy, prewarm, mode), own in found.items():
+                reference = references.get((old, prewarm, mode))
+                if policy != new or reference is None:
+                    continue
+                compared = paired(own, reference, metric)
+                if compared["windows"]:
+                    about = {"policy": policy, "first": old, "prewarm": prewarm, "mode": mode, "metric": metric}
+                    entries.append(about | compared)
     if not entries:
         raise RunError(
             f"{second.path}: has no policy, pre-warming, mode and window in common with {first.path} "
             f"(policies {', '.join(names[1])} and {', '.join(names[0])})"
         )
     return entries
-
-
-def _sample(row: dict[str, Any]) -> tuple[str, str, str, int, int]:
-    return (row["group"], row["prewarm"], row["mode"], row["window"], row["seed"])

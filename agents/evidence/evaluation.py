@@ -17,11 +17,12 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from agents.evidence.bound import bound
-from agents.evidence.looks import is_agent, note_look
+from agents.evidence.kept import kept_of
+from agents.evidence.looks import note_folder
 from agents.evidence.plan import Cell, Plan, policy_name
 from agents.evidence.rates import by_rate
 from agents.evidence.run_folder import RequestsWriter, RunFolder, plan_hash, write_requests
-from agents.evidence.statistics import aggregate, compare
+from agents.evidence.statistics import conclusions
 from agents.playing.play import opened, sampled
 from agents.playing.runs import EvaluationError
 from agents.playing.scene import WindowScene, play_in
@@ -82,8 +83,7 @@ def evaluate(
         raise EvaluationError(f"--jobs: runs on backend {plan.backend} would disturb each other; leave it out")
     if plan.split == "test" and not (out / "manifest.json").exists():
         for source in plan.policies:
-            if is_agent(source):
-                note_look(Path(source), plan.scenario.name)
+            note_folder(source, plan.scenario.name, command or "evaluate")
     folder = RunFolder.open(out, plan.identity(), plan.scenario.to_yaml(), command)
     before = folder.manifest
     cells = list(plan.cells())
@@ -196,6 +196,7 @@ def run_cell(plan: Plan, cell: Cell, part: Path, requests: World | None = None) 
     if cell.policy == BOUND:
         decision, privileged = None, True
         metrics, cpu_s = _bound_metrics(scene.world(requests))
+        kept = _kept_of_bound(metrics)
     else:
         policy = load(cell.source)
         played = _play(plan, scene, policy, requests, part, about | where | {"group": cell.group})
@@ -203,12 +204,11 @@ def run_cell(plan: Plan, cell: Cell, part: Path, requests: World | None = None) 
         rates = by_rate(played.world, played.totals)
         if played.health is not None:
             met = {"health": played.health, "invocations": played.invocations}
+        kept = kept_of(played, plan.scenario.prices)
         metrics = summarize(
             played.totals,
             played.end_to_end_percentiles_us,
-            played.counters,
-            played.integrals_mb_us,
-            prices=plan.scenario.prices,
+            kept["sums"],
             invocations=len(played.world.arrival_us),
             cpu_s=cpu_s,
             decision_us_mean=played.decision_us_mean,
@@ -226,7 +226,14 @@ def run_cell(plan: Plan, cell: Cell, part: Path, requests: World | None = None) 
         "cpu_s": cpu_s,
         "by_rate": rates,
         **met,
+        **kept,
     }
+
+
+def _kept_of_bound(metrics: Metrics) -> dict[str, Any]:
+    """The bound on the mean over requests can be pooled; that over functions holds for a window alone."""
+    requests, mean_ms = metrics["requests"] or 0, metrics["warming_loading_ms_mean"] or 0.0
+    return {"sums": {"runs": 1, "requests": requests, "warming_loading_us": mean_ms * 1e3 * requests}}
 
 
 def _bound_metrics(world: World) -> tuple[Metrics, float]:
@@ -271,19 +278,9 @@ def _conclude(plan: Plan, folder: RunFolder, cells: list[Cell]) -> Outcome:
     order = {cell.key: cell.number for cell in cells}
     rows = sorted(folder.rows(), key=lambda row: order[_key(row)])
     first = policy_name(plan.policies[0])
-    outcome = Outcome(folder, rows, aggregate(rows), compare(rows, first))
-    folder.write_json(
-        "summary.json",
-        {
-            "plan_hash": plan_hash(plan.identity()),
-            "first": first,
-            "rows": outcome.rows,
-            "aggregates": outcome.aggregates,
-            "comparisons": outcome.comparisons,
-            "oracle_comparisons": compare(rows, "oracle", oracle=None),
-        },
-    )
-    return outcome
+    found = conclusions(rows, first)
+    folder.write_json("summary.json", {"plan_hash": plan_hash(plan.identity())} | found)
+    return Outcome(folder, rows, found["aggregates"], found["comparisons"])
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str, int, int]:

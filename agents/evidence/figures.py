@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.evidence.kept import merged
 from agents.evidence.rates import BINS_PER_DECADE as RATE_BINS_PER_DECADE
-from agents.evidence.run_folder import STAGES, batches
-from agents.evidence.tables import HEADLINE, conditions, ms
+from agents.evidence.statistics import by_condition
+from agents.evidence.tables import HEADLINE, conditions, ms, of_condition
+from tyche_env.metrics import STAGES, bin_edges_us
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,64 +60,14 @@ STAGE_COLOURS = {
     "model": "#efc04a",
     "transfer": "#3fa9b5",
     "inference": "#6f86c9",
+    "not served": "#3a3f47",
 }
-
-BINS_PER_DECADE = 60
-_FIRST_DECADE = 2
-"""Latencies from 0.1 ms (10^2 us) to 10^9 us are resolved in the CDF."""
-_BIN_COUNT = 7 * BINS_PER_DECADE
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """What the figures need of the recorded requests.
-
-    Attributes:
-        latency: {(policy, mode, prewarm): (bins,) number of requests by logarithmic bin of end-to-end latency}.
-        stages_ms: {(policy, mode, prewarm): {stage: mean ms}}.
-    """
-
-    latency: Mapping[tuple[str, str, str], NDArray[np.int64]]
-    stages_ms: Mapping[tuple[str, str, str], Mapping[str, float]]
 
 
 def colours(policies: Sequence[str]) -> dict[str, str]:
     """One colour a policy: its own, or the next spare one."""
     spare = iter(_SPARE * (1 + len(policies) // len(_SPARE)))
     return {policy: _COLOURS.get(policy) or next(spare) for policy in policies}
-
-
-def read_requests(path: Path) -> Requests:
-    """Histograms and sums of a requests.parquet, a row group at a time."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    keys = ["policy", "mode", "prewarm"]
-    latency: dict[tuple[str, str, str], NDArray[np.int64]] = {}
-    sums: dict[tuple[str, str, str], NDArray[np.float64]] = {}
-    counts: dict[tuple[str, str, str], int] = {}
-    columns = [*keys, "arrival_us", "end_us", *(f"{stage}_us" for stage in STAGES)]
-    for batch in batches(path, columns):
-        took_us = np.maximum(1, batch["end_us"].to_numpy() - batch["arrival_us"].to_numpy())
-        bins = np.clip((np.log10(took_us) - _FIRST_DECADE) * BINS_PER_DECADE, 0, _BIN_COUNT - 1).astype(np.int64)
-        table = pa.table(
-            {key: pc.cast(batch[key], pa.string()) for key in keys}
-            | {"bin": bins}
-            | {stage: batch[f"{stage}_us"] for stage in STAGES}
-        )
-        for group in table.group_by([*keys, "bin"]).aggregate([([], "count_all")]).to_pylist():
-            key = (group["policy"], group["mode"], group["prewarm"])
-            latency.setdefault(key, np.zeros(_BIN_COUNT, dtype=np.int64))[group["bin"]] += group["count_all"]
-        totals = table.group_by(keys).aggregate([*((stage, "sum") for stage in STAGES), ([], "count_all")])
-        for group in totals.to_pylist():
-            key = (group["policy"], group["mode"], group["prewarm"])
-            added = np.array([group[f"{stage}_sum"] for stage in STAGES], dtype=np.float64)
-            sums[key] = sums.get(key, np.zeros(len(STAGES))) + added
-            counts[key] = counts.get(key, 0) + group["count_all"]
-    stages_ms = {
-        key: dict(zip(STAGES, (values / counts[key] / 1e3).tolist(), strict=True)) for key, values in sums.items()
-    }
-    return Requests(latency, stages_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +96,31 @@ class Figure:
         return (5.2, 0.95 + 0.36 * self.rows) if self.rows else (5.2, 3.3)
 
 
-def figures(summary: Entry, requests: Requests | None, timelines: Mapping[str, Timeline]) -> list[Figure]:
-    """The figures that a run has data for."""
+def figures(summary: Entry, rows: Sequence[Entry], timelines: Mapping[str, Timeline]) -> list[Figure]:
+    """The figures that a run has data for.
+
+    Args:
+        summary: what the rows come to (``statistics.conclusions``).
+        rows: with what they keep.
+        timelines: by policy.
+    """
     aggregates: Sequence[Entry] = summary["aggregates"]
     policies = list(dict.fromkeys(entry["policy"] for entry in aggregates))
     colour = colours(policies)
     shown = [(label(condition), condition) for condition in conditions(aggregates)]
-    found = [_headline(aggregates, policies, colour, shown)]
     drawn = [policy for policy in policies if policy != "bound"]
-    if requests is not None and requests.stages_ms:
-        found += [_breakdown(requests, drawn, shown), _distribution(requests, drawn, colour, shown)]
-    if any(row.get("by_rate") for row in summary["rows"]):
-        found.append(_hits_by_rate(summary["rows"], drawn, colour, shown))
+    found = [_headline(aggregates, policies, colour, shown), _cost(aggregates, drawn, colour, shown)]
+    if any(entry["queue_ms_mean"] is not None for entry in aggregates):
+        found.append(_breakdown(aggregates, drawn, shown))
+    latency = {
+        (policy, mode, prewarm): merged(own, "end_to_end")
+        for (policy, prewarm, mode), own in by_condition(rows).items()
+        if all("histograms" in row for row in own)
+    }
+    if any(bins.any() for bins in latency.values()):
+        found.append(_distribution(latency, drawn, colour, shown))
+    if any(row.get("by_rate") for row in rows):
+        found.append(_hits_by_rate(rows, drawn, colour, shown))
     if timelines:
         found.append(_memory(timelines))
     return found
@@ -239,31 +204,80 @@ def _headline(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapp
     )
 
 
-def _breakdown(requests: Requests, policies: Sequence[str], shown: Panels) -> Figure:
-    right = 1.12 * max(sum(stages.values()) for stages in requests.stages_ms.values())
+def _cost(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapping[str, str], shown: Panels) -> Figure:
+    def draw(axis: Axes, condition: Condition) -> None:
+        dots = [
+            (entry["preload_gb_s"]["mean"], entry[HEADLINE]["mean"], entry["policy"])
+            for entry in of_condition(aggregates, *condition)
+            if entry["policy"] in policies and entry["preload_gb_s"] is not None and entry[HEADLINE] is not None
+        ]
+        draw_cost(axis, dots, colour, "warming + loading, ms")
+
+    return Figure(
+        "cost",
+        "Waiting against what it costs",
+        "Warming and loading, averaged over functions, against memory x time that functions held ahead of their "
+        "requests. Lower and further left is better.",
+        draw,
+        0,
+        shown,
+    )
+
+
+def draw_cost(axis: Axes, dots: Sequence[tuple[float, float, str]], colour: Mapping[str, str], of: str) -> None:
+    """A dot a policy: memory held ahead of requests, GB s a window, and what is waited, in ms."""
+    right, top = (max((dot[place] for dot in dots), default=0.0) or 1.0 for place in (0, 1))
+    for held, waited, policy in dots:
+        axis.plot(held, waited, "o", color=colour[policy], markersize=7)
+        left = held > 0.7 * right
+        axis.annotate(
+            policy,
+            (held, waited),
+            xytext=(-7 if left else 7, 3),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            color=colour[policy],
+            fontsize=9,
+            fontweight="bold",
+        )
+    axis.set_xlim(-0.04 * right, 1.08 * right)
+    axis.set_ylim(0, 1.1 * top)
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter("{x:,.0f}")
+    axis.set_xlabel("memory held ahead of requests, GB s a window")
+    axis.set_ylabel(of)
+    axis.grid(axis="both")
+
+
+def _breakdown(aggregates: Sequence[Entry], policies: Sequence[str], shown: Panels) -> Figure:
+    def stages_of(entry: Entry) -> dict[str, float]:
+        """Mean ms of each stage over all requests; what the unserved ones wait is a stage of its own."""
+        found = {stage: entry[f"{stage}_ms_mean"]["mean"] for stage in STAGES if entry[f"{stage}_ms_mean"] is not None}
+        if len(found) < len(STAGES):
+            return {}
+        return found | {"not served": max(0.0, entry["end_to_end_ms_mean"]["mean"] - sum(found.values()))}
+
+    stages = {(each["policy"], each["mode"], each["prewarm"]): stages_of(each) for each in aggregates}
+    right = 1.12 * max(sum(found.values()) for found in stages.values()) or 1.0
 
     def draw(axis: Axes, condition: Condition) -> None:
         for place, policy in enumerate(policies):
-            stages = requests.stages_ms.get((policy, *condition))
-            if stages is None:
-                continue
             left = 0.0
-            for stage in STAGES:
-                if stages[stage] == 0:
+            for stage, mean_ms in stages.get((policy, *condition), {}).items():
+                if mean_ms < 1e-6:
                     continue
                 axis.barh(
                     place,
-                    stages[stage],
+                    mean_ms,
                     left=left,
                     height=0.56,
                     color=STAGE_COLOURS[stage],
                     edgecolor=PAPER,
                     linewidth=0.8,
                 )
-                if stages[stage] > 0.1 * right:
-                    middle = left + stages[stage] / 2
-                    axis.text(middle, place, stage, ha="center", va="center", color="#16181d", fontsize=8)
-                left += stages[stage]
+                if mean_ms > 0.1 * right:
+                    axis.text(left + mean_ms / 2, place, stage, ha="center", va="center", color="#16181d", fontsize=8)
+                left += mean_ms
             axis.text(left + 0.015 * right, place, ms(left), va="center", color=INK, fontsize=9)
         axis.set_yticks(range(len(policies)), policies)
         axis.invert_yaxis()
@@ -275,30 +289,39 @@ def _breakdown(requests: Requests, policies: Sequence[str], shown: Panels) -> Fi
     return Figure(
         "stages",
         "Where the time goes",
-        "Stages of a request from arrival to result, averaged over the recorded requests.",
+        "Stages of a request from arrival to result, averaged over all requests.",
         draw,
         len(policies),
         shown,
     )
 
 
-def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[str, str], shown: Panels) -> Figure:
-    edges_ms = 10.0 ** (_FIRST_DECADE + (np.arange(_BIN_COUNT) + 1) / BINS_PER_DECADE) / 1e3
+def _distribution(
+    latency: Mapping[tuple[str, str, str], NDArray[np.int64]],
+    policies: Sequence[str],
+    colour: Mapping[str, str],
+    shown: Panels,
+) -> Figure:
+    edges_ms = bin_edges_us()[1:] / 1e3
     # Lines that coincide stay visible: the first is the widest.
     widths = np.linspace(3.2, 1.4, len(policies))
-    used = np.flatnonzero(sum(requests.latency.values()))
-    left, right = edges_ms[max(0, used[0] - 1)] * 0.8, edges_ms[used[-1]] * 1.3
+    used = np.flatnonzero(sum(latency.values()))
+    left, right = max(0.1, edges_ms[max(0, used[0] - 1)]) * 0.8, max(0.1, edges_ms[used[-1]]) * 1.3
 
     def draw(axis: Axes, condition: Condition) -> None:
         from matplotlib.ticker import LogLocator, NullLocator
 
         ends = []
         for place, policy in enumerate(policies):
-            counts = requests.latency.get((policy, *condition))
-            if counts is None:
+            counts = latency.get((policy, *condition))
+            if counts is None or not counts.any():
                 continue
             share = np.cumsum(counts) / counts.sum()
-            axis.plot(edges_ms, share, color=colour[policy], linewidth=widths[place], drawstyle="steps-post")
+            # one point a step is enough, and one before the first
+            steps = np.union1d(np.flatnonzero(counts), np.maximum(0, np.flatnonzero(counts)[:1] - 1))
+            axis.plot(
+                edges_ms[steps], share[steps], color=colour[policy], linewidth=widths[place], drawstyle="steps-post"
+            )
             ends.append((float(edges_ms[np.searchsorted(share, 0.5)]), policy))
         label_lines(axis, [policy for _, policy in sorted(ends)], colour)
         axis.set_xscale("log")
@@ -314,7 +337,7 @@ def _distribution(requests: Requests, policies: Sequence[str], colour: Mapping[s
     return Figure(
         "latency",
         "Latency of requests",
-        "Share of the recorded requests that are answered within a time. Further left is better.",
+        "Share of all requests that are answered within a time. Further left is better.",
         draw,
         0,
         shown,

@@ -9,8 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.evidence.run_folder import RunFolder
-from agents.evidence.statistics import COMPARED
-from agents.evidence.tables import COLUMNS, HEADLINE, against, conditions, evidence, ms, percent, usd
+from agents.evidence.statistics import COMPARED, HIGHER_IS_BETTER, conclusions
+from agents.evidence.tables import (
+    HEADLINE,
+    PER_REQUEST,
+    against,
+    columns_of,
+    conditions,
+    counted,
+    decides,
+    decisions_differ,
+    evidence,
+    ms,
+    of_condition,
+    percent,
+    unserved,
+    usd,
+)
 from tyche_env.errors import UserError
 from tyche_env.scenario import Conditions, Scenario
 
@@ -48,16 +63,16 @@ def write_report(folder: RunFolder) -> Path:
         figures,
         label,
         panels,
-        read_requests,
         save,
     )
 
-    summary, manifest = folder.summary, folder.manifest
-    requests = read_requests(folder.requests) if folder.requests.exists() else None
+    summary, rows, manifest = folder.summary, folder.rows(), folder.manifest
+    # from the rows, so that a folder of an earlier version gets today's tables
+    summary = conclusions(in_order(rows, summary["rows"]), summary["first"])
     scenario_yaml = (folder.path / "scenario.yaml").read_text(encoding="utf-8")
     timelines = watch(folder)
     drawn = []
-    for figure in figures(summary, requests, timelines):
+    for figure in figures(summary, rows, timelines):
         save(figure, folder.path / "figures")
         drawn.append({"figure": figure, "panels": panels(figure)})
     policies = list(dict.fromkeys(entry["policy"] for entry in summary["aggregates"]))
@@ -73,10 +88,9 @@ def write_report(folder: RunFolder) -> Path:
         legends={"stages": STAGE_COLOURS, "memory": MEMORY_COLOURS},
         timeline=timeline_json(timelines),
         timeline_script=(templates / "timeline.js").read_text(encoding="utf-8"),
-        finding=finding(summary),
-        finding_holds_for=label(conditions(summary["aggregates"])[0]),
+        findings=[(label(condition), finding(summary, *condition)) for condition in conditions(summary["aggregates"])],
         evidence=evidence(summary),
-        columns=COLUMNS,
+        unserved=unserved(summary),
         blocks=[
             _block(summary, mode, prewarm, label((mode, prewarm)))
             for mode, prewarm in conditions(summary["aggregates"])
@@ -84,7 +98,8 @@ def write_report(folder: RunFolder) -> Path:
         first=summary["first"],
         figures=drawn,
         colours=colours(policies),
-        requests=sum(row["requests"] for row in summary["rows"] if row["policy"] == policies[0]),
+        decisions=sorted({decides(entry) for entry in summary["aggregates"] if not entry["bound"]}),
+        scored=scored(summary),
     )
     path = folder.path / "report.html"
     temporary = path.with_suffix(".partial")
@@ -154,9 +169,23 @@ def _rounded(spans: Sequence[tuple[int | float, ...]]) -> list[list[int | float]
     return [[round(value, 2) if isinstance(value, float) else value for value in span] for span in spans]
 
 
-def finding(summary: Mapping[str, Any]) -> str:
-    """The main result: the best fair policy against the first in the first condition, by both averages."""
-    mode, prewarm = conditions(summary["aggregates"])[0]
+def in_order(rows: Sequence[Mapping[str, Any]], order: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of a folder in the order of its plan, which the rows of its summary have."""
+    keys = ("policy", "prewarm", "mode", "window", "seed")
+    places = {tuple(row[key] for key in keys): place for place, row in enumerate(order)}
+    known = [row for row in rows if tuple(row[key] for key in keys) in places]
+    return sorted(known, key=lambda row: places[tuple(row[key] for key in keys)])
+
+
+def scored(summary: Mapping[str, Any]) -> str:
+    """How many requests each policy met under one pre-warming policy and mode, in words."""
+    first = summary["aggregates"][0]
+    text = f"{first['requests']:,} requests"
+    return f"{text}, {counted(first['seeds'], 'seed')} together" if first["seeds"] > 1 else text
+
+
+def finding(summary: Mapping[str, Any], mode: str, prewarm: str) -> str:
+    """The main result in one condition: the best fair policy against the first, by both averages."""
     privileged = {row["policy"] for row in summary["rows"] if row["privileged"]}
     rivals = [
         entry
@@ -169,14 +198,17 @@ def finding(summary: Mapping[str, Any]) -> str:
         return ""
     best = min(rivals, key=lambda entry: float(entry["difference"]["mean"]))
     difference, name, first = best["difference"], best["policy"], best["first"]
-    if not best["clear_of_zero"]:
+    if difference["low"] is not None and not best["clear_of_zero"]:
         return f"No policy differs clearly from {first}: {name} comes to {_change(difference)}."
     verb = "saves" if difference["mean"] < 0 else "adds"
+    relative = "" if best["relative"] is None else f"{100 * abs(best['relative']):.0f} % of "
     sentence = (
-        f"Against {first}, {name} {verb} {100 * abs(best['relative']):.0f} % of the warming and loading time, "
-        f"averaged over functions: {_change(difference)}."
+        f"Against {first}, {name} {verb} {relative}the warming and loading time, averaged over functions: "
+        f"{_change(difference)}."
     )
-    per_request = against(summary, name, prewarm, mode, "warming_loading_ms_mean")
+    if difference["low"] is None:
+        sentence += " With so few groups of functions no interval can be given."
+    per_request = against(summary, name, prewarm, mode, PER_REQUEST)
     if per_request is None or per_request["difference"] is None:
         return sentence
     return f"{sentence} Averaged over requests: {_change(per_request['difference'])}."
@@ -195,34 +227,35 @@ def _signed(value: float, form: Any) -> str:
 
 def _block(summary: Mapping[str, Any], mode: str, prewarm: str, title: str) -> dict[str, Any]:
     """Table and comparisons of one condition, as text."""
-    entries = [entry for entry in summary["aggregates"] if (entry["mode"], entry["prewarm"]) == (mode, prewarm)]
+    entries = of_condition(summary["aggregates"], mode, prewarm)
+    columns, asked = columns_of(entries), decisions_differ(entries)
     rows = []
     for entry in entries:
-        cells = []
-        for metric, _, form, with_interval in COLUMNS:
-            value = entry[metric]
+        cells = [(decides(entry), "")] if asked else []
+        for column in columns:
+            value = entry[column.metric]
             span = ""
-            if value is not None and with_interval and value["low"] is not None:
-                span = f"{form(value['low'])} to {form(value['high'])}"
-            cells.append((DASH if value is None else form(value["mean"]), span))
+            if value is not None and column.with_interval and value["low"] is not None:
+                span = f"{column.form(value['low'])} to {column.form(value['high'])}"
+            cells.append((DASH if value is None else column.form(value["mean"]), span))
         rows.append({"policy": entry["policy"], "bound": entry["bound"], "cells": cells})
     comparisons = []
     for entry in entries:
         found = [against(summary, entry["policy"], prewarm, mode, metric) for metric in COMPARED]
         if any(each is not None and each["difference"] is not None for each in found):
             comparisons.append({"policy": entry["policy"], "cells": [_difference(each) for each in found]})
-    headline = against_share(summary, entries, prewarm, mode)
     return {
         "title": title,
+        "headings": [*(["decides"] if asked else []), *(column.heading for column in columns)],
         "rows": rows,
         "comparisons": comparisons,
         "metrics": [_METRIC_NAMES[metric][:2] for metric in COMPARED],
-        "shares": headline,
+        "shares": against_share(summary, entries, prewarm, mode),
     }
 
 
 def against_share(
-    summary: Mapping[str, Any], entries: list[dict[str, Any]], prewarm: str, mode: str
+    summary: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], prewarm: str, mode: str
 ) -> list[tuple[str, str]]:
     """How much of the first policy's distance to the oracle each other policy closes, in words."""
     shares = []
@@ -239,11 +272,15 @@ def against_share(
 
 
 def _difference(entry: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A paired difference as text; ``mark`` says that it is clear of 0, and whether for better or worse."""
     if entry is None or entry["difference"] is None:
-        return {"text": DASH, "span": "", "clear": False}
+        return {"text": DASH, "span": "", "mark": ""}
     form = _METRIC_NAMES[entry["metric"]][2]
     difference = entry["difference"]
     span = ""
     if difference["low"] is not None:
         span = f"{_signed(difference['low'], form)} to {_signed(difference['high'], form)}"
-    return {"text": _signed(difference["mean"], form), "span": span, "clear": entry["clear_of_zero"]}
+    mark = ""
+    if entry["clear_of_zero"]:
+        mark = "better" if (difference["mean"] > 0) == (entry["metric"] in HIGHER_IS_BETTER) else "worse"
+    return {"text": _signed(difference["mean"], form), "span": span, "mark": mark}

@@ -1,7 +1,8 @@
 """Result folders of measurements: ``results.json`` with every row, and what is made from it.
 
 ``results.json`` holds the scenarios with their hashes, the agents with the hashes of recipes and weights, and one row a
-policy, training seed and window.  Tables, figures and the leaderboard are made from it, and it can be replayed.
+policy, training seed and window; ``functions.parquet`` the sums of each row's functions, in the rows' order.  Tables,
+figures and the leaderboard are made from them, without playing anything again, and can be replayed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.evidence.looks import note_look
+from agents.evidence.looks import looks_note, note_look
 from agents.evidence.measure import measure
 from agents.evidence.run_folder import versions
 from agents.evidence.standings import against_the_known, as_markdown, standings
@@ -25,8 +26,9 @@ from agents.policies.trained import policy_of
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 
-FORMAT = 1
+FORMAT = 2
 RESULTS = "results.json"
+FUNCTIONS = "functions.parquet"
 
 
 def members_of(folder: Path) -> list[Path]:
@@ -51,6 +53,7 @@ def measure_agents(
     expansions: int = 2,
     against: str | None = None,
     command: str = "",
+    purpose: str = "",
     bar: Show | None = None,
     spread: Spread = ALONE,
 ) -> dict[str, Any]:
@@ -63,6 +66,7 @@ def measure_agents(
         expansions: of each window's counts.
         against: agent that all are compared with instead of the best heuristic.
         command: the command line.
+        purpose: why, for the ledger of looks; else the command.
         bar: called with a scenario's name and the share of it that is done.
         spread: where it runs; the rows are the same everywhere.
 
@@ -81,9 +85,8 @@ def measure_agents(
             policy_of(bundle, name)  # what is no agent is found before a look is noted
     rows = []
     for scenario in scenarios:
-        for folders_of in members.values():
-            for each in folders_of:
-                note_look(each, scenario.name)
+        for name, found in bundles.items():
+            note_look(scenario.name, name, found, purpose or command or "measure")
         rows += measure(
             scenario,
             bundles,
@@ -106,13 +109,48 @@ def measure_agents(
 
 
 def write_results(out: Path, content: Mapping[str, Any]) -> None:
-    """Write ``results.json`` and the tables made from it."""
+    """Write ``results.json`` with ``functions.parquet``, and the tables made from them."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(json.dumps(content, indent=None) + "\n", encoding="utf-8")
+    write_rows(out, content)
     found = standings(content["rows"], content["against"])
     (out / "table.json").write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
-    table = "\n".join([as_markdown(found), against_the_known(content["rows"]), looks_note(content), ""])
+    table = "\n".join(
+        [as_markdown(found), against_the_known(content["rows"]), looks_note(list(content["scenarios"])), ""]
+    )
     (out / "table.md").write_text(table, encoding="utf-8")
+
+
+def write_rows(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``results.json``, a line a row, and ``functions.parquet``."""
+    import pandas as pd
+
+    rows = content["rows"]
+    tables = [pd.DataFrame(row["functions"]).assign(row=place) for place, row in enumerate(rows)]
+    pd.concat(tables).to_parquet(folder / FUNCTIONS, index=False, compression="zstd")
+    lines = [json.dumps({key: value for key, value in row.items() if key != "functions"}) for row in rows]
+    head = json.dumps({key: value for key, value in content.items() if key != "rows"}, indent=1)[:-2]
+    (folder / RESULTS).write_text(head + ',\n "rows": [\n' + ",\n".join(lines) + "\n ]\n}\n", encoding="utf-8")
+
+
+def _add_functions(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Give each row the sums of its functions.
+
+    Raises:
+        UserError: their file is missing or not that of these rows.
+    """
+    import pandas as pd
+
+    path = folder / FUNCTIONS
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); it belongs to {RESULTS}") from None
+    parts = dict(iter(table.groupby("row")))
+    for place, row in enumerate(rows):
+        part = parts.get(place, table[:0])
+        row["functions"] = {str(name): part[name].tolist() for name in table.columns if name != "row"}
+        if sum(row["functions"].get("requests", ())) != row["sums"]["requests"]:
+            raise UserError(f"{path}: does not belong to {folder / RESULTS}: row {place} has other requests")
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -131,28 +169,18 @@ def read_results(folder: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: is no JSON ({error.msg})") from None
     if content.get("format") != FORMAT:
-        raise UserError(f"{path}: format must be {FORMAT}")
+        raise UserError(
+            f"{path}: has format {content.get('format')}, this version reads {FORMAT}; measure the agents again"
+        )
+    _add_functions(folder, content["rows"])
     return content
 
 
-def looks_note(content: Mapping[str, Any]) -> str:
-    """How often the agents' test windows have been evaluated, in words."""
-    parts = []
-    for name, agent in content["agents"].items():
-        # an agent that comes with the package keeps no log
-        counted = f"{agent['looks']} times" if agent["looks"] else "not counted, it comes with the package"
-        parts.append(f"{name} {counted} (recipe {agent['recipe']})")
-    return f"Test windows evaluated so far: {', '.join(parts)}."
-
-
 def _about(folders: Sequence[Path], bundles: Sequence[Bundle | PolicyBundle]) -> dict[str, Any]:
-    from agents.evidence.looks import looks
-
     return {
         "recipe": recipe_hash(bundles[0].recipe),
         "kind": bundles[0].recipe.kind,
         "data": bundles[0].manifest.get("data", ""),
-        "looks": max(looks(folder) for folder in folders),
         "members": [
             {"folder": str(folder), "digest": bundle.hash()} for folder, bundle in zip(folders, bundles, strict=True)
         ],

@@ -24,14 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tyche_env.errors import UserError
+from tyche_env.metrics import STAGES
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.world import StartType
 
 ROW_GROUP = 1 << 18
 """Rows of a row group of requests.parquet."""
-
-STAGES = ("queue", "scheduling", "warming", "library", "model", "transfer", "inference")
-"""A request's stages in their order."""
 
 LABELS = ("policy", "prewarm", "mode", "group", "function", "start_type", "activation_id")
 """Columns of requests.parquet that hold few different texts."""

@@ -1,7 +1,7 @@
 """How policies and agents stand: means, shares of the gap, paired differences, from the rows of a measurement.
 
-Samples are windows, paired across policies; training seeds of an agent are averaged first.  Intervals shown are those
-of ``agents.evidence.statistics.paired``; a difference counts as clear of 0 where the BCa interval says so too.
+Costs are pooled over windows (``agents.evidence.measure.cost_parts``), training seeds of an agent averaged first.
+Intervals rest on groups of functions, and where there are too few of these there are none, and no stars.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import trim_mean
 
-from agents.evidence.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS
-from agents.evidence.statistics import paired, paired_bca
+from agents.evidence.measure import CEILING, FLOOR, HEURISTICS, METRICS, besides, cost_parts
+from agents.evidence.statistics import Parts, difference, gap_share
+from agents.evidence.tables import rests_on
 
 EMPIRICAL = "empirical"
 
@@ -27,18 +28,17 @@ class Standing:
     """How one policy, or the training seeds of one agent, did in one scenario on one metric.
 
     Attributes:
-        mean: ms.
+        mean: ms, pooled over windows, the mean over training seeds.
         iqm: interquartile mean, over windows x training seeds, of the cost relative to Tyche's in the same window.
         seeds: training seeds; 1 for a heuristic.
         seed_deviation: standard deviation of the mean between training seeds.
-        gap_share: of the gap from Tyche to the minute oracle, with its interval; None where that is not clear of 0.
+        gap_share: of the gap from Tyche to the minute oracle, with its interval; None where there is no clear gap.
         versus: what it is compared with: the best heuristic on this metric other than itself, or a chosen agent.
-        relative: mean difference from that, relative to it.
+        relative: difference from that, relative to it.
         difference: the same in ms, with its interval.
-        bca: ends of the BCa interval of that difference; None where there is none.
-        clear_of_zero: whether both intervals lie on one side of 0.
+        clear_of_zero: whether that interval lies on one side of 0.
         improvement: share of windows x training seeds that are better than with that.
-        besides: means of ``measure.BESIDES``.
+        besides: the figures of ``measure.BESIDES``.
         windows: number of windows.
         groups: number of function groups they come from.
     """
@@ -54,7 +54,6 @@ class Standing:
     versus: str
     relative: float | None
     difference: dict[str, Any] | None
-    bca: tuple[float | None, float | None]
     clear_of_zero: bool
     improvement: float
     besides: dict[str, float]
@@ -73,9 +72,16 @@ def standings(rows: Sequence[Row], against: str | None = None, rivals: Sequence[
     entries = []
     for scenario in dict.fromkeys(row["scenario"] for row in rows):
         own = [row for row in rows if row["scenario"] == scenario]
+        members = {name: _members(own, name) for name in dict.fromkeys(row["policy"] for row in own)}
         for metric in METRICS:
-            found = by_member(own, metric)
-            entries += [_standing(scenario, name, metric, found, own, against, rivals) for name in found]
+            pooled = {name: [cost_parts(each, metric) for each in found] for name, found in members.items()}
+            for name in pooled:
+                other = against
+                if other in (None, name):
+                    other = min(
+                        (each for each in rivals if each != name), key=lambda each: _average(pooled[each]).value
+                    )
+                entries.append(_standing(scenario, name, metric, own, pooled, str(other)))
     return entries
 
 
@@ -113,7 +119,7 @@ def as_markdown(entries: Sequence[Standing]) -> str:
             "|" + "---|" * len(HEADINGS),
         ]
         lines += ["| " + " | ".join(cells(each)) + " |" for each in own]
-        lines += ["", f"Means over {first.windows} windows of {first.groups} function groups.", ""]
+        lines += ["", rests_on(first.windows, first.groups), ""]
     return "\n".join(lines)
 
 
@@ -176,50 +182,39 @@ def cells(each: Standing) -> list[str]:
 
 
 def _standing(
-    scenario: str,
-    name: str,
-    metric: str,
-    found: dict[str, list[Windows]],
-    rows: Sequence[Row],
-    against_agent: str | None,
-    rivals: Sequence[str],
+    scenario: str, name: str, metric: str, rows: Sequence[Row], pooled: Mapping[str, Sequence[Parts]], other: str
 ) -> Standing:
-    members = found[name]
-    average = _average(members)
-    best = min(
-        (other for other in rivals if other != name), key=lambda other: float(np.mean(list(found[other][0].values())))
-    )
-    if against_agent is not None and name != against_agent:
-        best = against_agent
-    reference = _average(found[best])
-    against, bca = paired(average, reference), paired_bca(average, reference)
-    gap = paired(average, found[FLOOR][0], found[CEILING][0])
-    means = [float(np.mean(list(member.values()))) for member in members]
-    own = [row for row in rows if row["policy"] == name]
+    average, reference = _average(pooled[name]), _average(pooled[other])
+    compared = difference(average, reference)
+    values = [each.value for each in pooled[name]]
+    windows = by_member(rows, metric)
+    theirs = {key: float(np.mean([member[key] for member in windows[other]])) for key in windows[other][0]}
     return Standing(
         scenario=scenario,
         policy=name,
         metric=metric,
-        mean=float(np.mean(means)),
+        mean=float(np.mean(values)),
         iqm=float(trim_mean(relative_costs(rows, metric)[name], 0.25)),
-        seeds=len(members),
-        seed_deviation=float(np.std(means, ddof=1)) if len(means) > 1 else 0.0,
-        gap_share=gap["gap_share"],
-        versus=best,
-        relative=against["relative"],
-        difference=against["difference"],
-        bca=bca,
-        clear_of_zero=against["clear_of_zero"] and _one_sided(*bca),
-        improvement=float(np.mean([member[key] < reference[key] for member in members for key in member])),
-        besides={column: float(np.mean([row[column] for row in own])) for column in BESIDES},
-        windows=len(average),
-        groups=len({group for group, _ in average}),
+        seeds=len(values),
+        seed_deviation=float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        gap_share=gap_share(average, _average(pooled[FLOOR]), _average(pooled[CEILING])),
+        versus=other,
+        relative=compared.mean / reference.value if reference.value else None,
+        difference=compared.as_dict(),
+        clear_of_zero=compared.clear_of_zero,
+        improvement=float(np.mean([member[key] < theirs[key] for member in windows[name] for key in member])),
+        besides=besides([row for row in rows if row["policy"] == name]),
+        windows=len(windows[name][0]),
+        groups=len(average.groups),
     )
 
 
-def _one_sided(low: float | None, high: float | None) -> bool:
-    return low is not None and high is not None and (low > 0 or high < 0)
+def _members(rows: Sequence[Row], policy: str) -> list[list[Row]]:
+    """The rows of a policy by training seed."""
+    own = [row for row in rows if row["policy"] == policy]
+    return [[row for row in own if row["seed"] == seed] for seed in sorted({row["seed"] for row in own})]
 
 
-def _average(members: Sequence[Windows]) -> Windows:
-    return {key: float(np.mean([member[key] for member in members])) for key in members[0]}
+def _average(members: Sequence[Parts]) -> Parts:
+    """The mean over training seeds, which met the same requests."""
+    return Parts(members[0].groups, np.mean([each.parts for each in members], axis=0), members[0].wholes)

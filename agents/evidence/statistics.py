@@ -1,20 +1,25 @@
-"""Means, paired differences and their bootstrap intervals over windows of function groups.
+"""Pooled means, paired differences and their intervals, from the rows of runs.
 
-A sample is a window.  Expansion seeds of one window are averaged first: they are no samples of their own.  Windows of
-one function group depend on each other, so groups are resampled whole; below :data:`FEWEST_GROUPS` groups there are
-too few distinct resamples, windows are resampled instead, and every result says which.
+*Per request* is the sum over all scored requests divided by their number, over all windows; *per function* the mean
+over functions of what each one's average request pays, over all its windows; percentiles come from merged histograms.
+The mean of the windows' own values has a name of its own, ``*_window_mean``.
+
+A group of functions with all its windows is what an interval rests on (``agents.evidence.intervals``): windows of one
+group depend on each other, and expansion seeds of one window more so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.metrics import METRIC_KEYS
+from agents.evidence.intervals import interval, share_interval
+from agents.evidence.kept import added, by_function, merged, with_sums, without_kept
+from tyche_env.metrics import FUNCTION_MEANS, METRIC_KEYS, PERCENTILES, RATIOS, percentiles_from_bins
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -22,18 +27,17 @@ Row = Mapping[str, Any]
 CONDITION = ("policy", "prewarm", "mode")
 """Keys that name what is compared."""
 
-FEWEST_GROUPS = 5
-"""Fewest function groups that are resampled whole."""
-
-FEWEST_WINDOWS = 4
-"""Fewest windows that give an interval: fewer cannot come near the level, whatever the method."""
-
-RESAMPLES = 9_999
-LEVEL = 0.95
-
 NOT_AGGREGATED = ("requests", "decision_us_mean", "invocations_per_cpu_s")
 AGGREGATED = tuple(key for key in METRIC_KEYS if key not in NOT_AGGREGATED)
-"""Metrics that are averaged over windows, with an interval."""
+"""Metrics that are pooled over windows."""
+
+WINDOW_MEANS = (
+    "warming_loading_ms_function_mean",
+    "warming_loading_ms_mean",
+    "end_to_end_ms_mean",
+    *PERCENTILES,
+)
+"""Metrics of which the mean over windows is there as well, as ``*_window_mean``."""
 
 COMPARED = (
     "warming_loading_ms_function_mean",
@@ -44,30 +48,27 @@ COMPARED = (
 )
 """Metrics that policies are compared on."""
 
+HIGHER_IS_BETTER = ("preload_rate", "preload_rate_function_mean", "kept_rate", "slo_rate")
+"""Of all other metrics that are compared, less is better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over windows.
+    """A pooled value.
 
     Attributes:
-        mean: over windows, all with the same weight.
-        low: lower end of the 95 % interval; None if there is none.
+        mean: the value.
+        low: lower end of its 95 % interval; None if there is none.
         high: upper end.
-        windows: number of windows.
-        groups: number of function groups they come from.
-        resampled: ``group`` or ``window``; ``none`` if there is no interval.
     """
 
     mean: float
     low: float | None
     high: float | None
-    windows: int
-    groups: int
-    resampled: str
 
     @property
     def clear_of_zero(self) -> bool:
-        """Whether the interval lies on one side of 0."""
+        """Whether there is an interval and it lies on one side of 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,116 +76,130 @@ class Estimate:
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
 
-def estimate(values: Sequence[float], groups: Sequence[str]) -> Estimate:
-    """The mean of one value a window, with its interval.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A pooled value taken apart by groups: it is the sum of ``parts`` divided by the sum of ``wholes``.
+
+    Attributes:
+        groups: (G,) names.
+        parts: (G,).
+        wholes: (G,).
+    """
+
+    groups: tuple[str, ...]
+    parts: Floats
+    wholes: Floats
+
+    @property
+    def value(self) -> float:
+        """The pooled value."""
+        return float(self.parts.sum() / self.wholes.sum())
+
+    def estimate(self) -> Estimate:
+        """The pooled value with its interval."""
+        return Estimate(self.value, *interval(self.parts, self.wholes))
+
+
+def parts_of(rows: Sequence[Row], metric: str) -> Parts | None:
+    """A metric over the rows of one condition, by groups; None where it is not defined.
 
     Args:
-        values: (W,) one value a window.
-        groups: (W,) the function group of each window.
-
-    Raises:
-        ValueError: no window, or lengths that differ.
+        rows: of runs, with what they keep.
+        metric: of ``RATIOS`` or ``FUNCTION_MEANS``.
     """
-    sums, counts, group_count, resampled = _units(np.asarray(values, dtype=np.float64), groups)
-    low, high = _interval((sums, counts), _pooled_mean)
-    return Estimate(
-        mean=float(np.mean(values)),
-        low=low,
-        high=high,
-        windows=len(values),
-        groups=group_count,
-        resampled=resampled if low is not None else "none",
-    )
+    found: dict[str, tuple[float, float]] = {}
+    for group in sorted({row["group"] for row in rows}):
+        part, whole = _of_group([row for row in rows if row["group"] == group], metric)
+        if whole:
+            found[group] = (part, whole)
+    if not found:
+        return None
+    table = np.array(list(found.values()), np.float64)
+    return Parts(tuple(found), table[:, 0], table[:, 1])
 
 
-def share(
-    parts: Sequence[float], wholes: Sequence[float], groups: Sequence[str]
-) -> tuple[float | None, float | None, float | None]:
-    """The ratio of two means over the same windows, with its interval; numerator and denominator resampled together.
-
-    Returns:
-        (ratio, low, high); all None if the mean of ``wholes`` is 0 or its sign is not certain.
-    """
-    part_sums, _, _, _ = _units(np.asarray(parts, dtype=np.float64), groups)
-    whole_sums, _, _, _ = _units(np.asarray(wholes, dtype=np.float64), groups)
-    if not estimate(wholes, groups).clear_of_zero:
-        return (None, None, None)
-    low, high = _interval((part_sums, whole_sums), _ratio_of_sums)
-    return (float(part_sums.sum() / whole_sums.sum()), low, high)
+def _of_group(rows: Sequence[Row], metric: str) -> tuple[float, float]:
+    """What a group adds to the numerator and to the denominator of a metric."""
+    if metric in RATIOS:
+        part, whole, factor = RATIOS[metric]
+        sums = added(rows)
+        return (sums[part] * factor, sums[whole]) if part in sums and whole in sums else (0.0, 0.0)
+    names, factor = FUNCTION_MEANS[metric]
+    if not all("functions" in row for row in rows):
+        return (0.0, 0.0)
+    functions = by_function(rows)
+    means = sum(functions[name] for name in names) / functions["requests"]
+    return float(means.sum()) * factor, float(len(means))
 
 
-def paired_bca(
-    windows: Mapping[tuple[str, int], float], reference: Mapping[tuple[str, int], float]
-) -> tuple[float | None, float | None]:
-    """The bias-corrected and accelerated (BCa) interval of the mean paired difference, a second opinion on `paired`.
-
-    The same units are resampled; BCa corrects for skewness, the expanded interval for few units.
-
-    Args:
-        windows: {(group, window): value} of the policy.
-        reference: the same of the one it is compared with.
-
-    Returns:
-        (low, high) of the 95 % interval; None with fewer than :data:`FEWEST_WINDOWS` units.
-
-    Raises:
-        ValueError: no common window.
-    """
-    shared = [key for key in windows if key in reference]
-    differences = np.array([windows[key] - reference[key] for key in shared])
-    sums, counts, _, _ = _units(differences, [group for group, _ in shared])
-    return _interval((sums, counts), _pooled_mean, expanded=False)
+def pooled(rows: Sequence[Row], metric: str) -> Estimate | None:
+    """A metric over all rows of one condition; None where it is not defined.  Percentiles have no interval."""
+    if metric in PERCENTILES:
+        if not all("histograms" in row for row in rows):
+            return None
+        value_us = percentiles_from_bins(merged(rows, "end_to_end"))[PERCENTILES.index(metric)]
+        return None if np.isnan(value_us) else Estimate(value_us / 1e3, None, None)
+    found = parts_of(rows, metric)
+    return None if found is None else found.estimate()
 
 
-def by_window(rows: Iterable[Row], metric: str) -> dict[tuple[str, ...], dict[tuple[str, int], float]]:
-    """The metric of each condition and window, averaged over seeds.
-
-    Returns:
-        {(policy, prewarm, mode): {(group, window): value}}; windows in which the metric is not defined are left out.
-    """
-    collected: dict[tuple[str, ...], dict[tuple[str, int], list[float]]] = {}
+def window_mean(rows: Sequence[Row], metric: str) -> float | None:
+    """The mean over windows of a metric's own values, seeds of a window averaged first; None without any."""
+    windows: dict[int, list[float]] = {}
     for row in rows:
-        if row[metric] is None:
-            continue
-        condition = tuple(row[key] for key in CONDITION)
-        windows = collected.setdefault(condition, {})
-        windows.setdefault((row["group"], row["window"]), []).append(float(row[metric]))
-    return {
-        condition: {window: float(np.mean(values)) for window, values in sorted(windows.items())}
-        for condition, windows in collected.items()
-    }
+        if row.get(metric) is not None:
+            windows.setdefault(row["window"], []).append(row[metric])
+    return float(np.mean([np.mean(values) for values in windows.values()])) if windows else None
+
+
+def by_condition(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """The rows of each policy, pre-warming policy and mode, in order."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in CONDITION), []).append(row)
+    return found
 
 
 def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One entry a condition: the mean and interval of every metric of :data:`AGGREGATED`, and how many samples."""
-    tables = {metric: by_window(rows, metric) for metric in AGGREGATED}
-    conditions = dict.fromkeys(tuple(row[key] for key in CONDITION) for row in rows)
+    """One entry a condition: every metric of :data:`AGGREGATED`, pooled, and what it rests on.
+
+    Returns:
+        The keys of the condition, ``bound``, ``decision``, ``requests`` (of all windows and seeds), ``windows``,
+        ``groups``, ``seeds``; ``{"mean", "low", "high"}`` or None a metric; and ``*_window_mean``.
+    """
     entries = []
-    for condition in conditions:
-        own = [row for row in rows if tuple(row[key] for key in CONDITION) == condition]
-        metrics: dict[str, Any] = {}
-        best: Estimate | None = None
-        for metric, table in tables.items():
-            windows = table.get(condition)
-            if not windows:
-                metrics[metric] = None
-                continue
-            found = estimate(list(windows.values()), [group for group, _ in windows])
-            metrics[metric] = found.as_dict()
-            best = best or found
-        entries.append(
-            dict(zip(CONDITION, condition, strict=True))
-            | {
-                "bound": own[0]["bound"],
-                "requests": sum(row["requests"] for row in own),
-                "windows": len({row["window"] for row in own}),
-                "groups": len({row["group"] for row in own}),
-                "seeds": len({row["seed"] for row in own}),
-                "resampled": "none" if best is None else best.resampled,
-            }
-            | metrics
-        )
+    for condition, own in by_condition(rows).items():
+        entry: dict[str, Any] = dict(zip(CONDITION, condition, strict=True)) | {
+            "bound": own[0]["bound"],
+            "decision": own[0]["decision"],
+            "requests": sum(row["requests"] for row in own),
+            "windows": len({row["window"] for row in own}),
+            "groups": len({row["group"] for row in own}),
+            "seeds": len({row["seed"] for row in own}),
+        }
+        for metric in AGGREGATED:
+            found = pooled(own, metric)
+            entry[metric] = None if found is None else found.as_dict()
+        entry |= {f"{metric}_window_mean": window_mean(own, metric) for metric in WINDOW_MEANS}
+        entries.append(entry)
     return entries
+
+
+def conclusions(rows: Sequence[Row], first: str) -> dict[str, Any]:
+    """What the rows of a run come to: what summary.json holds, and everything is drawn from.
+
+    Args:
+        rows: in the plan's order.
+        first: the policy that the others are compared with.
+    """
+    rows = [with_sums(row) for row in rows]
+    return {
+        "first": first,
+        "rows": [without_kept(row) for row in rows],
+        "aggregates": aggregate(rows),
+        "comparisons": compare(rows, first),
+        "oracle_comparisons": compare(rows, "oracle", oracle=None),
+    }
 
 
 def compare(rows: Sequence[Row], first: str, oracle: str | None = "oracle") -> list[dict[str, Any]]:
@@ -200,123 +215,80 @@ def compare(rows: Sequence[Row], first: str, oracle: str | None = "oracle") -> l
     Returns:
         One entry for policy x pre-warming x mode x metric of :data:`COMPARED`.
     """
+    found = by_condition([row for row in rows if not row["bound"]])
     entries = []
-    policies = [row for row in rows if not row["bound"]]
     for metric in COMPARED:
-        table = by_window(policies, metric)
-        for (policy, prewarm, mode), windows in table.items():
-            reference = table.get((first, prewarm, mode))
+        for (policy, prewarm, mode), own in found.items():
+            reference = found.get((first, prewarm, mode))
             if policy == first or reference is None:
                 continue
-            best = table.get((oracle, prewarm, mode)) if oracle is not None else None
+            best = found.get((oracle, prewarm, mode)) if oracle is not None else None
             entries.append(
                 {"policy": policy, "first": first, "prewarm": prewarm, "mode": mode, "metric": metric}
-                | paired(windows, reference, best)
+                | paired(own, reference, metric, best)
             )
     return entries
 
 
 def paired(
-    windows: Mapping[tuple[str, int], float],
-    reference: Mapping[tuple[str, int], float],
-    oracle: Mapping[tuple[str, int], float] | None = None,
+    rows: Sequence[Row], reference: Sequence[Row], metric: str, oracle: Sequence[Row] | None = None
 ) -> dict[str, Any]:
-    """The paired difference of two conditions over the windows they share.
+    """The difference of two conditions over the windows and seeds that both have, which are the same requests.
 
     Args:
-        windows: {(group, window): value} of the policy.
-        reference: the same of the one it is compared with.
-        oracle: the same of the oracle, for the share of the gap.
+        rows: of the policy.
+        reference: of the one it is compared with.
+        metric: of ``RATIOS`` or ``FUNCTION_MEANS``.
+        oracle: rows of the oracle, for the share of the gap.
 
     Returns:
-        ``difference`` (mean, low, high), ``relative`` (mean difference / mean of the reference), ``clear_of_zero``,
-        ``gap_share`` (mean, low, high), ``windows``, ``groups``, ``resampled``.
+        ``difference`` (mean, low, high), ``relative`` (to the reference), ``clear_of_zero``, ``gap_share`` (mean, low,
+        high), ``windows``, ``groups``.
     """
-    shared = [key for key in windows if key in reference and (oracle is None or key in oracle)]
-    if not shared:
-        return {
-            "difference": None,
-            "relative": None,
-            "clear_of_zero": False,
-            "gap_share": None,
-            "windows": 0,
-            "groups": 0,
-            "resampled": "none",
-        }
-    groups = [group for group, _ in shared]
-    differences = [windows[key] - reference[key] for key in shared]
-    found = estimate(differences, groups)
-    level = float(np.mean([reference[key] for key in shared]))
-    gap_share = None
-    if oracle is not None:
-        mean, low, high = share(differences, [oracle[key] - reference[key] for key in shared], groups)
-        gap_share = None if mean is None else {"mean": mean, "low": low, "high": high}
+    known = [{_sample(row) for row in each} for each in (rows, reference, *([] if oracle is None else [oracle]))]
+    shared = set.intersection(*known)
+    own, other, best = (
+        None if each is None else parts_of([row for row in each if _sample(row) in shared], metric)
+        for each in (rows, reference, oracle)
+    )
+    about = {"windows": len({window for _, window, _ in shared}), "groups": len({group for group, *_ in shared})}
+    if own is None or other is None:
+        nothing = {"difference": None, "relative": None, "clear_of_zero": False, "gap_share": None}
+        return nothing | about
+    found = difference(own, other)
     return {
         "difference": found.as_dict(),
-        "relative": found.mean / level if level else None,
+        "relative": found.mean / other.value if other.value else None,
         "clear_of_zero": found.clear_of_zero,
-        "gap_share": gap_share,
-        "windows": found.windows,
-        "groups": found.groups,
-        "resampled": found.resampled,
-    }
+        "gap_share": None if best is None else gap_share(own, other, best),
+    } | about
 
 
-def _units(values: Floats, groups: Sequence[str]) -> tuple[Floats, Floats, int, str]:
-    """Sums and counts of the units that are resampled, the number of groups, and what a unit is."""
-    if len(values) == 0 or len(values) != len(groups):
-        raise ValueError(f"needs as many values as groups and at least one, got {len(values)} and {len(groups)}")
-    names, unit = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < FEWEST_GROUPS:
-        return values, np.ones(len(values)), len(names), "window"
-    sums, counts = np.zeros(len(names)), np.zeros(len(names))
-    np.add.at(sums, unit, values)
-    np.add.at(counts, unit, 1.0)
-    return sums, counts, len(names), "group"
+def difference(own: Parts, other: Parts) -> Estimate:
+    """``own`` - ``other``; without an interval where they are not of the same requests."""
+    if not _same_requests(own, other):
+        return Estimate(own.value - other.value, None, None)
+    return Parts(own.groups, own.parts - other.parts, own.wholes).estimate()
 
 
-def _pooled_mean(sums: Floats, counts: Floats, axis: int = -1) -> Floats:
-    mean: Floats = sums.sum(axis=axis) / counts.sum(axis=axis)
-    return mean
+def gap_share(own: Parts, other: Parts, best: Parts) -> dict[str, Any] | None:
+    """Which part of the way from ``other`` to ``best`` is covered by ``own``.
 
-
-def _ratio_of_sums(parts: Floats, wholes: Floats, axis: int = -1) -> Floats:
-    return _pooled_mean(parts, wholes, axis)
-
-
-def _interval(
-    samples: tuple[Floats, Floats], statistic: Callable[..., Floats], expanded: bool = True
-) -> tuple[float | None, float | None]:
-    """Percentile interval, expanded as Hesterberg does, or else the BCa interval; a point where nothing varies.
-
-    The plain percentile interval of few units is too narrow.  Expanding takes the quantiles at
-    Phi(-sqrt(n / (n - 1)) t), with t Student's quantile at n - 1 degrees of freedom (Hesterberg, The American
-    Statistician 69(4), 2015).
+    Returns:
+        ``mean``, ``low``, ``high``; None where the way is nothing, or has an interval that is not clear of 0.
     """
-    from scipy.stats import bootstrap, norm
-    from scipy.stats import t as student
+    way = difference(best, other)
+    if not (_same_requests(own, other) and _same_requests(best, other)) or way.mean == 0:
+        return None
+    if way.low is not None and not way.clear_of_zero:
+        return None
+    parts, wholes = own.parts - other.parts, best.parts - other.parts
+    return Estimate(float(parts.sum() / wholes.sum()), *share_interval(parts, wholes)).as_dict()
 
-    first, second = samples
-    units = len(first)
-    if units < FEWEST_WINDOWS:
-        return (None, None)
-    if np.ptp(first) == 0 and np.ptp(second) == 0:
-        point = float(statistic(first, second))
-        return (point, point)
-    level = LEVEL
-    if expanded:
-        quantile = np.sqrt(units / (units - 1)) * student.ppf((1 + LEVEL) / 2, units - 1)
-        level = float(1 - 2 * norm.cdf(-quantile))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result = bootstrap(
-            samples,
-            statistic,
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=level,
-            method="percentile" if expanded else "BCa",
-            rng=np.random.default_rng(0),
-        )
-    low, high = result.confidence_interval
-    return (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else (None, None)
+
+def _same_requests(own: Parts, other: Parts) -> bool:
+    return own.groups == other.groups and np.array_equal(own.wholes, other.wholes)
+
+
+def _sample(row: Row) -> tuple[str, int, int]:
+    return (row["group"], row["window"], row["seed"])

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from agents.evidence.evaluation import evaluate
 from agents.evidence.plan import Cell, Plan
-from agents.evidence.run_folder import STAGES, RunError, RunFolder
+from agents.evidence.run_folder import RunError, RunFolder
 from agents.playing.play import play
 from agents.playing.runs import EvaluationError
 from agents.playing.spread import Progress, play_all
 from agents.policies.loading import load
+from tyche_env.metrics import STAGES
 from tyche_env.world import StartType, World
 
 BACKEND = "openwhisk"

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from agents.evidence.run_folder import STAGES
 from agents.experiments import pooled
 from agents.experiments.published import TABLES
 from agents.experiments.runs import BINS_PER_DECADE, Case
+from tyche_env.metrics import STAGES
 
 Row = dict[str, Any]
 Results = Sequence[Mapping[str, Any]]

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.evidence.bound import bound
-from agents.evidence.run_folder import STAGES, RunFolder
+from agents.evidence.run_folder import RunFolder
 from agents.experiments.draws import Draw, DrawScene
 from agents.playing.scene import play_in
 from agents.playing.spread import ALL_CORES, Progress, Spread, crew, play_each
 from agents.policies.loading import BOUND, load
-from tyche_env.metrics import TOTALS_DTYPE, summarize
+from tyche_env.metrics import STAGES, TOTALS_DTYPE, ratio_of, sums_of
 from tyche_env.scenario import Mode, PrewarmName, Scenario
 from tyche_env.world import Kernel, Routing, World
 
 Axis = str | int | float
 
 _KEPT = (
-    *("requests", "container_gb_s", "idle_gb_s", "preload_gb_s", "gpu_gb_s", "loads", "wasted_loads", "cost_usd"),
+    *("container_gb_s", "idle_gb_s", "preload_gb_s", "gpu_gb_s", "loads", "wasted_loads", "cost_usd"),
     *("cold_rate", "warm_rate", "kept_rate"),
 )
 """Metrics that a row has."""
@@ -86,21 +86,13 @@ class Case:
         played = play_in(self.scene, load(self.policy), requests)
         totals, log = played.totals, played.log
         assert log is not None  # recorded by default
-        metrics = summarize(
-            totals,
-            played.end_to_end_percentiles_us,
-            played.counters,
-            played.integrals_mb_us,
-            prices=self.scenario.prices,
-            invocations=len(requests.arrival_us),
-            cpu_s=played.cpu_s,
-        )
-        stages = {stage: float(log[f"{stage}_us"].sum(dtype=np.int64)) / 1e3 for stage in STAGES}
+        sums = sums_of(totals, played.counters, played.integrals_mb_us, self.scenario.prices)
         return row | {
             "by_function": _by_function(self.draw, totals),
-            "stages_ms": stages,
+            "stages_ms": {stage: sums[f"{stage}_us"] / 1e3 for stage in STAGES},
             "latency": _histogram(log["end_us"] - log["arrival_us"]),
-            **{name: metrics[name] for name in _KEPT},
+            "requests": int(sums["requests"]),
+            **{name: ratio_of(name, sums) for name in _KEPT},
             "cpu_s": played.cpu_s,
         }
 

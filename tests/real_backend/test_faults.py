@@ -24,8 +24,8 @@ from real_backend.backend import OpenWhiskBackend, RealSettings
 from real_backend.client import Backoff, Client, ContainerInfo, Credentials
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.platform.config import NodeSpec, PlatformConfig
-from real_backend.slots import Status
 from tests.real_backend.worlds import TOYS, toy_world
+from tyche_env.codes import Status
 from tyche_env.state import ClusterState
 from tyche_env.world import AfterRun, Kernel, StartType, World
 

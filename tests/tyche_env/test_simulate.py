@@ -39,6 +39,11 @@ def test_without_a_record_totals_are_equal_and_percentiles_near(tiny: Scenario, 
     assert with_log.counters == without.counters
     for name, values in with_log.integrals_mb_us.items():
         assert np.array_equal(values, without.integrals_mb_us[name])
+    assert {name: bins.sum() for name, bins in without.histograms.items()} == dict.fromkeys(
+        ("end_to_end", "warming_loading"), len(with_log.log)
+    )
+    for name, bins in with_log.histograms.items():
+        assert np.array_equal(bins, without.histograms[name])
     # the histogram has neither interpolation nor single values: compare with the requests next to the quantile
     latency_us = np.sort(with_log.log["end_us"] - with_log.log["arrival_us"])
     for percent, found in zip((50, 95, 99), without.end_to_end_percentiles_us, strict=True):

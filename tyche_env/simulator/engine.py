@@ -118,7 +118,8 @@ def serve(st: ClusterState, at: int, until_us: int) -> None:
         row = begin_row(st, at)
         end_row(st, row, warming, library, model, transfer, inference, end_us)
     elif arrival_us >= s.score_from_us:
-        add_totals(st, function, kind, order.kept, end_us - arrival_us, s.now_us - arrival_us, order.delay_us, loading)
+        queue_us, delay_us, latency_us = s.now_us - arrival_us, order.delay_us, end_us - arrival_us
+        add_totals(st, function, kind, order.kept, queue_us, delay_us, warming, library, model, transfer, latency_us)
 
 
 @inner
@@ -449,4 +450,4 @@ def compile_all() -> None:
     engine.set_priorities(*engine.ask_all())
     observe(engine.handles, np.zeros(64, np.float32), 1, 1, 1)
     engine.drain()
-    totals_from_log(engine.log, 1)
+    totals_from_log(engine.log, world.functions)

@@ -43,7 +43,7 @@ from tyche_env.simulator.entities import (
 )
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.tables import ONE_Q20, PROBABILITY, PROBABILITY_FINE, SIZE, TAIL, load_tables
-from tyche_env.world import FUNCTION_FIELDS, LONGEST_GAP_US, UNITS_PER_US, IntArray, World
+from tyche_env.world import COUNTED_FIELDS, FUNCTION_FIELDS, LONGEST_GAP_US, UNITS_PER_US, IntArray, World
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -87,7 +87,8 @@ class ReferenceEngine:
 
         order = world.node_order().tolist()
         home, step = world.home_position().tolist(), world.walk_step().tolist()
-        columns = {name: getattr(world.functions, name).tolist() for name in FUNCTION_FIELDS}
+        read = [name for name in FUNCTION_FIELDS if name not in COUNTED_FIELDS]
+        columns = {name: getattr(world.functions, name).tolist() for name in read}
         count = world.node_count
         self.functions = [
             Function(

@@ -161,11 +161,20 @@ def add_totals(
     function: int,
     kind: int,
     kept: int,
-    latency_us: int,
     queue_us: int,
     delay_us: int,
-    loading_us: int,
+    warming_us: int,
+    library_us: int,
+    model_us: int,
+    transfer_us: int,
+    latency_us: int,
 ) -> None:
-    """Count a scored request in the streaming sums of its function."""
-    count_request(st.totals[function], kind, kept, loading_us, latency_us, queue_us, delay_us)
+    """Count a scored request in the streaming sums of its function and in the histograms."""
+    slo_us = st.functions[function].slo_us
+    total = st.totals[function]
+    count_request(
+        total, kind, kept, queue_us, delay_us, warming_us, library_us, model_us, transfer_us, latency_us, slo_us
+    )
+    loading_us = warming_us + library_us + model_us + transfer_us
     st.latency_bins[min(len(st.latency_bins) - 1, latency_bin(latency_us))] += 1
+    st.loading_bins[min(len(st.loading_bins) - 1, latency_bin(loading_us))] += 1

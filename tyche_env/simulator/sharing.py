@@ -413,10 +413,19 @@ def complete_record(st: ClusterState, container: int) -> None:
         return
     arrival_us = st.arrival_us[j.request]
     if arrival_us >= s.score_from_us:
-        loading_us = j.warming_us + j.library_us + j.model_us + j.transfer_us
-        delay_us = j.begin_us - arrival_us - j.queue_us
-        latency_us = s.now_us - arrival_us
-        add_totals(st, j.function, j.start_type, j.kept, latency_us, j.queue_us, delay_us, loading_us)
+        add_totals(
+            st,
+            j.function,
+            j.start_type,
+            j.kept,
+            j.queue_us,
+            j.begin_us - arrival_us - j.queue_us,
+            j.warming_us,
+            j.library_us,
+            j.model_us,
+            j.transfer_us,
+            s.now_us - arrival_us,
+        )
 
 
 @inner

@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tyche_env.metrics import TOTALS_DTYPE, add_log, percentiles_from_bins, scored_part
+from tyche_env.metrics import (
+    HISTOGRAMS,
+    LATENCY_BINS,
+    TOTALS_DTYPE,
+    add_log,
+    latencies_from_log,
+    latency_bins,
+    percentiles_from_bins,
+    scored_part,
+)
 from tyche_env.pages import Pages
 from tyche_env.simulator.engine import CompiledEngine
 from tyche_env.simulator.log import LOG_DTYPE
-from tyche_env.state import LATENCY_BINS, ClusterState
+from tyche_env.state import ClusterState
 
 Sink = Callable[[NDArray[Any]], None]
 """Takes records of ``LOG_DTYPE``, in the order of their starts; they are overwritten once it returns."""
@@ -29,7 +38,7 @@ ROWS = 1 << 16
 class LogStream:
     """A compiled engine whose log goes to a sink; its methods are those of the engine.
 
-    The sums and the histogram are those of the rows delivered: of scored requests only.
+    The sums and the histograms are those of the rows delivered: of scored requests only.
 
     Args:
         engine: at time 0, made without a record.
@@ -40,7 +49,7 @@ class LogStream:
     def __init__(self, engine: CompiledEngine, sink: Sink, rows: int = ROWS) -> None:
         self._engine, self._sink = engine, sink
         self.totals = np.zeros(engine.world.function_count, TOTALS_DTYPE)
-        self._bins = np.zeros(LATENCY_BINS, np.int64)
+        self.histograms = {name: np.zeros(LATENCY_BINS, np.int64) for name in HISTOGRAMS}
         world = engine.world
         self._pages = Pages(world.arrival_us, world.arrival_function, world.arrival_duration_us)
         engine.state.cluster["record"] = 1
@@ -49,7 +58,7 @@ class LogStream:
     @property
     def percentiles_us(self) -> tuple[float, float, float]:
         """End-to-end latency at 50, 95 and 99 % of what was delivered, within 1 %."""
-        return percentiles_from_bins(self._bins)
+        return percentiles_from_bins(self.histograms["end_to_end"])
 
     def advance_until(self, t_us: int) -> None:
         """Handle every event up to and including ``t_us``, and deliver what has started."""
@@ -132,19 +141,13 @@ class LogStream:
             ready = int(open_rows[0]) if len(open_rows) else used
         rows = scored_part(log[:ready], engine.world.score_from_us)
         if len(rows):
-            add_log(rows, self.totals)
-            self._bins += latency_bins(rows["end_us"] - rows["arrival_us"])
+            functions = engine.world.functions
+            add_log(rows, functions.slo_us, functions.unserved_us, self.totals)
+            for name, latency_us in latencies_from_log(rows, functions).items():
+                self.histograms[name] += latency_bins(latency_us)
             self._sink(rows)
         log[: used - ready] = log[ready:used]
         log["end_us"][used - ready : used] = 0
         engine.state.cluster["log_count"] = used - ready
         engine.state.jobs["row"] -= ready
         self._pages.release(self._count("next_arrival"))
-
-
-def latency_bins(latency_us: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(4736,) histogram of latencies as the engine keeps it: exact below 128 us, then 128 bins an octave."""
-    octave = np.maximum(np.frexp(latency_us.astype(np.float64))[1].astype(np.int64) - 8, -1)
-    shift = np.maximum(octave, 0)
-    bins = np.where(latency_us < 128, latency_us, ((shift + 1) << 7) + ((latency_us >> shift) & 127))
-    return np.bincount(np.minimum(bins, LATENCY_BINS - 1), minlength=LATENCY_BINS).astype(np.int64)

@@ -63,11 +63,12 @@ def test_a_replay_agrees_to_the_last_bit_and_finds_what_was_changed(
     path = boards / "small" / RESULTS
     content = json.loads(path.read_text())
     content["rows"][0]["request_ms"] *= 0.9
+    content["rows"][1]["sums"]["warming_loading_us"] *= 0.9
     path.write_text(json.dumps(content))
     assert run(["leaderboard", "verify", "--folder", str(boards), "--windows", "1"]) == 2
     printed = capsys.readouterr()
     assert "request_ms is" in printed.err
-    assert "1 differences" in printed.out
+    assert "2 differences" in printed.out
 
 
 def test_weights_and_scenarios_must_be_those_that_were_measured(boards: Path, bundle: Bundle) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from agents.evidence.evaluation import evaluate, run_cell
@@ -17,7 +18,7 @@ from agents.evidence.run_folder import RunError, RunFolder
 from agents.playing.runs import EvaluationError
 from agents.playing.spread import ALONE, Spread
 from agents.policies.policy import PolicyError
-from tyche_env.metrics import METRIC_KEYS
+from tyche_env.metrics import METRIC_KEYS, STAGES
 from tyche_env.scenario import Scenario
 from tyche_env.stored import read_world, write_world
 
@@ -82,6 +83,42 @@ def test_policies_are_compared_with_the_first(finished: RunFolder) -> None:
 def test_what_the_oracle_still_gains_over_each_policy_is_there_too(finished: RunFolder) -> None:
     entries = finished.summary["oracle_comparisons"]
     assert {(entry["policy"], entry["first"]) for entry in entries} == {("none", "oracle"), ("tyche", "oracle")}
+
+
+LOADING = ["warming_us", "library_us", "model_us", "transfer_us"]
+
+
+def test_pooled_figures_are_those_of_the_recorded_requests(finished: RunFolder) -> None:
+    # another implementation: pandas over requests.parquet
+    requests = pd.read_parquet(finished.requests)
+    requests["latency_ms"] = (requests["end_us"] - requests["arrival_us"]) / 1e3
+    requests["loading_ms"] = requests[LOADING].sum(axis=1) / 1e3
+    for entry in finished.summary["aggregates"]:
+        if entry["bound"]:
+            continue
+        own = requests[(requests["policy"] == entry["policy"]) & (requests["mode"] == entry["mode"])]
+        assert entry["requests"] == len(own)
+        functions = own.groupby(["group", "function"], observed=True)
+        expected = {
+            "end_to_end_ms_mean": own["latency_ms"].mean(),
+            "warming_loading_ms_mean": own["loading_ms"].mean(),
+            "warming_loading_ms_function_mean": functions["loading_ms"].mean().mean(),
+            "preload_rate": own["start_type"].isin(["gpu", "memory"]).mean(),
+            "preload_rate_function_mean": (
+                own["start_type"].isin(["gpu", "memory"]).groupby([own["group"], own["function"]], observed=True).mean()
+            ).mean(),
+            "cold_rate": (own["start_type"] == "cold").mean(),
+            "kept_rate": own["kept"].mean(),
+            **{f"{stage}_ms_mean": own[f"{stage}_us"].mean() / 1e3 for stage in STAGES},
+        }
+        for metric, value in expected.items():
+            assert entry[metric]["mean"] == pytest.approx(value, rel=1e-3), metric
+        for percent, value in own["latency_ms"].quantile([0.5, 0.95, 0.99], interpolation="lower").items():
+            above = own["latency_ms"].quantile(percent, interpolation="higher")
+            found = entry[f"end_to_end_ms_p{round(100 * percent)}"]["mean"]
+            assert 0.98 * value <= found <= 1.02 * above
+        windows = own.groupby("window")["loading_ms"].mean()
+        assert entry["warming_loading_ms_mean_window_mean"] == pytest.approx(windows.mean(), rel=1e-3)
 
 
 def test_an_interrupted_run_is_consistent_and_goes_on_where_it_stopped(plan_of: MakePlan, tmp_path: Path) -> None:

@@ -13,8 +13,19 @@ import pytest
 
 from agents.evidence.board_report import write_report
 from agents.evidence.evaluation import evaluate
-from agents.evidence.looks import TEST_LOG, looks
-from agents.evidence.measure import BESIDES, CEILING, FLOOR, HEURISTICS, METRICS, measure, measure_window
+from agents.evidence.looks import looks, looks_note
+from agents.evidence.measure import (
+    BESIDES,
+    CEILING,
+    FLOOR,
+    HEURISTICS,
+    METRICS,
+    SUMS,
+    besides,
+    cost_parts,
+    measure,
+    measure_window,
+)
 from agents.evidence.plan import Plan
 from agents.evidence.results import RESULTS, measure_agents, members_of, read_results
 from agents.evidence.standings import against_the_known, as_markdown, standings
@@ -37,8 +48,7 @@ def few() -> Scenario:
 def agent(saved: Path, tmp_path: Path) -> Path:
     """An agent of two training seeds."""
     for seed in (0, 1):
-        # other tests may have looked at what is saved
-        shutil.copytree(saved, tmp_path / "agent" / f"seed-{seed}", ignore=shutil.ignore_patterns(TEST_LOG))
+        shutil.copytree(saved, tmp_path / "agent" / f"seed-{seed}")
     return tmp_path / "agent"
 
 
@@ -72,22 +82,105 @@ def test_several_processes_measure_the_same_as_one(few: Scenario, bundle: Bundle
     assert one[0].items() >= measure_window(few, POLICIES["lru"], 0, 2).items()
 
 
-def test_every_look_at_the_test_windows_is_counted_beside_the_weights(
-    few: Scenario, agent: Path, tmp_path: Path
+def a_row(policy: str, group: str, window: int, functions: dict[int, tuple[int, float]], seed: int = 0) -> Any:
+    """A row of ``measure``: requests and mean waiting in ms by function; a second of loading costs 100 ms."""
+    requests = sum(count for count, _ in functions.values())
+    table = {
+        "function": list(functions),
+        "requests": [count for count, _ in functions.values()],
+        "warming_loading_us": [round(1e3 * count * mean_ms) for count, mean_ms in functions.values()],
+    }
+    sums = dict.fromkeys(SUMS, 0.0) | {"runs": 1, "requests": requests, "load_us": 1e6, "load_cost_ms": 100.0}
+    sums["warming_loading_us"] = sum(table["warming_loading_us"])
+    row: dict[str, Any] = {"scenario": "s", "policy": policy, "seed": seed, "window": window, "group": group}
+    row |= {"sums": sums, "functions": table}
+    return row | {metric: cost_parts([row], metric).value for metric in METRICS} | besides([row])
+
+
+def test_a_cost_is_pooled_over_windows_with_its_share_of_the_loads() -> None:
+    rows = [
+        a_row("p", "a", 0, {0: (10, 100.0), 1: (1, 20.0)}),
+        a_row("p", "a", 1, {0: (30, 200.0)}),
+        a_row("p", "b", 2, {0: (5, 60.0)}),
+    ]
+    # three seconds of loading over 46 requests
+    assert cost_parts(rows, "request_ms").value == pytest.approx((7000 + 20 + 300 + 300) / 46)
+    # loads of group a: 200 ms over 41 requests, of b: 100 over 5; each function of a group has the same share
+    expected = ((7000 / 40 + 20 + 2 * 200 / 41) + (60 + 100 / 5)) / 3
+    assert cost_parts(rows, "function_ms").value == pytest.approx(expected)
+    assert besides(rows)["load_s"] == pytest.approx(3 / 46)
+
+
+def test_standings_of_three_seeds_and_four_windows_by_hand() -> None:
+    def windows(policy: str, values_ms: list[float], seed: int = 0) -> list[Any]:
+        return [
+            a_row(policy, f"g{i}", i, {0: (requests, value_ms - 100 / requests)}, seed)
+            for i, (requests, value_ms) in enumerate(zip((10, 20, 30, 40), values_ms, strict=True))
+        ]
+
+    rows = windows("tyche", [100, 200, 300, 400]) + windows("minute-oracle", [20, 20, 20, 20])
+    rows += windows("lru", [150, 150, 350, 350])
+    for seed, value_ms in enumerate((60.0, 90.0, 180.0)):
+        rows += windows("mine", [value_ms] * 4, seed)
+    rivals = ("tyche", "lru")
+    found = {(each.policy, each.metric): each for each in standings(rows, rivals=rivals)}
+    tyche, mine = found["tyche", "request_ms"], found["mine", "request_ms"]
+    assert tyche.mean == pytest.approx((1000 + 4000 + 9000 + 16000) / 100)
+    assert tyche.versus == "lru"
+    assert found["lru", "request_ms"].mean == pytest.approx((1500 + 3000 + 10500 + 14000) / 100)
+    assert mine.mean == pytest.approx(110.0), "the mean over seeds"
+    assert mine.seeds == 3
+    assert mine.seed_deviation == pytest.approx(((50**2 + 20**2 + 70**2) / 2) ** 0.5)
+    assert mine.versus == "lru"
+    assert mine.difference == {"mean": pytest.approx(110 - 290), "low": None, "high": None}
+    assert mine.relative == pytest.approx((110 - 290) / 290)
+    assert not mine.clear_of_zero, "four groups are too few"
+    assert mine.gap_share is not None
+    assert mine.gap_share["mean"] == pytest.approx((300 - 110) / (300 - 20))
+    # seeds of 60 and 90 ms are better than lru in all windows, the one of 180 ms in two
+    assert mine.improvement == pytest.approx(10 / 12)
+    # of the twelve ratios to Tyche's cost the three least and the three greatest are left out
+    ratios = sorted(value / level for value in (60, 90, 180) for level in (100, 200, 300, 400))
+    assert mine.iqm == pytest.approx(float(np.mean(ratios[3:9])))
+    assert found["mine", "function_ms"].mean == pytest.approx(110.0)
+    assert found["tyche", "function_ms"].mean == pytest.approx(250.0)
+    assert (mine.windows, mine.groups) == (4, 4)
+
+
+def test_weights_that_meet_test_windows_for_the_first_time_are_a_look(
+    few: Scenario, agent: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
-    for times in (1, 2):
-        content = measure_agents([agent], [few], tmp_path / f"table-{times}", expansions=1)
-        assert content["agents"]["agent"]["looks"] == times
-        assert f"agent {times} times" in (tmp_path / f"table-{times}" / "table.md").read_text()
-    entries = [json.loads(line) for line in (agent / "seed-1" / TEST_LOG).read_text().splitlines()]
-    assert [entry["scenario"] for entry in entries] == ["small", "small"]
-    assert entries[0]["digest"] == load_bundle(agent / "seed-1").hash()
-    assert len(entries[0]["recipe"]) == 16
-    # another command that runs the agent on test windows counts as well; validation windows do not
-    for split in ("validation", "test"):
-        plan = Plan(few, (str(agent / "seed-1"),), windows=1, split=split, record="none")
-        evaluate(plan, tmp_path / split, spread=ALONE)
-    assert (looks(agent / "seed-0"), looks(agent / "seed-1")) == (2, 3)
+    def entered() -> list[str]:
+        return [look.purpose for look in looks() if look.scenario == few.name]
+
+    assert entered() == []
+    measure_agents([agent], [few], tmp_path / "table-1", expansions=1, purpose="the first")
+    assert entered() == ["the first"]
+    # the same weights again, and one of their training seeds by another command, are none
+    measure_agents([agent], [few], tmp_path / "table-2", expansions=1, purpose="the second")
+    plan = Plan(few, (str(agent / "seed-1"),), windows=1, split="test", record="none")
+    evaluate(plan, tmp_path / "test", spread=ALONE)
+    assert entered() == ["the first"]
+    # other weights are, whatever their recipe; on validation windows they are not
+    save_bundle(replace(bundle, network=bundle.network + 1), tmp_path / "other")
+    evaluate(replace(plan, policies=(str(tmp_path / "other"),), split="validation"), tmp_path / "v", spread=ALONE)
+    assert entered() == ["the first"]
+    evaluate(replace(plan, policies=(str(tmp_path / "other"),)), tmp_path / "t", spread=ALONE, command="tyche evaluate")
+    assert entered() == ["the first", "tyche evaluate"]
+    assert "small 2 (agent, other)" in looks_note([few.name])
+    (first,) = (look for look in looks() if look.purpose == "the first")
+    assert first.weights == " ".join(load_bundle(agent / f"seed-{seed}").hash()[:12] for seed in (0, 1))
+    assert len(first.recipe) == 16
+
+
+def test_the_repository_s_ledger_names_what_every_board_was_chosen_by() -> None:
+    boards = Path(__file__).parents[3] / "docs" / "leaderboard"
+    known = {(look.scenario, weights) for look in looks() for weights in look.weights.split()}
+    for path in sorted(boards.glob(f"*/{RESULTS}")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for scenario in content["scenarios"]:
+            for about in content["agents"].values():
+                assert {(scenario, member["digest"][:12]) for member in about["members"]} <= known
 
 
 def test_seeds_are_counted_not_spelt(saved: Path, tmp_path: Path) -> None:
@@ -120,7 +213,13 @@ def test_the_report_shows_tables_profiles_and_curves(few: Scenario, agent: Path,
     log.close()
     content = measure_agents([agent], [few], tmp_path / "table", expansions=1)
     page = write_report(content, [agent], tmp_path / "table").read_text(encoding="utf-8")
-    for expected in ("Performance profiles", "Training curves", "agent, hazard/loss", "minute-oracle", "agent 1 times"):
+    for expected in (
+        "Performance profiles",
+        "Training curves",
+        "agent, hazard/loss",
+        "minute-oracle",
+        "small 1 (agent)",
+    ):
         assert expected in page
     assert "http" not in page.replace("http://www.w3.org", "")  # opens offline
     assert {path.name for path in (tmp_path / "table" / "figures").iterdir()} >= {"curves.svg", "profiles.pdf"}

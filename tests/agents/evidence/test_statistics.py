@@ -1,4 +1,4 @@
-"""What means, paired differences and intervals say, and what they rest on."""
+"""Pooled means, paired differences and shares of a gap, each worked by hand."""
 
 from __future__ import annotations
 
@@ -6,157 +6,211 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from agents.evidence.statistics import AGGREGATED, aggregate, compare, estimate, paired, paired_bca, share
-from tyche_env.metrics import METRIC_KEYS
+from agents.evidence import kept
+from agents.evidence.intervals import FEWEST_GROUPS
+from agents.evidence.statistics import (
+    AGGREGATED,
+    COMPARED,
+    HIGHER_IS_BETTER,
+    aggregate,
+    compare,
+    conclusions,
+    paired,
+    parts_of,
+    pooled,
+    window_mean,
+)
+from tyche_env.metrics import METRIC_KEYS, TOTALS_DTYPE, function_mean, latency_bins, ratio_of
 
-RANDOM = np.random.default_rng(7)
+Functions = dict[int, tuple[int, float]]
+"""Requests of a function, and the mean warming and loading of each in ms."""
 
 
-def row(policy: str, window: int, value: float | None, seed: int = 0) -> dict[str, Any]:
+def row(policy: str, group: str, window: int, functions: Functions, seed: int = 0, **sums: float) -> dict[str, Any]:
+    """A row of one run, as ``kept_of`` and ``summarize`` would make it; end to end is 100 ms longer."""
+    totals = np.zeros(10, TOTALS_DTYPE)
+    for function, (requests, mean_ms) in functions.items():
+        totals[function]["requests"] = requests
+        totals[function]["warming_loading_us"] = round(1e3 * requests * mean_ms)
+        totals[function]["end_to_end_us"] = round(1e3 * requests * (mean_ms + 100))
+    all_sums = {str(name): int(totals[name].sum()) for name in totals.dtype.names or ()} | {"runs": 1}
+    all_sums |= {"preloaded": 0, "cost_usd": 0.0} | sums
+    called = np.flatnonzero(totals["requests"])
+    each_us = np.repeat(totals["end_to_end_us"][called] // totals["requests"][called], totals["requests"][called])
+    bins = latency_bins(each_us)
+    places = np.flatnonzero(bins)
+    metrics = dict.fromkeys(METRIC_KEYS) | {
+        "requests": all_sums["requests"],
+        "warming_loading_ms_mean": ratio_of("warming_loading_ms_mean", all_sums),
+        "warming_loading_ms_function_mean": function_mean("warming_loading_ms_function_mean", totals),
+    }
     return {
         "policy": policy,
         "prewarm": "openwhisk",
         "mode": "realistic",
+        "decision": "event",
+        "bound": False,
         "window": window,
         "seed": seed,
-        "group": f"g{window}",
-        "bound": False,
-        **dict.fromkeys(METRIC_KEYS, value),
-        "requests": 10,
+        "group": group,
+        **metrics,
+        "sums": all_sums,
+        "functions": {
+            "function": called.tolist(),
+            **{name: totals[name][called].tolist() for name in kept.BY_FUNCTION},
+        },
+        "histograms": {"end_to_end": [places.tolist(), bins[places].tolist()]},
     }
 
 
-def test_what_is_aggregated_are_metrics() -> None:
+PER_REQUEST, PER_FUNCTION = "warming_loading_ms_mean", "warming_loading_ms_function_mean"
+
+BUSY_AND_QUIET = [row("tyche", "a", 0, {0: (1200, 10.0)}), row("tyche", "a", 1, {0: (1, 866.0)})]
+"""A function with a window of 1,200 requests and one of a single request."""
+
+
+def value(rows: list[dict[str, Any]], metric: str) -> float:
+    found = pooled(rows, metric)
+    assert found is not None
+    return found.mean
+
+
+def test_what_is_aggregated_and_compared_are_metrics() -> None:
     assert set(AGGREGATED) < set(METRIC_KEYS)
+    assert {*COMPARED, *HIGHER_IS_BETTER} < set(METRIC_KEYS)
 
 
-def test_seeds_of_a_window_are_averaged_before_anything_else() -> None:
-    rows = [row("tyche", 0, 10.0, seed) for seed in range(9)] + [row("tyche", 1, 20.0)]
+def test_a_window_of_one_request_weighs_one_request() -> None:
+    expected = (1200 * 10 + 866) / 1201
+    assert value(BUSY_AND_QUIET, PER_REQUEST) == pytest.approx(expected)
+    assert value(BUSY_AND_QUIET, PER_FUNCTION) == pytest.approx(expected)
+    assert window_mean(BUSY_AND_QUIET, PER_REQUEST) == pytest.approx((10 + 866) / 2)
+    (entry,) = aggregate(BUSY_AND_QUIET)
+    assert entry[PER_REQUEST]["mean"] == pytest.approx(expected)
+    assert entry[f"{PER_REQUEST}_window_mean"] == pytest.approx(438)
+
+
+def test_percentiles_are_those_of_all_requests_together() -> None:
+    # 1,199 of 1,201 requests take 110 ms, so 99 % do; the mean of the windows' percentiles would be 538 ms
+    assert value(BUSY_AND_QUIET, "end_to_end_ms_p99") == pytest.approx(110, rel=0.01)
+    slow = [row("tyche", "a", 0, {0: (98, 10.0)}), row("tyche", "a", 1, {0: (2, 900.0)})]
+    assert value(slow, "end_to_end_ms_p99") == pytest.approx(1000, rel=0.01)
+    assert value(slow, "end_to_end_ms_p95") == pytest.approx(110, rel=0.01)
+
+
+def test_per_function_is_the_mean_over_functions_of_all_groups() -> None:
+    rows = [
+        row("tyche", "a", 0, {0: (10, 100.0), 1: (1, 20.0)}),
+        row("tyche", "a", 1, {0: (30, 200.0)}),
+        row("tyche", "b", 2, {0: (5, 60.0)}),
+    ]
+    # function 0 of group b is another than that of group a
+    assert value(rows, PER_FUNCTION) == pytest.approx((7000 / 40 + 20 + 60) / 3)
+    assert value(rows, PER_REQUEST) == pytest.approx((7000 + 20 + 300) / 46)
+    found = parts_of(rows, PER_FUNCTION)
+    assert found is not None
+    assert found.groups == ("a", "b")
+    assert found.parts.tolist() == pytest.approx([195.0, 60.0])
+    assert found.wholes.tolist() == [2.0, 1.0]
+
+
+def test_seeds_are_pooled_with_their_window() -> None:
+    rows = [row("tyche", "a", 0, {0: (10, 10.0)}, seed) for seed in range(9)] + [row("tyche", "b", 1, {0: (10, 20.0)})]
     (entry,) = aggregate(rows)
-    assert entry["preload_rate"]["mean"] == 15.0
+    assert entry[PER_REQUEST]["mean"] == pytest.approx((90 * 10 + 10 * 20) / 100)
+    assert entry[f"{PER_REQUEST}_window_mean"] == pytest.approx(15.0)
     assert (entry["windows"], entry["groups"], entry["seeds"], entry["requests"]) == (2, 2, 9, 100)
 
 
-def test_with_few_groups_windows_are_resampled_and_the_result_says_so() -> None:
-    found = estimate([1.0, 2.0, 3.0, 4.0], ["a", "a", "b", "b"])
-    assert (found.resampled, found.groups, found.windows) == ("window", 2, 4)
+def test_amounts_are_those_of_a_window() -> None:
+    rows = [row("tyche", "a", window, {0: (1, 1.0)}, load_us=us, loads=n) for window, us, n in ((0, 4e6, 2), (1, 0, 4))]
+    assert value(rows, "load_s") == 2.0
+    assert value(rows, "loads") == 3.0
 
 
-def test_with_five_groups_whole_groups_are_resampled() -> None:
-    groups = [name for name in "abcde" for _ in range(8)]
-    level = np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], 8)
-    whole = estimate((level + RANDOM.normal(0, 0.01, 40)).tolist(), groups)
-    single = estimate(level.tolist(), [str(i) for i in range(40)])
-    assert whole.resampled == "group"
-    assert single.resampled == "group"
-    assert whole.low is not None
-    assert whole.high is not None
-    assert single.low is not None
-    assert single.high is not None
-    # Forty windows of five functions say no more than five windows do.
-    assert whole.high - whole.low > 1.5 * (single.high - single.low)
+def groups_of(policy: str, *values_ms: float) -> list[dict[str, Any]]:
+    """One window a group."""
+    return [row(policy, f"g{i}", i, {0: (10, value_ms)}) for i, value_ms in enumerate(values_ms)]
 
 
-@pytest.mark.parametrize("windows", [1, 2, 3])
-def test_fewer_than_four_windows_have_no_interval(windows: int) -> None:
-    found = estimate([3.0] * windows, ["a"] * windows)
-    assert (found.mean, found.low, found.high, found.resampled) == (3.0, None, None, "none")
-    assert not found.clear_of_zero
-
-
-def test_where_nothing_varies_the_interval_is_a_point() -> None:
-    found = estimate([2.0] * 6, list("abcdef"))
-    assert (found.low, found.high, found.clear_of_zero) == (2.0, 2.0, True)
-
-
-def test_no_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        estimate([], [])
-
-
-@settings(max_examples=25)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=12), st.randoms(use_true_random=False))
-def test_the_interval_holds_the_extremes_apart_and_ignores_order(values: list[float], random: Any) -> None:
-    groups = [f"g{i}" for i in range(len(values))]
-    found = estimate(values, groups)
-    assert found.low is not None
-    assert found.high is not None
-    slack = 1e-9 * max(1.0, *map(abs, values))
-    assert min(values) - slack <= found.low <= found.high <= max(values) + slack
-    order = list(range(len(values)))
-    random.shuffle(order)
-    again = estimate([values[i] for i in order], [groups[i] for i in order])
-    assert again.mean == pytest.approx(found.mean, abs=slack)
-
-
-def test_a_paired_difference_is_sharp_where_levels_vary_widely() -> None:
-    level = RANDOM.uniform(100, 10_000, 12)
-    rows = [row("none", i, float(v)) for i, v in enumerate(level)]
-    rows += [row("tyche", i, float(v) - 5 + 0.1 * (i % 3)) for i, v in enumerate(level)]
-    entry = next(e for e in compare(rows, "none") if e["metric"] == "warming_loading_ms_function_mean")
-    assert entry["difference"]["mean"] == pytest.approx(-4.9)
-    assert -5 <= entry["difference"]["low"] <= entry["difference"]["high"] <= -4.8
+def test_differences_are_paired_and_relative_to_the_first() -> None:
+    none, tyche = groups_of("none", 100, 200, 300, 400, 500), groups_of("tyche", 90, 180, 270, 360, 450)
+    (entry,) = (each for each in compare(none + tyche, "none") if each["metric"] == PER_REQUEST)
+    assert entry["difference"]["mean"] == pytest.approx(-30.0)
+    assert entry["relative"] == pytest.approx(-0.1)
+    assert (entry["policy"], entry["first"], entry["windows"], entry["groups"]) == ("tyche", "none", 5, 5)
+    low, high = entry["difference"]["low"], entry["difference"]["high"]
+    assert low < -30 < high < 0
     assert entry["clear_of_zero"]
-    assert entry["relative"] == pytest.approx(-4.9 / level.mean())
 
 
-def test_the_bca_interval_is_that_of_the_same_paired_difference_and_leans_to_its_tail() -> None:
-    draw = np.random.default_rng(3)
-    gained = draw.exponential(size=18)
-    reference = {("a", window): 10.0 for window in range(18)}
-    policy = {("a", window): 10.0 - each for window, each in enumerate(gained)}
-    low, high = paired_bca(policy, reference)
-    assert low is not None
-    assert high is not None
-    assert low < -gained.mean() < high < 0
-    assert -gained.mean() - low > high + gained.mean()
-    assert paired_bca({("a", 0): 1.0}, reference) == (None, None)
+def test_a_difference_that_changes_its_sign_is_not_clear() -> None:
+    none, tyche = groups_of("none", *[100.0] * 6), groups_of("tyche", 50, 150, 60, 140, 90, 105)
+    assert not paired(tyche, none, PER_REQUEST)["clear_of_zero"]
 
 
-def test_only_windows_that_both_have_are_compared() -> None:
-    rows = [row("none", i, 10.0) for i in range(6)] + [row("tyche", i, 8.0) for i in range(4)]
-    assert compare(rows, "none")[0]["windows"] == 4
+def test_with_few_groups_there_is_no_interval_and_no_star() -> None:
+    few = FEWEST_GROUPS - 1
+    none, tyche = groups_of("none", *[100.0] * few), groups_of("tyche", *[1.0] * few)
+    found = paired(tyche, none, PER_REQUEST)
+    assert found["difference"] == {"mean": -99.0, "low": None, "high": None}
+    assert not found["clear_of_zero"]
+    # many windows of few groups are no more groups
+    many = [row("tyche", f"g{i % few}", i, {0: (10, 1.0)}) for i in range(40)]
+    assert pooled(many, PER_REQUEST) == pooled(many, PER_REQUEST)
+    assert aggregate(many)[0][PER_REQUEST]["low"] is None
 
 
-def test_half_of_the_way_to_the_oracle_is_half_of_the_gap() -> None:
-    level = RANDOM.uniform(100, 1000, 8)
-    rows = [row("none", i, float(v)) for i, v in enumerate(level)]
-    rows += [row("tyche", i, float(v) / 2) for i, v in enumerate(level)]
-    rows += [row("oracle", i, 0.0) for i in range(8)]
-    entries = {e["policy"]: e for e in compare(rows, "none") if e["metric"] == "warming_loading_ms_mean"}
-    assert entries["tyche"]["gap_share"]["mean"] == pytest.approx(0.5)
-    assert entries["tyche"]["gap_share"]["low"] == pytest.approx(0.5)
-    assert entries["oracle"]["gap_share"]["mean"] == pytest.approx(1.0)
+def test_the_share_of_the_gap_is_that_of_the_sums() -> None:
+    none = groups_of("none", 100, 200, 300, 400, 500)
+    oracle = groups_of("oracle", 0, 0, 0, 0, 0)
+    half = groups_of("tyche", 50, 100, 150, 200, 250)
+    found = {each["policy"]: each for each in compare(none + half + oracle, "none") if each["metric"] == PER_REQUEST}
+    assert found["tyche"]["gap_share"]["mean"] == pytest.approx(0.5)
+    assert found["tyche"]["gap_share"]["low"] == pytest.approx(0.5)
+    assert found["oracle"]["gap_share"]["mean"] == pytest.approx(1.0)
+    uneven = groups_of("tyche", 100, 200, 300, 400, 0)
+    assert paired(uneven, none, PER_REQUEST, oracle)["gap_share"]["mean"] == pytest.approx(500 / 1500)
+    assert paired(half, none, PER_REQUEST, none)["gap_share"] is None, "there is no gap"
 
 
-def test_there_is_no_share_of_a_gap_that_may_be_none() -> None:
-    assert share([1.0, -1.0, 1.0], [2.0, -3.0, 0.5], list("abc")) == (None, None, None)
+def test_only_windows_and_seeds_that_both_have_are_compared() -> None:
+    none = [row("none", "a", 0, {0: (10, 100.0)}), row("none", "a", 1, {0: (10, 500.0)})]
+    tyche = [row("tyche", "a", 0, {0: (10, 40.0)}), row("tyche", "a", 0, {0: (10, 7.0)}, seed=1)]
+    found = paired(tyche, none, PER_REQUEST)
+    assert (found["difference"]["mean"], found["windows"]) == (pytest.approx(-60.0), 1)
+    assert paired([row("tyche", "b", 0, {0: (1, 1.0)})], none, PER_REQUEST)["difference"] is None
 
 
-def test_a_metric_that_is_not_defined_is_left_out() -> None:
-    rows = [row("none", i, 1.0) for i in range(3)] + [row("bound", i, None) for i in range(3)]
-    assert [entry["preload_rate"] for entry in aggregate(rows)][1] is None
-    assert compare(rows, "none") == []
+def test_other_requests_give_a_difference_without_an_interval() -> None:
+    none, tyche = groups_of("none", *[100.0] * 5), groups_of("tyche", *[50.0] * 5)
+    tyche[0] = row("tyche", "g0", 0, {0: (11, 50.0)})
+    assert paired(tyche, none, PER_REQUEST)["difference"] == {"mean": -50.0, "low": None, "high": None}
 
 
-def test_without_common_windows_there_is_no_difference() -> None:
-    assert paired({("a", 0): 1.0}, {("a", 1): 1.0})["difference"] is None
+def test_the_bound_is_compared_with_nothing() -> None:
+    bound = [{**each, "bound": True, "decision": None} for each in groups_of("bound", 1, 1)]
+    assert compare(groups_of("none", 2, 2) + bound, "none") == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("groups", "least"), [(6, 0.87), (12, 0.9)])
-def test_the_interval_of_clustered_windows_covers_the_truth(groups: int, least: float) -> None:
-    random = np.random.default_rng(groups)
-    hits, trials = 0, 300
-    for _ in range(trials):
-        level = random.normal(0, 1, groups)
-        values = [float(v + random.normal(0, 0.5)) for v in level for _ in range(3)]
-        found = estimate(values, [f"g{i}" for i in range(groups) for _ in range(3)])
-        assert found.low is not None
-        assert found.high is not None
-        hits += found.low <= 0 <= found.high
-    # Few clusters leave a bootstrap somewhat too narrow; four standard deviations of the count are 5 %.
-    assert least <= hits / trials <= 0.99
+def test_what_no_run_has_is_none() -> None:
+    rows = [row("none", "a", 0, {})]
+    assert aggregate(rows)[0][PER_REQUEST] is None
+    assert pooled(rows, "slo_rate") is None
+    assert pooled(rows, "end_to_end_ms_p99") is None
+
+
+def test_rows_of_an_earlier_version_are_pooled_by_their_means() -> None:
+    rows = [
+        {key: each for key, each in old.items() if key not in kept.KEPT}
+        for old in [row("none", "a", 0, {0: (30, 10.0)}), row("none", "a", 1, {0: (10, 50.0)})]
+    ]
+    found = conclusions(rows, "none")["aggregates"][0]
+    assert found[PER_REQUEST]["mean"] == pytest.approx((300 + 500) / 40)
+    assert found[PER_FUNCTION] is None
+    assert found[f"{PER_FUNCTION}_window_mean"] == pytest.approx(30.0)
+
+
+def test_sums_and_histograms_are_not_in_the_summary() -> None:
+    assert not set(conclusions(BUSY_AND_QUIET, "tyche")["rows"][0]) & set(kept.KEPT)

@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tyche_env.simulator.strategies import random_run
+from tyche_env.metrics import latency_bins
 from tyche_env.scenario import Scenario
 from tyche_env.simulate import simulate
 from tyche_env.simulator.engine import CompiledEngine
-from tyche_env.simulator.streaming import LogStream, latency_bins
+from tyche_env.simulator.streaming import LogStream
 from tyche_env.stored import read_world, write_world
 from tyche_env.world import World, WorldError
 
@@ -71,6 +72,8 @@ def test_a_sink_gets_what_a_record_keeps(tiny: Scenario, decision: Any, monkeypa
     assert kept.log is not None
     assert np.array_equal(sink.log, kept.log)
     assert np.array_equal(result.totals, kept.totals)
+    for name, bins in kept.histograms.items():
+        assert np.array_equal(bins, result.histograms[name])
     assert result.counters == kept.counters
 
 
