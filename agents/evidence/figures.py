@@ -226,7 +226,8 @@ def _cost(aggregates: Sequence[Entry], policies: Sequence[str], colour: Mapping[
 
 def draw_cost(axis: Axes, dots: Sequence[tuple[float, float, str]], colour: Mapping[str, str], of: str) -> None:
     """A dot a policy: memory held ahead of requests, GB s a window, and what is waited, in ms."""
-    right, top = (max((dot[place] for dot in dots), default=0.0) or 1.0 for place in (0, 1))
+    right = max((held for held, *_ in dots), default=0.0) or 1.0
+    top = max((waited for _, waited, _ in dots), default=0.0) or 1.0
     for held, waited, policy in dots:
         axis.plot(held, waited, "o", color=colour[policy], markersize=7)
         left = held > 0.7 * right

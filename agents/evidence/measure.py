@@ -138,7 +138,7 @@ class MeasuredRun:
         return _kept(play_in(self.scene, policy, requests, record="none"), self.scene.scenario)
 
 
-def cost_parts(rows: Sequence[Row], metric: str) -> Parts:
+def cost_parts(rows: Sequence[Mapping[str, Any]], metric: str) -> Parts:
     """A cost over the rows of one policy or training seed, by groups.
 
     The mean over requests is that of all of them.  In the mean over functions each one's average request counts, over
@@ -164,7 +164,7 @@ def cost_parts(rows: Sequence[Row], metric: str) -> Parts:
     return Parts(tuple(found), table[:, 0], table[:, 1])
 
 
-def besides(rows: Sequence[Row]) -> dict[str, float]:
+def besides(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The figures of :data:`BESIDES`, pooled over rows."""
     sums = added(rows)
     return {name: sums[part] / max(1, sums[whole]) * factor for name, (part, whole, factor) in BESIDES.items()}

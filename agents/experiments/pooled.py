@@ -1,21 +1,20 @@
-"""Means over draws, and their intervals by a bootstrap over the functions of the trace.
+"""Means over draws, and their intervals over the functions of the trace.
 
-A mean over requests is the mean of the draws' means: each draw counts once, whatever its load.  Draws share functions,
-so they are no independent samples; functions are.  Each function's part of all draws is one unit; units are resampled
-with replacement, numerator and denominator together, and paired: the same functions on both sides of a difference.
+A mean over requests is that of the requests of all draws together.  Draws share functions, so they are no independent
+samples; functions are.  Each function's part of all draws is one unit of ``agents.evidence.intervals``, numerator and
+denominator together, and paired: the same functions on both sides of a difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.evidence.statistics import FEWEST_GROUPS, LEVEL, RESAMPLES
+from agents.evidence.intervals import interval
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -26,7 +25,7 @@ class Pooled:
     """A mean with its 95 % interval; no interval with too few functions.
 
     Attributes:
-        mean: over draws.
+        mean: over all draws together.
         low: lower end.
         high: upper end.
     """
@@ -47,7 +46,7 @@ class Pooled:
 
 
 def mean(rows: Sequence[Row], of: str = "warming_loading_ms", per: str = "requests") -> Pooled:
-    """The mean of one quantity over the draws of a condition.
+    """The mean of one quantity over the draws of a condition together.
 
     Args:
         rows: one a draw.
@@ -93,45 +92,18 @@ def _refuse_other_draws(rows: Sequence[Row], others: Sequence[Row]) -> None:
 
 
 def _units(rows: Sequence[Row], of: str, per: str) -> tuple[Floats, Floats]:
-    """Each function's share of the numerator and the denominator; the denominators add up to the number of draws."""
+    """Each function's share of the numerator and of the denominator, over all draws."""
     sums: dict[int, list[float]] = {}
     for row in rows:
         table = row["by_function"]
-        whole = sum(table[per])
-        if not whole:
-            continue
         for function, part, weight in zip(table["function"], table[of], table[per], strict=True):
             entry = sums.setdefault(function, [0.0, 0.0])
-            entry[0] += part / whole
-            entry[1] += weight / whole
+            entry[0] += part
+            entry[1] += weight
     units = np.array([sums[function] for function in sorted(sums)], dtype=np.float64).reshape(-1, 2)
     return units[:, 0], units[:, 1]
 
 
 def _ratio(parts: Floats, wholes: Floats) -> Pooled:
     point = float(parts.sum() / wholes.sum()) if wholes.sum() else float("nan")
-    if len(parts) < FEWEST_GROUPS:
-        return Pooled(point, None, None)
-    drawn, tail = _resamples(len(parts)), _tail(len(parts))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = (drawn @ parts) / (drawn @ wholes)
-    if not np.isfinite(values).all():
-        return Pooled(point, None, None)
-    low, high = np.quantile(values, (tail, 1 - tail))
-    return Pooled(point, float(low), float(high))
-
-
-@lru_cache(maxsize=64)
-def _resamples(units: int) -> NDArray[np.float32]:
-    """(resamples, units) how often each unit is drawn."""
-    counts = np.random.default_rng(units).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
-    return counts.astype(np.float32)
-
-
-@lru_cache(maxsize=64)
-def _tail(units: int) -> float:
-    """What lies beyond each end: the level, widened for few units as Hesterberg does (``evidence.statistics``)."""
-    from scipy.stats import norm
-    from scipy.stats import t as student
-
-    return float(norm.cdf(-np.sqrt(units / (units - 1)) * student.ppf((1 + LEVEL) / 2, units - 1)))
+    return Pooled(point, *(interval(parts, wholes) if wholes.sum() else (None, None)))
