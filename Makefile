@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow fuzz lint docs bench results decision-modes train real clean
+.PHONY: help run test test-slow fuzz lint docs bench results decision-modes tables train real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,15 @@ results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write t
 	$(BIN)/python benchmarks/sharding.py
 	$(BIN)/python benchmarks/pages.py
 
-decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s (docs/decision-modes.md)
-	$(BIN)/python benchmarks/decision_modes.py $(SCENARIOS)
+decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s, and write docs/decision-modes.md
+	$(BIN)/python benchmarks/decision_modes.py --write $(SCENARIOS)
+
+tables: $(VENV)/.run  ## write every table of policies anew: README, decision modes, reproduction, when it pays (TYCHE_TRACES; half an hour)
+	$(BIN)/python benchmarks/scenario_table.py
+	$(BIN)/python benchmarks/decision_modes.py --write $(SCENARIOS)
+	$(BIN)/tyche reproduce regime --page docs/when-it-pays.md
+	$(BIN)/tyche reproduce paper --page docs/reproduction.md
+	$(BIN)/tyche leaderboard write
 
 train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (TYCHE_TRACES names the traces; SEEDS=3; SPREAD= takes --jobs, --on)
 	$(BIN)/python -m agents.train hazard --seeds $(SEEDS) $(SPREAD) --out runs/hazard

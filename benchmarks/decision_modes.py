@@ -21,6 +21,7 @@ from typing import Any
 
 from agents import Plan, evaluate
 from agents.evidence.comparison import compare_runs
+from agents.evidence.pages import fill
 from agents.evidence.run_folder import RunFolder
 from agents.evidence.tables import evidence, interval, ms, percent
 from agents.playing.spread import ALL_CORES, Spread
@@ -35,6 +36,7 @@ COLUMNS = (
     *("policy", "asked", "per function, ms", "difference", "per request, ms", "difference"),
     *("pre-loaded", "warm", "CPU ms"),
 )
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "decision-modes.md"
 PER_FUNCTION, PER_REQUEST = "warming_loading_ms_function_mean", "warming_loading_ms_mean"
 
 
@@ -108,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare event mode with interval mode at 1, 10 and 60 s.")
     parser.add_argument("scenarios", nargs="+", metavar="SCENARIO")
     parser.add_argument("--policy", action="append", metavar="NAME", help=f"default: {', '.join(POLICIES)}")
+    parser.add_argument("--write", action="store_true", help="write docs/decision-modes.md anew, too")
     parser.add_argument("--windows", type=int, default=12, help="test windows, from the first; default: 12")
     options: Any = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
@@ -117,7 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except UserError as error:
                 print(f"decision_modes: {error}", file=sys.stderr)
                 return 2
-            print(f"### {scenario}\n\n{markdown(runs)}\n", flush=True)
+            table = markdown(runs)
+            print(f"### {scenario}\n\n{table}\n", flush=True)
+            if options.write:
+                fill(PAGE, {scenario: table})
     return 0
 
 

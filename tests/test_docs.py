@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
-from typing import Any
 
 import click
 import pytest
@@ -20,7 +19,6 @@ import yaml
 
 import tyche_env
 from agents.evidence.run_folder import RunFolder
-from agents.evidence.tables import ms
 from agents.playing.spread import ALONE
 from tyche_env.cli import run, tyche
 from tyche_env.simulator.reference import ReferenceEngine
@@ -282,17 +280,6 @@ def test_the_readme_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def means(summary: Any) -> dict[str, str]:
-    """By policy, as the README writes it: ms per function / ms per request, realistic mode and OpenWhisk keep-alive."""
-    return {
-        entry["policy"]: " / ".join(
-            ms(entry[metric]["mean"]) for metric in ("warming_loading_ms_function_mean", "warming_loading_ms_mean")
-        )
-        for entry in summary["aggregates"]
-        if (entry["mode"], entry["prewarm"]) == ("realistic", "openwhisk")
-    }
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["small", "azure-8h", "azure-day", "alibaba-gentd26"])
 def test_the_readme_s_table_is_what_an_evaluation_gives(
@@ -300,12 +287,8 @@ def test_the_readme_s_table_is_what_an_evaluation_gives(
 ) -> None:
     if scenario != "small":
         monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
-    options = [option for policy in POLICIES for option in ("--policy", policy)]
-    out = ["--jobs", "1", "--quiet", "--out", str(tmp_path / "run")]
-    assert run(["evaluate", "--scenario", scenario, "--windows", "12", *options, *out]) == 0
-    headings, *table = rows(README, "scenario")
-    (shown,) = [row for row in table if row[0].split()[0] == scenario]
-    assert dict(zip(headings[1:], shown[1:], strict=True)) == means(RunFolder.read(tmp_path / "run").summary)
+    made = script(ROOT / "benchmarks" / "scenario_table.py")
+    assert made.row(scenario, made.measure(scenario, tmp_path, ALONE)) in README.splitlines()
 
 
 @pytest.mark.slow

@@ -37,10 +37,18 @@ def reproduce() -> None:
     "--out", type=click.Path(path_type=Path), default=Path("runs/reproduce"), show_default=True, help="A folder each."
 )
 @spread_options
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Markdown page whose tables are written.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--list", "show_names", is_flag=True, help="List the experiments.")
 def paper(
-    names: tuple[str, ...], draws: int, out: Path, jobs: int | None, on: On, as_json: bool, show_names: bool
+    names: tuple[str, ...],
+    draws: int,
+    out: Path,
+    jobs: int | None,
+    on: On,
+    page: Path | None,
+    as_json: bool,
+    show_names: bool,
 ) -> None:
     """Run the Tyche paper's experiments on draws from the Azure trace (TYCHE_TRACES; docs/reproduction.md).
 
@@ -51,9 +59,10 @@ def paper(
       tyche reproduce paper --experiment single-node
       tyche reproduce paper --experiment nodes --experiment ablation --draws 10 --json
     """  # noqa: D301 (click wants the character)
+    from agents.evidence.pages import fill
     from agents.experiments.paper import EXPERIMENTS
     from agents.experiments.reproduce import reproduce as run
-    from agents.experiments.tables import show_experiment
+    from agents.experiments.tables import markdown, show_experiment
     from agents.playing.progress import bar
     from agents.playing.spread import Spread
 
@@ -72,6 +81,8 @@ def paper(
             summaries.append(run(name, draws, out / name, spread=spread, command=command_line(), progress=progress))
         if not as_json:
             show_experiment(console(), summaries[-1])
+        if page is not None:
+            fill(page, {name: markdown(summaries[-1])})
     if as_json:
         click.echo(
             json.dumps({key: [each for summary in summaries for each in summary[key]] for key in ("rows", "checks")})
@@ -93,8 +104,11 @@ def paper(
 @click.option("--draws", type=click.IntRange(min=1), help="Draws of functions a corner of --map paper.  [default: 5]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/regime-MAP]")
 @spread_options
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Markdown page whose table is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def regime(which: str, draws: int | None, out: Path | None, jobs: int | None, on: On, as_json: bool) -> None:
+def regime(
+    which: str, draws: int | None, out: Path | None, jobs: int | None, on: On, page: Path | None, as_json: bool
+) -> None:
     """Map when pre-loading pays (docs/when-it-pays.md).
 
     \b
@@ -102,8 +116,9 @@ def regime(which: str, draws: int | None, out: Path | None, jobs: int | None, on
       tyche reproduce regime
       tyche reproduce regime --map paper --out runs/regime
     """  # noqa: D301 (click wants the character)
+    from agents.evidence.pages import fill
     from agents.experiments import regime, regime_synthetic
-    from agents.experiments.tables import show_experiment
+    from agents.experiments.tables import markdown, show_experiment
     from agents.playing.progress import bar
     from agents.playing.spread import Spread
 
@@ -120,6 +135,8 @@ def regime(which: str, draws: int | None, out: Path | None, jobs: int | None, on
             summary = regime_synthetic.reproduce(
                 out, spread=Spread(jobs or 1, on), command=command_line(), progress=progress
             )
+    if page is not None:
+        fill(page, {f"regime-{which}": markdown(summary)})
     if as_json:
         click.echo(json.dumps({"rows": summary["rows"]}))
         return

@@ -30,7 +30,11 @@ BACKEND = "openwhisk"
 DRAWS = 20
 """Simulated runs of a window, each with latencies of its own."""
 
-TIMES = ("warming_loading", *STAGES, "end_to_end")
+COUNTED = ("warming_loading", "end_to_end")
+"""Times of all requests: one that was not served counts as its wait, at least its function's time limit."""
+SERVED = ("served_warming_loading", *STAGES, "served_end_to_end")
+"""Times of the requests that were served."""
+TIMES = (*COUNTED, *SERVED)
 """What is compared, in us; ``warming_loading`` is the sum of warming, library, model and transfer."""
 
 TOLERANCES = {"mean": 0.10, "p95": 0.20}
@@ -43,7 +47,7 @@ Condition = tuple[str, str, str]
 """Policy, pre-warming policy, mode."""
 
 Requests = dict[str, NDArray[Any]]
-"""Columns of requests that went well: the times, and ``start_type`` (indices of ``StartType``)."""
+"""Columns: the times, and ``start_type`` of those that were served (indices of ``StartType``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,8 @@ def compare(folders: Sequence[RunFolder], plan: Plan, draws: int = DRAWS) -> dic
         ``scenario``, ``repetitions``, ``draws``, ``tolerances``, ``machine``, and ``conditions``: for each policy,
         pre-warming policy and mode the ``times`` and ``start_types`` of both, their errors, and which are small.
     """
-    real = [_real(folder) for folder in folders]
+    limits_us = unserved_us(plan)
+    real = [_real(folder, limits_us) for folder in folders]
     drawn = [DrawnRun(plan, cell, draw) for cell in plan.cells() for draw in range(draws)]
     simulated: dict[Condition, list[Requests]] = {}
     for run, requests in zip(drawn, play_all(drawn), strict=True):
@@ -145,7 +150,17 @@ def compare(folders: Sequence[RunFolder], plan: Plan, draws: int = DRAWS) -> dic
     }
 
 
-def _real(folder: RunFolder) -> dict[Condition, Requests]:
+def unserved_us(plan: Plan) -> dict[tuple[int, str], int]:
+    """What a request that was not served counts as, at least, by window and name of its function."""
+    found = {}
+    for cell in {cell.window: cell for cell in plan.cells()}.values():
+        world = plan.scene(cell).requests()
+        for name, limit_us in zip(world.names, world.functions.unserved_us.tolist(), strict=True):
+            found[cell.window, name] = limit_us
+    return found
+
+
+def _real(folder: RunFolder, limits_us: Mapping[tuple[int, str], int]) -> dict[Condition, Requests]:
     """Requests of a real run by condition."""
     import pyarrow.parquet as pq
 
@@ -155,11 +170,14 @@ def _real(folder: RunFolder) -> dict[Condition, Requests]:
     table = pq.read_table(folder.requests)
     columns = {name: table[name].to_numpy() for name in table.column_names if name.endswith("_us") or name == "status"}
     met = np.array([StartType[name.upper()] for name in table["start_type"].to_pylist()], np.int64)
+    functions = zip(table["window"].to_pylist(), table["function"].to_pylist(), strict=True)
+    limit_us = np.array([limits_us[function] for function in functions], np.int64)
     keys = list(zip(*(table[name].to_pylist() for name in ("policy", "prewarm", "mode")), strict=True))
     found = {}
     for condition in dict.fromkeys(keys):
-        chosen = np.array([key == condition for key in keys]) & (columns["status"] == 0)
-        found[cast(Condition, condition)] = _times(columns, met, chosen)
+        chosen = np.array([key == condition for key in keys])
+        own = {name: values[chosen] for name, values in columns.items()}
+        found[cast(Condition, condition)] = _times(own, met[chosen], limit_us[chosen])
     return found
 
 
@@ -198,14 +216,18 @@ class DrawnRun:
         policy = load(self.cell.source).prepare(scene.history(world))
         log = play(world.with_settings(seed=self.draw), policy).log
         assert log is not None
-        return _times(log, log["start_type"], np.ones(len(log), bool))
+        return _times(log, log["start_type"], world.functions.unserved_us[log["function"]])
 
 
-def _times(columns: Mapping[str, Any] | NDArray[Any], met: NDArray[Any], chosen: NDArray[np.bool_]) -> Requests:
-    found = {stage: columns[f"{stage}_us"][chosen].astype(np.float64) for stage in STAGES}
-    found["warming_loading"] = sum(found[stage] for stage in ("warming", "library", "model", "transfer"))
-    found["end_to_end"] = (columns["end_us"] - columns["arrival_us"])[chosen].astype(np.float64)
-    return found | {"start_type": met[chosen].astype(np.int64)}
+def _times(columns: Mapping[str, Any] | NDArray[Any], met: NDArray[Any], limit_us: NDArray[np.int64]) -> Requests:
+    served = columns["status"] == 0
+    found = {stage: columns[f"{stage}_us"][served].astype(np.float64) for stage in STAGES}
+    loading_us = sum(columns[f"{stage}_us"].astype(np.float64) for stage in ("warming", "library", "model", "transfer"))
+    took_us = (columns["end_us"] - columns["arrival_us"]).astype(np.float64)
+    for name, values_us in (("warming_loading", loading_us), ("end_to_end", took_us)):
+        found[name] = np.where(served, values_us, np.maximum(took_us, limit_us))
+        found[f"served_{name}"] = values_us[served]
+    return found | {"start_type": met[served].astype(np.int64)}
 
 
 def _pooled(runs: Sequence[Requests]) -> Requests:
@@ -223,10 +245,10 @@ def _against(real: Sequence[Requests], simulated: Requests) -> dict[str, Any]:
         times[name] = {"real": own, "simulated": other, "error": errors, "spread": spread}
     shares = {}
     for start in StartType:
-        own_share, *rest = (float((run["start_type"] == start).mean()) for run in (pooled, *real))
+        own_share, *rest = (_share(run, start) for run in (pooled, *real))
         shares[start.name.lower()] = {
             "real": own_share,
-            "simulated": float((simulated["start_type"] == start).mean()),
+            "simulated": _share(simulated, start),
             "spread": max(abs(share - own_share) for share in rest),
         }
     loading = times["warming_loading"]
@@ -237,7 +259,19 @@ def _against(real: Sequence[Requests], simulated: Requests) -> dict[str, Any]:
     small["start_types"] = all(
         abs(each["simulated"] - each["real"]) <= max(SHARE_TOLERANCE, each["spread"]) for each in shares.values()
     )
-    return {"requests": len(pooled["end_to_end"]), "times": times, "start_types": shares, "small": small}
+    served = len(pooled["start_type"])
+    return {
+        "requests": len(pooled["end_to_end"]),
+        "unserved": len(pooled["end_to_end"]) - served,
+        "times": times,
+        "start_types": shares,
+        "small": small,
+    }
+
+
+def _share(requests: Requests, start: StartType) -> float:
+    """Share of a start type among all requests, whether served or not."""
+    return float((requests["start_type"] == start).sum() / max(1, len(requests["end_to_end"])))
 
 
 def _figures(values: NDArray[Any]) -> dict[str, float]:

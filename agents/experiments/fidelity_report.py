@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 Entry = Mapping[str, Any]
 
 FIGURES = ("mean", "p50", "p95")
-_NAMES = {"warming_loading": "warming + loading", "end_to_end": "end to end"}
+_NAMES = {
+    "warming_loading": "warming + loading",
+    "end_to_end": "end to end",
+    "served_warming_loading": "warming + loading, served",
+    "served_end_to_end": "end to end, served",
+}
 _DASH = "\N{EN DASH}"
 
 
@@ -59,6 +64,8 @@ def show(console: Console, found: Entry) -> None:
 
     for condition in found["conditions"]:
         title = f"{_title(condition)}: {condition['requests']} real requests in {found['repetitions']} repetitions"
+        if condition["unserved"]:
+            title += f", {condition['unserved']} of them not served"
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
         table.add_column("ms")
         for key in FIGURES:
@@ -93,6 +100,7 @@ def write(found: Entry, out: Path) -> Path:
             {
                 "title": _title(condition),
                 "requests": condition["requests"],
+                "unserved": condition["unserved"],
                 "statuses": condition["statuses"],
                 "times": list(time_rows(condition)),
                 "shares": list(share_rows(condition)),

@@ -11,17 +11,20 @@ import pytest
 from agents.evidence.evaluation import evaluate
 from agents.evidence.plan import Plan
 from agents.evidence.run_folder import RunError
-from agents.experiments.fidelity import TIMES, Requests, Study, _against, compare
+from agents.experiments.fidelity import TIMES, Requests, Study, _against, _times, compare
 from agents.experiments.fidelity_report import verdict, write
 from agents.playing.runs import EvaluationError
 from agents.playing.spread import ALONE
+from tyche_env.codes import Status
 from tyche_env.scenario import Scenario
+from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.world import StartType
 
 
 def requests(loading_ms: list[float], met: StartType = StartType.WARM) -> Requests:
     found: dict[str, Any] = {name: np.zeros(len(loading_ms)) for name in TIMES}
-    found["model"] = found["warming_loading"] = found["end_to_end"] = 1e3 * np.array(loading_ms)
+    for name in ("model", "warming_loading", "end_to_end", "served_warming_loading", "served_end_to_end"):
+        found[name] = 1e3 * np.array(loading_ms)
     return found | {"start_type": np.full(len(loading_ms), int(met))}
 
 
@@ -46,6 +49,24 @@ def test_an_error_is_small_within_the_tolerance_or_the_spread_of_repetitions() -
     other = _against(alike, requests([100.0] * 4, StartType.COLD))
     assert not other["small"]["start_types"]
     assert other["start_types"]["cold"]["simulated"] == 1.0
+
+
+def test_what_was_not_served_counts_as_its_wait_or_its_limit() -> None:
+    log = np.zeros(3, LOG_DTYPE)
+    log["model_us"], log["end_us"] = (7000, 0, 0), (10_000, 2000, 90_000)
+    log["status"] = (0, Status.REFUSED, Status.DEADLINE)
+    found = _times(log, np.array([int(StartType.WARM), 0, 0]), np.array([60_000] * 3))
+    assert found["warming_loading"].tolist() == [7000, 60_000, 90_000]
+    assert found["end_to_end"].tolist() == [10_000, 60_000, 90_000]
+    assert found["served_warming_loading"].tolist() == [7000]
+    assert found["model"].tolist() == [7000]
+    compared = _against([found], requests([7.0] * 3))
+    assert (compared["requests"], compared["unserved"]) == (3, 2)
+    # two refused requests, which met nothing, are no hits: a third of all were warm
+    assert compared["start_types"]["warm"]["real"] == pytest.approx(1 / 3)
+    assert compared["start_types"]["gpu"]["real"] == 0
+    assert compared["times"]["served_warming_loading"]["error"]["mean"] == pytest.approx(0.0)
+    assert compared["times"]["warming_loading"]["error"]["mean"] == pytest.approx((21 - 157) / 157)
 
 
 @pytest.mark.parametrize(
