@@ -11,14 +11,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Canvas
 
 from agents.evidence.evaluation import evaluate
-from agents.evidence.figures import colours
+from agents.evidence.figures import STAGE_COLOURS, colours, figures
 from agents.evidence.plan import Plan
 from agents.evidence.report import _difference, finding, watch, write_report
 from agents.evidence.run_folder import RunFolder
 from agents.playing.spread import ALONE
+from tyche_env.metrics import STAGES
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -205,6 +210,39 @@ def test_every_number_and_mark_is_that_of_the_summary(page: tuple[Path, str], fi
                 checked += 1
     assert checked > 70
     assert 0 < marks < checked
+
+
+def test_figures_draw_what_the_recorded_requests_say(finished: RunFolder) -> None:
+    requests = pd.read_parquet(finished.requests)
+    requests = requests[requests["mode"] == "realistic"]
+    drawn = {figure.name: figure for figure in figures(finished.summary, finished.rows(), {})}
+    entries = {each["policy"]: each for each in finished.summary["aggregates"] if each["mode"] == "realistic"}
+
+    def axis_of(name: str) -> Any:
+        axis = Canvas().subplots()
+        drawn[name].draw(axis, ("realistic", "openwhisk"))
+        return axis
+
+    policies = ("none", "tyche", "oracle")
+    bars = [bar.get_width() for bar in axis_of("warming-loading").patches]
+    assert bars == [entries[policy]["warming_loading_ms_function_mean"]["mean"] for policy in policies]
+    lengths: dict[int, dict[str, float]] = {}
+    colours_of = {to_hex(colour): stage for stage, colour in STAGE_COLOURS.items()}
+    for bar in axis_of("stages").patches:
+        place = round(bar.get_y() + bar.get_height() / 2)
+        lengths.setdefault(place, {})[colours_of[to_hex(bar.get_facecolor())]] = bar.get_width()
+    lines = axis_of("latency").lines
+    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axis_of("cost").lines]
+    for place, policy in enumerate(policies):
+        own = requests[requests["policy"] == policy]
+        for stage in STAGES:
+            assert lengths[place].get(stage, 0.0) == pytest.approx(own[f"{stage}_us"].mean() / 1e3, abs=1e-6)
+        latency_ms = (own["end_us"] - own["arrival_us"]).to_numpy() / 1e3
+        for edge_ms, share in zip(*lines[place].get_data(), strict=True):
+            assert share == pytest.approx(np.mean(latency_ms < edge_ms))
+        rows = [row for row in finished.rows() if (row["policy"], row["mode"]) == (policy, "realistic")]
+        held = np.mean([row["preload_gb_s"] for row in rows])
+        assert dots[place] == pytest.approx((held, entries[policy]["warming_loading_ms_function_mean"]["mean"]))
 
 
 def test_what_costs_more_is_marked_as_worse_and_what_is_unclear_is_not_marked() -> None:
