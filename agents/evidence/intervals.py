@@ -92,7 +92,7 @@ def share_interval(parts: ArrayLike, gaps: ArrayLike, wholes: ArrayLike, windows
 def median_interval(median: float, without: ArrayLike, windows: int) -> Limits:
     """The 95 % interval of a pooled median, by the delete-one-group jackknife (Shao and Tu 1995, chapter 2).
 
-    Not for higher percentiles: of 8 to 20 groups it covers p95 in 78-96 % and p99 in 77-94 % of samples.
+    Not for higher percentiles, which few groups decide: for p95 and p99 no interval is known that is honest and short.
 
     Args:
         median: of the merged histograms of all groups.
@@ -106,12 +106,7 @@ def median_interval(median: float, without: ArrayLike, windows: int) -> Limits:
         ValueError: no group, or a number that is not finite.
     """
     without, _ = _checked(without, np.ones(np.shape(without)))
-    groups = len(without)
-    if not enough(groups, windows):
-        return NONE
-    error = sqrt((groups - 1) / groups * float(((without - without.mean()) ** 2).sum()))
-    half = _both(groups) * _student(groups) * error
-    return (median - half, median + half)
+    return jackknife_bounds(median, without) if enough(len(without), windows) else NONE
 
 
 def clear_of_zero(limits: Limits) -> bool:
@@ -121,7 +116,7 @@ def clear_of_zero(limits: Limits) -> bool:
 
 
 def bounds(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> Limits:
-    """What :func:`interval` computes, for any number of groups from two on; for simulations, not to be shown."""
+    """What :func:`interval` computes, for two groups or more; for simulations, not to be shown."""
     groups, whole = len(parts), float(wholes.sum())
     if whole == 0:
         return NONE
@@ -135,6 +130,14 @@ def bounds(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> Limits:
     towards = half * (both + (TOWARDS - both) * spread)
     away = half * (both + (_away(groups) - both) * spread)
     return (ratio - towards, ratio + away) if ratio >= 0 else (ratio - away, ratio + towards)
+
+
+def jackknife_bounds(value: float, without: NDArray[np.float64]) -> tuple[float, float]:
+    """What :func:`median_interval` computes, of any statistic; for simulations, not to be shown."""
+    groups = len(without)
+    error = sqrt((groups - 1) / groups * float(((without - without.mean()) ** 2).sum()))
+    half = _both(groups) * _student(groups) * error
+    return (value - half, value + half)
 
 
 def _checked(parts: ArrayLike, wholes: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
