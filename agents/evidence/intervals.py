@@ -46,18 +46,19 @@ Limits = tuple[float | None, float | None]
 NONE: Limits = (None, None)
 
 
-def enough(groups: int, windows: int) -> bool:
-    """Whether so many groups with so many windows in all give an interval (:data:`REQUIREMENT`)."""
+def enough(groups: int, windows: int | None = None) -> bool:
+    """Whether so many groups with so many windows in all (None: one each) give an interval (:data:`REQUIREMENT`)."""
+    windows = groups if windows is None else windows
     return groups >= FEWEST_GROUPS and groups + windows >= FEWEST_TOGETHER
 
 
-def interval(parts: ArrayLike, wholes: ArrayLike, windows: int) -> Limits:
+def interval(parts: ArrayLike, wholes: ArrayLike, windows: int | None = None) -> Limits:
     """The 95 % interval of ``sum(parts) / sum(wholes)``, groups being independent.
 
     Args:
         parts: (G,) one sum a group: of waits, of paired differences, of functions' means.
         wholes: (G,) what they are divided by, in the same order: requests, functions, windows.
-        windows: number of windows of all groups together.
+        windows: number of windows of all groups together; None is one each, the fewest there can be.
 
     Returns:
         (low, high), a point where no group differs from the estimate; None and None with too few groups or windows
@@ -70,26 +71,26 @@ def interval(parts: ArrayLike, wholes: ArrayLike, windows: int) -> Limits:
     return bounds(parts, wholes) if enough(len(parts), windows) else NONE
 
 
-def share_interval(parts: ArrayLike, gaps: ArrayLike, wholes: ArrayLike, windows: int) -> Limits:
+def share_interval(parts: ArrayLike, gaps: ArrayLike, windows: int | None = None) -> Limits:
     """The 95 % interval of ``sum(parts) / sum(gaps)``, the share that one paired difference is of another.
 
     Args:
         parts: (G,) paired differences of the policy, summed by group.
         gaps: (G,) those of the oracle.
-        wholes: (G,) what either would be divided by as a mean: requests, functions, windows.
-        windows: number of windows of all groups together.
+        windows: as of :func:`interval`.
 
     Returns:
-        As :func:`interval`; also None and None unless the interval of the gap is clear of 0, since a share of what
-        may be nothing means nothing.
+        As :func:`interval`; also None and None unless the interval of the mean gap of a group is clear of 0, since a
+        share of what may be nothing means nothing.
 
     Raises:
         ValueError: as :func:`interval`.
     """
-    return interval(parts, gaps, windows) if clear_of_zero(interval(gaps, wholes, windows)) else NONE
+    certain = clear_of_zero(interval(gaps, np.ones(np.shape(gaps)), windows))
+    return interval(parts, gaps, windows) if certain else NONE
 
 
-def median_interval(median: float, without: ArrayLike, windows: int) -> Limits:
+def median_interval(median: float, without: ArrayLike, windows: int | None = None) -> Limits:
     """The 95 % interval of a pooled median, by the delete-one-group jackknife (Shao and Tu 1995, chapter 2).
 
     Not for higher percentiles, which few groups decide: for p95 and p99 no interval is known that is honest and short.
@@ -97,7 +98,7 @@ def median_interval(median: float, without: ArrayLike, windows: int) -> Limits:
     Args:
         median: of the merged histograms of all groups.
         without: (G,) the same, each without one group.
-        windows: number of windows of all groups together.
+        windows: as of :func:`interval`.
 
     Returns:
         As :func:`interval`.

@@ -105,10 +105,16 @@ def test_too_few_groups_or_windows_give_none(groups: int, windows: int, shown: b
     found = (
         interval(values, wholes, windows),
         median_interval(1.0, values, windows),
-        share_interval(values, 50 + values, wholes, windows),
+        share_interval(values, 50 + values, windows),
     )
     assert all((limits != (None, None)) == shown for limits in found)
     assert all(clear_of_zero(limits) <= shown for limits in found)
+
+
+@pytest.mark.parametrize(("groups", "shown"), [(19, False), (20, True)])
+def test_windows_that_are_not_told_are_one_a_group(groups: int, shown: bool) -> None:
+    assert enough(groups) == shown
+    assert interval(np.arange(groups), np.ones(groups)) == interval(np.arange(groups), np.ones(groups), groups)
 
 
 @pytest.mark.parametrize("values", [BOTH_SIDES, ONE_SIDE, FAR_OFF])
@@ -139,9 +145,9 @@ def test_a_star_says_that_the_interval_is_clear_of_zero(limits: Limits, star: bo
 
 def test_a_share_is_a_ratio_over_a_gap_that_is_certain() -> None:
     gaps = -10 - BOTH_SIDES
-    assert share_interval(BOTH_SIDES, gaps, ONES, 32) == interval(BOTH_SIDES, gaps, 32)
-    assert share_interval(0.5 * gaps, gaps, ONES, 32) == (0.5, 0.5)
-    assert share_interval(BOTH_SIDES, BOTH_SIDES, ONES, 32) == (None, None)
+    assert share_interval(BOTH_SIDES, gaps, 32) == interval(BOTH_SIDES, gaps, 32)
+    assert share_interval(0.5 * gaps, gaps, 32) == (0.5, 0.5)
+    assert share_interval(BOTH_SIDES, BOTH_SIDES, 32) == (None, None)
 
 
 def test_gaps_on_both_sides_of_zero_say_nothing_of_the_skewness() -> None:
