@@ -28,9 +28,7 @@ def fill(page: Path, blocks: Mapping[str, str]) -> None:
     missing = set(blocks) - {match["name"] for match in _BLOCK.finditer(text)}
     if missing:
         name = sorted(missing)[0]
-        raise UserError(
-            f"{page}: needs a line '<!-- {name} -->' and a line '<!-- end -->' for the table"
-        )
+        raise UserError(f"{page}: needs a line '<!-- {name} -->' and a line '<!-- end -->' for the table")
 
     def filled(match: re.Match[str]) -> str:
         name = match["name"]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.evidence.intervals import interval, share_interval
+from agents.evidence.intervals import clear_of_zero, interval, share_interval
 from agents.evidence.kept import added, by_function, merged, with_sums, without_kept
 from tyche_env.metrics import FUNCTION_MEANS, METRIC_KEYS, PERCENTILES, RATIOS, percentiles_from_bins
 
@@ -69,7 +69,7 @@ class Estimate:
     @property
     def clear_of_zero(self) -> bool:
         """Whether there is an interval and it lies on one side of 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return clear_of_zero((self.low, self.high))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.evidence.intervals import interval
+from agents.evidence.intervals import clear_of_zero, interval
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -37,7 +37,7 @@ class Pooled:
     @property
     def clear_of_zero(self) -> bool:
         """Whether the interval lies on one side of 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return clear_of_zero((self.low, self.high))
 
     @property
     def interval(self) -> list[float] | None:
