@@ -222,7 +222,8 @@ class DrawnRun:
 def _times(columns: Mapping[str, Any] | NDArray[Any], met: NDArray[Any], limit_us: NDArray[np.int64]) -> Requests:
     served = columns["status"] == 0
     found = {stage: columns[f"{stage}_us"][served].astype(np.float64) for stage in STAGES}
-    loading_us = sum(columns[f"{stage}_us"].astype(np.float64) for stage in ("warming", "library", "model", "transfer"))
+    stages_us = [columns[f"{stage}_us"] for stage in ("warming", "library", "model", "transfer")]
+    loading_us = np.sum(stages_us, axis=0).astype(np.float64)
     took_us = (columns["end_us"] - columns["arrival_us"]).astype(np.float64)
     for name, values_us in (("warming_loading", loading_us), ("end_to_end", took_us)):
         found[name] = np.where(served, values_us, np.maximum(took_us, limit_us))
