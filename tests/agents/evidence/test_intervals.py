@@ -163,7 +163,7 @@ def test_what_is_no_sum_of_groups_is_refused(parts: list[float], wholes: list[fl
 
 @pytest.fixture(scope="module")
 def coverage() -> ModuleType:
-    return script(ROOT / "benchmarks" / "coverage.py")
+    return script(ROOT / "benchmarks" / "interval_coverage.py")
 
 
 def test_the_simulation_knows_its_truth(coverage: ModuleType) -> None:

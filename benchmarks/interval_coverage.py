@@ -6,7 +6,7 @@ scenarios, where those of groups vary with 0.2 to 0.5).  The truth is the popula
 interval of ``agents/evidence/intervals.py`` and the former one, a percentile bootstrap over groups that is expanded as
 in Hesterberg, The American Statistician 69(4), 2015.  From the repository's root, a few minutes:
 
-    .venv/bin/python benchmarks/coverage.py --trials 20000
+    .venv/bin/python benchmarks/interval_coverage.py --trials 20000
 """
 
 from __future__ import annotations
