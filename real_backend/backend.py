@@ -27,9 +27,10 @@ from real_backend.functions.protocol import load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import Health, machine
 from real_backend.platform.config import Containers, Limits, NodeSpec, PlatformConfig
-from real_backend.replay import Payload, Replay, counters_of, integrals_of
+from real_backend.replay import Payload, Replay
 from real_backend.run import Run
 from real_backend.slots import Deployment, memory_mib
+from tyche_env import accounting
 from tyche_env.backend import BackendError, Capabilities, Events
 from tyche_env.control.handles import handles_of
 from tyche_env.errors import UserError
@@ -296,11 +297,11 @@ class OpenWhiskBackend:
 
     def counters(self) -> dict[str, int]:
         """See :class:`~tyche_env.backend.Backend`."""
-        return counters_of(self.state)
+        return accounting.counters(self.state)
 
     def integrals(self) -> dict[str, NDArray[np.int64]]:
         """See :class:`~tyche_env.backend.Backend`."""
-        return integrals_of(self.state)
+        return accounting.integrals(self.state)
 
     def close(self) -> None:
         """Remove every container and action, stop the own platform."""

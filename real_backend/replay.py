@@ -23,7 +23,6 @@ from real_backend.health import Health, Invocation
 from real_backend.slots import Deployment
 from tyche_env.backend import BackendError, Events
 from tyche_env.codes import Status
-from tyche_env.simulator.engine import COUNTERS, INTEGRALS
 from tyche_env.state import ClusterState, new_state
 from tyche_env.world import AfterRun, StartType, World
 
@@ -242,14 +241,3 @@ class Replay(ABC):
                 pass
         if self._error is not None:
             raise BackendError(f"backend openwhisk: the run broke down: {self._error!r}") from self._error
-
-
-def counters_of(state: ClusterState) -> dict[str, int]:
-    """Running totals (``docs/engine.md``, 9)."""
-    return {name: int(state.cluster[name][0]) for name in COUNTERS}
-
-
-def integrals_of(state: ClusterState) -> dict[str, NDArray[np.int64]]:
-    """Memory x time by kind since time 0, in MB us, (N,) each."""
-    nodes, now_us = state.nodes, int(state.cluster["now_us"][0])
-    return {name: nodes[f"{name}_mb"] * now_us - nodes[f"{name}_weighted"] for name in INTEGRALS}

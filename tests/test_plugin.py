@@ -105,7 +105,7 @@ def test_routing_goes_round() -> None:
 
 
 def test_a_reward_term_is_added() -> None:
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=small(**{"reward.terms": ["cold-starts"]}), split="test")
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=small(**{"reward.terms": ["cold-starts"]}), split="test")
     env.reset(seed=0, options={"window": 0})
     total, over = 0.0, False
     while not over:

@@ -40,12 +40,17 @@ def __getattr__(name: str) -> Any:
 if (_collision := explain_collision()) is not None:
     warnings.warn(_collision, stacklevel=2)
 
-if "tyche/Preload-v0" not in gymnasium.registry:
-    gymnasium.register(
-        id="tyche/Preload-v0",
-        entry_point="tyche_env.env:PreloadEnv",
-        vector_entry_point="tyche_env.vector:make_vec",
-    )
-
-if "tyche/HoldPrice-v0" not in gymnasium.registry:
-    gymnasium.register(id="tyche/HoldPrice-v0", entry_point="tyche_env.hold_price:HoldPriceEnv")
+for _version in (0, 1):
+    if f"tyche/Preload-v{_version}" not in gymnasium.registry:
+        gymnasium.register(
+            id=f"tyche/Preload-v{_version}",
+            entry_point="tyche_env.env:PreloadEnv",
+            vector_entry_point="tyche_env.vector:make_vec",
+            kwargs={"version": _version},
+        )
+    if f"tyche/HoldPrice-v{_version}" not in gymnasium.registry:
+        gymnasium.register(
+            id=f"tyche/HoldPrice-v{_version}",
+            entry_point="tyche_env.hold_price:HoldPriceEnv",
+            kwargs={"version": _version},
+        )

@@ -34,7 +34,10 @@ Decisions = tuple[NDArray[np.int8], NDArray[np.int64]]
 
 _STEPS = 24
 _STAGES_US = tuple(f"{stage}_us" for stage in STAGES)
-_COUNTERS = ("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms")
+_COUNTERS = (
+    *("loads", "load_us", "wasted_loads", "wasted_load_us"),
+    *("transfers", "evictions", "expiries", "created", "prewarms"),
+)
 _INTEGRALS = ("busy", "idle", "preload", "gpu")
 
 

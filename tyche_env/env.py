@@ -1,4 +1,4 @@
-"""``tyche/Preload-v0``: the cluster as a Gymnasium environment.
+"""``tyche/Preload``: the cluster as a Gymnasium environment.
 
 At each decision interval the agent says for every function whether to off-load it, leave it, or hold it, and how much
 it is worth in container memory and on a GPU.  The decision core turns that into loads; the reward is minus the seconds
@@ -16,13 +16,14 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.accounting import ended_load_us, loading_us
 from tyche_env.backend import Backend
 from tyche_env.backends import make_backend
 from tyche_env.control.compiled import outer
 from tyche_env.exchange import Exchange
 from tyche_env.exchange import PreloadEnvError as PreloadEnvError
 from tyche_env.played import Played, played_from_log
-from tyche_env.reward import Step, charges_rent, reward_function, reward_terms
+from tyche_env.reward import Step, charges_rent, load_terms, reward_function, reward_terms
 from tyche_env.scenario import Conditions, Mode, PrewarmName, Scenario, SplitName
 from tyche_env.spaces import Layout, Observation, action_space, observation_space
 from tyche_env.world import Kernel, World
@@ -38,6 +39,13 @@ def settle(waited_s: NDArray[np.float64], rewards: NDArray[np.float64]) -> float
     return total
 
 
+NEWEST = 1
+"""The last version of ``tyche/Preload``."""
+
+Totals = tuple[dict[str, int], dict[str, NDArray[np.int64]]]
+"""Counters and integrals so far."""
+
+
 class PreloadEnv(gym.Env[Any, Any]):
     """Opportunistic pre-loading as a Gymnasium environment.
 
@@ -45,7 +53,8 @@ class PreloadEnv(gym.Env[Any, Any]):
     Action: Box(-1, 1, (max_functions, 2)): container memory and GPU; below -0.05 off-load, within +-0.05 leave, above
     hold with priority (a - 0.05) / 0.95, read as P(requested while held).
     Reward: minus the seconds from arrival to the start of inference, when inference starts, plus rents if the scenario
-    charges any; ``info["reward_terms"]`` and ``info["function_rewards"]`` (max_functions,) take it apart.
+    charges any; ``info["reward_terms"]`` takes it apart.  ``info["function_rewards"]``, (max_functions,), is what each
+    function waited and, from version 1 on, was charged for loads.
     The end of the window is truncation; what is unfinished then is drained and charged to the last step.
     ``info["warm_up"]`` is true in steps that evaluation does not score.
 
@@ -58,6 +67,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         decision_interval_s: seconds between decisions, if not the scenario's.
         max_functions: rows of the function table; by default the largest window of the split.
         render_mode: ``ansi`` or ``rgb_array``.
+        version: whose rules, as in the id ``tyche/Preload-v<version>``; 0 charges all of a load's time when it ends.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's own form
@@ -73,7 +83,11 @@ class PreloadEnv(gym.Env[Any, Any]):
         decision_interval_s: float | None = None,
         max_functions: int | None = None,
         render_mode: str | None = None,
+        version: int = NEWEST,
     ) -> None:
+        if version not in range(NEWEST + 1):
+            raise PreloadEnvError(f"version: there are 0 to {NEWEST}, got {version!r}")
+        self.version = version
         self.scenario = as_scenario(scenario)
         if mode is not None:
             self.scenario = self.scenario.with_(mode=mode)
@@ -146,10 +160,10 @@ class PreloadEnv(gym.Env[Any, Any]):
         self._world, self.window, self.world_seed = world, int(window), world_seed
         self._now_us = 0
         self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
-        self._scored_from: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
-        self._at_end: tuple[dict[str, int], dict[str, NDArray[np.int64]]] | None = None
+        self._scored_from: Totals | None = None
+        self._at_end: Totals | None = None
         if self.charges_rent:
-            self._before = self.backend.counters(), self.backend.integrals()
+            self._before, self._loading_us = self._charged(), loading_us(self.backend.state)
         self._rewarded = 0
         self._note_score_start()
         self._exchange = Exchange(world, self.layout)
@@ -175,7 +189,7 @@ class PreloadEnv(gym.Env[Any, Any]):
         rewards = np.zeros(self.max_functions)
         terms = {"latency": settle(waited_s, rewards)}
         if self.charges_rent:
-            terms |= self._further_terms(waited_s)
+            terms |= self._further_terms(waited_s, rewards)
         return observation, sum(terms.values()), False, truncated, self._info(rewards, terms)
 
     def result(self) -> Played:
@@ -226,13 +240,26 @@ class PreloadEnv(gym.Env[Any, Any]):
         if self._now_us == self.world.score_from_us and self._scored_from is None:
             self._scored_from = self.backend.counters(), self.backend.integrals()
 
-    def _further_terms(self, waited_s: NDArray[np.float64]) -> dict[str, float]:
+    def _charged(self) -> Totals:
+        """What rents are charged for so far."""
         counters, integrals = self.backend.counters(), self.backend.integrals()
+        if self.version == 0:
+            counters = counters | {"load_us": ended_load_us(self.backend.state)}
+        return counters, integrals
+
+    def _further_terms(self, waited_s: NDArray[np.float64], rewards: NDArray[np.float64]) -> dict[str, float]:
+        """The terms besides what was waited; what functions are charged for loads is added to their ``rewards``."""
+        counters, integrals = self._charged()
         old_counters, old_integrals = self._before
         self._before = counters, integrals
         integrals = {name: value - old_integrals[name] for name, value in integrals.items()}
         counters = {name: value - old_counters[name] for name, value in counters.items()}
         terms = reward_terms(self.scenario.reward, waited_s, integrals, counters["load_us"])
+        if self.version > 0:
+            del terms["latency"]  # it stays the sum of what functions waited, in their order, as in a batch
+            before_us, self._loading_us = self._loading_us, loading_us(self.backend.state)
+            loads = load_terms(self.scenario.reward.load_per_s, self._loading_us - before_us)
+            rewards[: len(loads)] += loads
         if self._own_terms:
             log = self.backend.log()
             step = Step(waited_s, integrals, counters, log[self._rewarded :], self.backend.state)

@@ -13,7 +13,7 @@ from tyche_env.world import Decision, Kernel, Settings
 
 
 def predict_rows(kernel: Kernel, observation: Observation, settings: Settings | None = None) -> NDArray[np.float32]:
-    """The action of a built-in heuristic for an observation of ``tyche/Preload-v0``.
+    """The action of a built-in heuristic for an observation of ``tyche/Preload``.
 
     Args:
         kernel: NONE, LRU, TYCHE, CENSORED or HISTOGRAM.  NONE and LRU leave every function as it is: through an

@@ -1,4 +1,4 @@
-"""``tyche/HoldPrice-v0``: one function that rents its memory at a price.
+"""``tyche/HoldPrice``: one function that rents its memory at a price.
 
 The cluster's memory is a constraint that couples all functions.  With a price on memory each function can decide for
 itself: hold, as long as what it saves is worth the rent.  The price is drawn anew for each episode and observed, so
@@ -17,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from traces import Window
+from tyche_env.accounting import loading_us
 from tyche_env.env import PreloadEnvError, as_scenario
 from tyche_env.features import WIDTH, features_of, occupied
 from tyche_env.network import INPUTS
@@ -32,7 +33,9 @@ Floats = NDArray[np.float32]
 PRICES = (1e-3, 0.5)
 """Lowest and highest rent of memory for one decision interval, in starts: at 1, it is as much as holding can save."""
 LOAD_COST = 0.0
-"""Cost of beginning a load, in starts; the scenarios ``costly-25`` and ``costly-50`` mean 0.3."""
+"""Cost of a load, in starts; the scenarios ``costly-25`` and ``costly-50`` mean 0.3."""
+NEWEST = 1
+"""The last version of ``tyche/HoldPrice``."""
 WIDTH_OBSERVED = INPUTS + 1
 """Features of the row network, and the log of the price."""
 
@@ -47,7 +50,7 @@ def hold_price_space() -> spaces.Space[Floats]:
 
 
 def action_of(hold: NDArray[np.integer[Any]]) -> Floats:
-    """Actions of ``tyche/Preload-v0``, (n, 2), for n decisions to hold (1) or not (0)."""
+    """Actions of ``tyche/Preload``, (n, 2), for n decisions to hold (1) or not (0)."""
     return np.where(np.asarray(hold).reshape(-1, 1) == 1, _HOLD, _LET_GO)
 
 
@@ -56,28 +59,51 @@ def hold_price_observation(rows: Floats, log_price: NDArray[np.float64]) -> Floa
     return np.column_stack([features_of(rows), log_price]).astype(np.float32)
 
 
+def saved_s(rows: Floats) -> Floats:
+    """(n,) latency that a held copy saves: also the time that a load takes, but for noise and commands' delays."""
+    return np.maximum(rows[:, _SAVED], 1e-3)
+
+
+def loads_made(loading_us: NDArray[np.int64], rows: Floats) -> NDArray[np.float64]:
+    """(n,) loads made in an interval, where the part of a load that lies in it counts as that part.
+
+    Args:
+        loading_us: (n,) time in the interval for which loads were in progress; a run that finds nothing held loads too,
+            but waits for it already.
+        rows: (n, WIDTH).
+    """
+    made: NDArray[np.float64] = loading_us / 1e6 / saved_s(rows)
+    return made
+
+
+def loads_begun(before: Floats, after: Floats, hold: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n,) loads begun in an interval, as far as its ends show them: what ``tyche/HoldPrice-v0`` charges.
+
+    Args:
+        before: (n, WIDTH) rows before the interval.
+        after: (n, WIDTH) rows after it.
+        hold: (n,) whether holding was decided.
+    """
+    return (hold & occupied(after) & ~occupied(before)).astype(np.float64)
+
+
 def hold_price_reward(
     waited_s: NDArray[np.float64],
-    before: Floats,
-    after: Floats,
-    hold: NDArray[np.bool_],
+    rows: Floats,
     price: NDArray[np.float64],
+    loads: NDArray[np.float64],
     load_cost: float,
 ) -> NDArray[np.float64]:
-    """(n,) rewards of one interval, in starts: - waited / latency saved - price x held - load cost x load begun.
+    """(n,) rewards of one interval, in starts: - waited / latency saved - price x held - load cost x loads.
 
     Args:
         waited_s: (n,) seconds waited by requests whose inference began.
-        before: (n, WIDTH) rows before the interval.
-        after: (n, WIDTH) rows after it.
-        hold: (n,) whether holding was decided; a run that finds nothing held loads too, but waits for it already.
+        rows: (n, WIDTH) rows after the interval.
         price: (n,) rent for one interval.
+        loads: (n,) loads that are charged.
         load_cost: kappa.
     """
-    saved_s = np.maximum(after[:, _SAVED], 1e-3)
-    held = occupied(after)
-    begun = hold & held & ~occupied(before)
-    reward: NDArray[np.float64] = -waited_s / saved_s - price * held - load_cost * begun
+    reward: NDArray[np.float64] = -waited_s / saved_s(rows) - price * occupied(rows) - load_cost * loads
     return reward
 
 
@@ -110,7 +136,9 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
         split: windows to draw from.
         decision_interval_s: seconds between decisions, if not the scenario's.
         prices: lowest and highest price; drawn log-uniformly for each episode.
-        load_cost: kappa.
+        load_cost: kappa, what a whole load costs.
+        version: whose rules, as in the id ``tyche/HoldPrice-v<version>``: from 1 on an interval is charged the part of
+            loads that lies in it (:func:`loads_made`); 0 charges whole loads that have begun (:func:`loads_begun`).
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own form
@@ -123,7 +151,11 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
         decision_interval_s: float | None = None,
         prices: tuple[float, float] = PRICES,
         load_cost: float = LOAD_COST,
+        version: int = NEWEST,
     ) -> None:
+        if version not in range(NEWEST + 1):
+            raise PreloadEnvError(f"version: there are 0 to {NEWEST}, got {version!r}")
+        self.version = version
         if not 0 < prices[0] <= prices[1]:
             raise PreloadEnvError(f"prices: need 0 < lowest <= highest, got {prices}")
         warm_up()
@@ -159,7 +191,7 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
         self._log_price = np.array([self.np_random.uniform(*self._bounds)])
         world = self.scenario.world_of(alone, int(self.np_random.integers(2**31)), Kernel.AGENT, self._conditions)
         self._engine, self._now_us, self._end_us = CompiledEngine(world, features=True), 0, world.end_us
-        self._row = self._look()
+        self._row, self._loading_us = self._look(), loading_us(self._engine.state)
         return hold_price_observation(self._row, self._log_price)[0], {"window": window.index, "function": function}
 
     def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
@@ -181,14 +213,12 @@ class HoldPriceEnv(gym.Env[Floats, Any]):
             engine.drain()
         waited_s = -engine.state.rewards.copy()
         engine.state.rewards[:] = 0.0
-        reward = hold_price_reward(
-            waited_s,
-            before,
-            self._row,
-            np.array([answer == Decision.HOLD]),
-            np.exp(self._log_price),
-            self._load_cost,
-        )
+        before_us, self._loading_us = self._loading_us, loading_us(engine.state)
+        if self.version > 0:
+            loads = loads_made(self._loading_us - before_us, self._row)
+        else:
+            loads = loads_begun(before, self._row, np.array([answer == Decision.HOLD]))
+        reward = hold_price_reward(waited_s, self._row, np.exp(self._log_price), loads, self._load_cost)
         return hold_price_observation(self._row, self._log_price)[0], float(reward[0]), False, over, {}
 
     def _look(self) -> Floats:

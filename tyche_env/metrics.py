@@ -293,7 +293,7 @@ def sums_of(
 
     Args:
         totals: (F,) records of :data:`TOTALS_DTYPE` over the scored requests.
-        counters: ``loads``, ``wasted_loads`` and ``load_us`` of the scored window.
+        counters: ``loads``, ``wasted_loads`` and ``load_us`` (in progress within it) of the scored window.
         integrals_mb_us: ``busy``, ``idle``, ``preload`` and ``gpu``, each (N,), over the scored window.
         prices: of the scenario.
     """

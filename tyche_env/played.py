@@ -30,7 +30,8 @@ class Played:
         totals: (F,) sums by function (``metrics.TOTALS_DTYPE``).
         end_to_end_percentiles_us: 50, 95, 99 %; exact where every request was kept, else within 1 %.
         histograms: of ``metrics.HISTOGRAMS``, (LATENCY_BINS,) each.
-        counters: loads, load_us, wasted_loads, transfers, evictions, expiries, created, prewarms.
+        counters: by name (``accounting.COUNTERS``); ``load_us`` is the time within the window for which loads were in
+            progress, ``wasted_load_us`` that of the loads that were dropped before they served.
         integrals_mb_us: busy, idle, preload, gpu; (N,) each.
         cpu_s: CPU seconds of the whole run, warm-up and drain included, compilation not.
         wall_s: the same by the wall clock.

@@ -53,7 +53,7 @@ def reward_terms(
         rents: prices.
         waited_s: (F,) seconds from arrival to the start of inference, of requests whose inference started in the step.
         integrals_mb_us: memory x time of the step by kind, (N,) each.
-        load_us: loading time that ended in the step.
+        load_us: loading time of the step.
     """
 
     def gb_s(kind: str) -> float:
@@ -66,6 +66,11 @@ def reward_terms(
         "gpu_rent": -rents.gpu_rent_per_gb_s * gb_s("gpu"),
         "load": -rents.load_per_s * load_us / 1e6,
     }
+
+
+def load_terms(load_per_s: float, load_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The terms for loading times, of functions or of clusters; to the last bit what ``reward_terms`` has for one."""
+    return np.asarray(-load_per_s * load_us / 1e6, np.float64)
 
 
 def charges_rent(rents: Rents) -> bool:
@@ -86,7 +91,8 @@ class Step:
     Attributes:
         waited_s: (F,) seconds from arrival to the start of inference, of requests whose inference started.
         integrals_mb_us: memory x time by kind (busy, idle, preload, gpu), (N,) each.
-        counters: loads, load_us, wasted_loads, transfers, evictions, expiries, created, prewarms, in this interval.
+        counters: by name (``accounting.COUNTERS``), in this interval.  ``wasted_load_us`` is of loads dropped in it and
+            counts all their time since scoring began.
         requests: the requests that started (LOG_DTYPE).
         state: the cluster at the end; read only.
     """

@@ -68,7 +68,8 @@ CLUSTER_DTYPE = np.dtype(
             # passed_key: no event that was handled has a greater key
             *("passed_key", "now_us", "next_arrival", "finished", "queued", "stamp", "rank", "wide_count", "events"),
             *("clock", "load_clock"),
-            *("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"),
+            *("loads", "ended_load_us", "wasted_loads", "wasted_load_us"),
+            *("transfers", "evictions", "expiries", "created", "prewarms"),
             # pools: fresh = first slot never used, free = slots on the free list
             *("container_fresh", "container_free", "resident_fresh", "resident_free", "waiting_fresh", "waiting_free"),
             # work lists and buffers
@@ -100,6 +101,8 @@ FUNCTION_DTYPE = np.dtype(
         *[(name, np.int32) for name in ("residents", "in_flight", "queued", "owned_idle", "wide", "tenant")],
         *[(name, np.int32) for name in ("home_position", "home_node", "step", "decision", "gpu_decision")],
         *[(name, np.int32) for name in ("gpu_copies", "loading_copies", "held_copies", "gap_count", "gap_next")],
+        # loading time, as memory x time of a node: loading_copies x now - loading_weighted
+        ("loading_weighted", np.int64),
         # features of observations, kept only where somebody observes
         *[(name, np.float64) for name in ("rate_1min", "rate_10min", "rate_60min", "gap_mean_3", "gap_cov")],
         # profile
@@ -153,8 +156,8 @@ CONTAINER_DTYPE = np.dtype(
 
 RESIDENT_DTYPE = np.dtype(
     [
-        # due_key: the completion it waits for; the three times are written by the backend
-        *[(name, np.int64) for name in ("due_key", "command_us", "library_end_us", "ready_us", "density")],
+        # due_key: the completion it waits for; library_end_us, ready_us: written by the backend
+        *[(name, np.int64) for name in ("due_key", "command_us", "library_end_us", "ready_us", "loaded_us", "density")],
         *[(name, np.int32) for name in ("function", "container", "state", "gpu_state", "category")],
         *[(name, np.int32) for name in ("category_previous", "category_next", "container_next")],
         *[(name, np.int32) for name in ("function_previous", "function_next", "model_previous", "model_next")],

@@ -21,9 +21,9 @@ from tyche_env.control.handles import open_state_at
 from tyche_env.control.interval import priority_of
 from tyche_env.control.kernels import meaning
 from tyche_env.control.worth import take_decision
-from tyche_env.env import PreloadEnv, PreloadEnvError
+from tyche_env.env import NEWEST, PreloadEnv, PreloadEnvError
 from tyche_env.observe import observe_all
-from tyche_env.reward import charges_rent
+from tyche_env.reward import charges_rent, load_terms
 from tyche_env.scaling import factors_of_layout, scale_rows, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine, run_engines
@@ -55,18 +55,38 @@ def act(addresses: NDArray[np.int64], actions: NDArray[np.float32]) -> int:
 
 
 @outer
-def take_rewards(addresses: NDArray[np.int64], out: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
-    """Move the rewards that fell due, by function, into ``out``, (n, at least F), and their sums into (n,)."""
+def take_rewards(addresses: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """Add the rewards that fell due, by function, to ``out``, (n, at least F); none is left."""
     for lane in range(len(addresses)):
         st = open_state_at(addresses[lane])
         for function in range(st.cluster[0].functions):
-            out[lane, function] = st.rewards[function]
-            sums[lane] += st.rewards[function]
+            out[lane, function] += st.rewards[function]
             st.rewards[function] = 0.0
 
 
+@outer
+def sum_rows(rows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Add up each of some rows, (n, F), from its first value on, into (n,)."""
+    for lane in range(len(rows)):
+        total = 0.0
+        for function in range(rows.shape[1]):
+            total += rows[lane, function]
+        out[lane] = total
+
+
+@outer
+def read_loading(addresses: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    """Write how long loads of each function were in progress so far into ``out``, (n, at least F)."""
+    for lane in range(len(addresses)):
+        st = open_state_at(addresses[lane])
+        now_us = st.cluster[0].now_us
+        for function in range(st.cluster[0].functions):
+            f = st.functions[function]
+            out[lane, function] = f.loading_copies * now_us - f.loading_weighted
+
+
 class _Loads:
-    """The loads of one cluster, for their price."""
+    """The loads of one cluster, for what version 0 charges: their nominal time, when they begin."""
 
     def __init__(self, world: World) -> None:
         self._nominal_s = (world.functions.library_us + world.functions.model_us) * 1e-6
@@ -86,8 +106,10 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
     ``infos`` holds arrays with one row a cluster: ``window``, ``world_seed``, ``time_s``, ``warm_up``,
     ``function_rewards`` (n, max_functions), the one thing there that is of the step that ended an episode and not of
     the next episode; and, where an episode ended, ``final_obs`` with the mask ``_final_obs``.
-    Rents of memory are not charged here; loads are, with their nominal time when they begin (``PreloadEnv`` charges
-    the time that they took when they end), to the function that is loaded.
+    Rents of memory are not charged here; loads are, to the function that is loaded.  Rewards and ``function_rewards``
+    are those of ``PreloadEnv`` to the last bit; but version 0 charges a load's nominal time, when it begins.
+    Where the time of loads is charged or asked for, ``loading_us``, (n, max_functions) int64, says how long loads of
+    each function were in progress in the step.
 
     Args:
         num_envs: number of clusters.
@@ -98,6 +120,8 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         decision_interval_s: seconds between decisions, if not the scenario's.
         max_functions: rows of the function table.
         scaled: whether observations are scaled to [0, 1], as :class:`~tyche_env.wrappers.ScaledObservation` does.
+        measure_loads: whether ``infos`` say ``loading_us`` whatever the price of loads.
+        version: see PreloadEnv.
     """
 
     def __init__(
@@ -111,6 +135,8 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         decision_interval_s: float | None = None,
         max_functions: int | None = None,
         scaled: bool = False,
+        measure_loads: bool = False,
+        version: int = NEWEST,
     ) -> None:
         if num_envs < 1:
             raise PreloadEnvError(f"num_envs: needs at least one, got {num_envs}")
@@ -122,13 +148,15 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             mode=mode,
             decision_interval_s=decision_interval_s,
             max_functions=max_functions,
+            version=version,
         )
         rents = self._one.scenario.reward
         if charges_rent(rents.model_copy(update={"load_per_s": 0.0})):
             raise PreloadEnvError(
                 "reward: the batched environment knows neither rents of memory nor further terms; use PreloadEnv"
             )
-        self._load_price = rents.load_per_s
+        self._load_price, self.version = rents.load_per_s, version
+        self._measures_loads = measure_loads or (version > 0 and self._load_price > 0)
         self.num_envs = num_envs
         self.scenario, self.split = self._one.scenario, split
         self.max_functions = self._one.max_functions
@@ -147,6 +175,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self._loads: list[_Loads] = []
         self._addresses, self._now_us, self._score_from_us, self._end_us = np.zeros((4, num_envs), np.int64)
         self._windows, self._world_seeds = np.zeros((2, num_envs), np.int64)
+        self._loading_us = np.zeros((num_envs, self.max_functions), np.int64)
         self._all = np.arange(num_envs)
         self._blanks = np.zeros((num_envs, self._one.layout.size), np.float32)
         self._draws: list[np.random.Generator] = []
@@ -175,7 +204,8 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         self._engines, self._loads = [], []  # of no use if one of the new ones cannot be made
         begun = [self._begin(lane, window, seeds[lane]) for lane in self._count()]
         self._engines, self._loads = (list(column) for column in zip(*begun, strict=True))
-        return self._shown(self._observe(self._all)), self._infos(np.zeros((self.num_envs, self.max_functions)))
+        no_loads = self._loading_us.copy() if self._measures_loads else None
+        return self._shown(self._observe(self._all)), self._infos(np.zeros(self._loading_us.shape), no_loads)
 
     def step(
         self, actions: NDArray[np.float32]
@@ -190,16 +220,32 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         function_rewards = np.zeros((self.num_envs, self.max_functions))
         if (bad := act(self._addresses, actions)) >= 0:
             raise PreloadEnvError(f"actions: row {bad} holds a value that is not finite")
-        np.minimum(self._now_us + self._one.interval_us, self._end_us, out=self._now_us)
+        to_us = np.minimum(self._now_us + self._one.interval_us, self._end_us)
+        if self.version > 0:
+            # to the last bit as in a single environment, which also adds up what was waited before scoring began, after
+            # that, and in the drain
+            crossing = (self._now_us < self._score_from_us) & (self._score_from_us < to_us)
+            if crossing.any():
+                run_engines(self._engines, self._addresses, np.where(crossing, self._score_from_us, to_us))
+                take_rewards(self._addresses, function_rewards)
+        self._now_us[:] = to_us
         run_engines(self._engines, self._addresses, self._now_us)
         truncated = self._now_us >= self._end_us
         seen = self._observe(self._all)
         over = np.flatnonzero(truncated)
+        if self.version > 0 and len(over):
+            take_rewards(self._addresses, function_rewards)
         for ended in over.tolist():
             self._engines[ended].drain()
             self._addresses[ended] = self._engines[ended].addresses[0]
-        take_rewards(self._addresses, function_rewards, rewards)
-        if self._load_price:
+        take_rewards(self._addresses, function_rewards)
+        sum_rows(function_rewards, rewards)
+        loading_us = self._loads_of_the_step() if self._measures_loads else None
+        if self._load_price and self.version > 0:
+            assert loading_us is not None
+            function_rewards += load_terms(self._load_price, loading_us)
+            rewards += load_terms(self._load_price, loading_us.sum(axis=1))
+        elif self._load_price:
             for at, (engine, loads) in enumerate(zip(self._engines, self._loads, strict=True)):
                 charge = self._load_price * loads.begun_s(engine)
                 function_rewards[at, : len(charge)] -= charge
@@ -208,7 +254,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         for ended in over.tolist():
             finals[ended] = self._shown(seen[ended].copy())
             self._engines[ended], self._loads[ended] = self._begin(ended, None, None)
-        infos = self._infos(function_rewards)
+        infos = self._infos(function_rewards, loading_us)
         if len(over):
             seen[over] = self._observe(over)
             infos["final_obs"], infos["_final_obs"] = finals, truncated.copy()
@@ -247,6 +293,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             self._now_us[at], self._addresses[at] = given["now_us"], engine.addresses[0]
             taken_up.append((engine, loads))
         self._engines, self._loads = (list(column) for column in zip(*taken_up, strict=True))
+        read_loading(self._addresses, self._loading_us)
         return self._shown(self._observe(self._all))
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -270,6 +317,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
         self._windows[lane], self._world_seeds[lane], self._addresses[lane] = chosen, world_seed, engine.addresses[0]
         self._now_us[lane], self._score_from_us[lane], self._end_us[lane] = 0, world.score_from_us, world.end_us
+        self._loading_us[lane] = 0
         return engine, _Loads(world)
 
     def _observe(self, lanes: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -284,8 +332,15 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         """One row or all, as the caller gets them."""
         return self._one.layout.split(seen)
 
-    def _infos(self, function_rewards: NDArray[np.float64]) -> dict[str, Any]:
-        return {
+    def _loads_of_the_step(self) -> NDArray[np.int64]:
+        """How long loads of each function were in progress since the last call, (n, max_functions)."""
+        before_us, self._loading_us = self._loading_us, np.zeros_like(self._loading_us)
+        read_loading(self._addresses, self._loading_us)
+        return self._loading_us - before_us
+
+    def _infos(self, function_rewards: NDArray[np.float64], loading_us: NDArray[np.int64] | None) -> dict[str, Any]:
+        loads = {} if loading_us is None else {"loading_us": loading_us}
+        return loads | {
             "window": self._windows.copy(),
             "world_seed": self._world_seeds.copy(),
             "time_s": self._now_us / 1e6,
@@ -295,5 +350,5 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
 
 
 def make_vec(num_envs: int, **arguments: Any) -> PreloadVectorEnv:
-    """What ``gym.make_vec("tyche_env:tyche/Preload-v0", num_envs, vectorization_mode="vector_entry_point")`` calls."""
+    """What ``gym.make_vec("tyche_env:tyche/Preload-v1", num_envs, vectorization_mode="vector_entry_point")`` calls."""
     return PreloadVectorEnv(num_envs, **arguments)

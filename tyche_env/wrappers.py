@@ -1,4 +1,4 @@
-"""Wrappers of ``tyche/Preload-v0``: observations scaled to [0, 1], and two discrete forms of the action."""
+"""Wrappers of ``tyche/Preload``: observations scaled to [0, 1], and two discrete forms of the action."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env.accounting import INTEGRALS
 from tyche_env.codes import ContainerState, ResidentState
 from tyche_env.simulate import simulate
-from tyche_env.simulator.engine import INTEGRALS
 from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.state import ClusterState
 from tyche_env.world import World

@@ -41,7 +41,7 @@ def tier_masks(observation: Mapping[str, Floats]) -> NDArray[np.bool_]:
 
 
 def cluster_action(form: Actions, chosen: NDArray[Any]) -> Floats:
-    """Actions of ``tyche/Preload-v0``, (..., 2), for one choice a function, (...), in one of the forms."""
+    """Actions of ``tyche/Preload``, (..., 2), for one choice a function, (...), in one of the forms."""
     if form == "tiers":
         tiers: Floats = TIER_ACTIONS[chosen]
         return tiers

@@ -111,7 +111,7 @@ class AlgorithmAgent:
         episode_start: Any = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], Any]:
-        """Actions of ``tyche/Preload-v0`` for the observation of one cluster."""
+        """Actions of ``tyche/Preload`` for the observation of one cluster."""
         rows = function_rows(observation)
         chosen, state = self.choose(rows, tier_masks(observation), state, first=state is None)
         return cluster_action(self.recipe.actions, chosen.reshape(len(rows))), (state if state is not None else ())

@@ -42,7 +42,7 @@ class Predictor(Protocol):
         """The action for an observation, and the state to pass next time.
 
         Args:
-            observation: of ``tyche/Preload-v0``, a dictionary of float32 arrays.
+            observation: of ``tyche/Preload``, a dictionary of float32 arrays.
             state: what the last call returned; None at first.
             episode_start: True at the first call of an episode.
             deterministic: whether to act without exploration.

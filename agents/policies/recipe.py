@@ -160,14 +160,14 @@ class HazardRecipe(_Trained):
 
 
 class PricedRecipe(_Trained):
-    """PPO on priced memory: one function an agent, shared weights (``tyche/HoldPrice-v0``).
+    """PPO on priced memory: one function an agent, shared weights (``tyche/HoldPrice``).
 
     Attributes:
         scenario: whose training functions and times.
         clusters: clusters stepped together; each has as many rows as functions.
         steps: rows in all.
         decision_interval_s: seconds between decisions in training; in use it is asked at events and every 10 s.
-        load_cost: kappa, cost of beginning a load in starts.
+        load_cost: kappa, cost of a load in starts.
         rollout: decisions of each row between two updates.
         checkpoints: how many states of training the validation windows choose among.
     """

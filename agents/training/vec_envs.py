@@ -2,7 +2,7 @@
 
 :class:`ClusterVecEnv` shows one cluster as one environment.  :class:`FunctionVecEnv` shows every function of every
 cluster as one: a single network, shared by all functions, sees one function's row and a summary of its cluster, and is
-rewarded with that function's own waiting.  :class:`HoldPriceVecEnv` is ``tyche/HoldPrice-v0`` many times over.
+rewarded with that function's own waiting.  :class:`HoldPriceVecEnv` is ``tyche/HoldPrice-v1`` many times over.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tyche_env.hold_price import (
     hold_price_observation,
     hold_price_reward,
     hold_price_space,
+    loads_made,
     roomy,
 )
 from tyche_env.spaces import column
@@ -186,13 +187,13 @@ class FunctionVecEnv(_BatchedVecEnv):
 
 
 class HoldPriceVecEnv(_BatchedVecEnv):
-    """``tyche/HoldPrice-v0`` for every function of some clusters with room for all of them, prices drawn for each.
+    """``tyche/HoldPrice-v1`` for every function of some clusters with room for all of them, prices drawn for each.
 
     Args:
         clusters: number of clusters.
         scenario: whose functions and windows; its memory is replaced.
         prices: lowest and highest price of memory, in starts a decision interval.
-        load_cost: kappa, in starts a load.
+        load_cost: kappa, in starts a load; an interval is charged the part of loads that lies in it.
         arguments: see :class:`~tyche_env.vector.PreloadVectorEnv`.
     """
 
@@ -205,7 +206,7 @@ class HoldPriceVecEnv(_BatchedVecEnv):
         load_cost: float = LOAD_COST,
         **arguments: Any,
     ) -> None:
-        batch = PreloadVectorEnv(clusters, roomy(scenario), **arguments)
+        batch = PreloadVectorEnv(clusters, roomy(scenario), measure_loads=load_cost > 0, **arguments)
         super().__init__(batch, batch.max_functions, hold_price_space(), spaces.Discrete(2))
         self._bounds = math.log(prices[0]), math.log(prices[1])
         self._load_cost = load_cost
@@ -217,8 +218,7 @@ class HoldPriceVecEnv(_BatchedVecEnv):
             self._draws = np.random.default_rng(seed)
         observation, _ = self.batch.reset(seed=seed)
         self._log_price = self._draws.uniform(*self._bounds, size=self.num_envs)
-        self._table = observation["functions"].reshape(self.num_envs, WIDTH)
-        return hold_price_observation(self._table, self._log_price)
+        return hold_price_observation(observation["functions"].reshape(self.num_envs, WIDTH), self._log_price)
 
     def state_dict(self) -> dict[str, Any]:
         """Where all clusters and prices stand, for :meth:`load_state_dict`."""
@@ -230,7 +230,7 @@ class HoldPriceVecEnv(_BatchedVecEnv):
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Go on exactly where another environment with the same arguments stood."""
-        self._table = self.batch.load_state_dict(content["batch"])["functions"].reshape(self.num_envs, WIDTH)
+        self.batch.load_state_dict(content["batch"])
         self._draws = np.random.default_rng()
         self._draws.bit_generator.state = content["draws"]
         self._log_price = np.array(content["log_price"])
@@ -238,7 +238,6 @@ class HoldPriceVecEnv(_BatchedVecEnv):
     def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; rows of an ended episode get a new price."""
         functions = self.batch.max_functions
-        hold = np.asarray(self._actions) == 1
         action = action_of(self._actions).reshape(self.batch.num_envs, functions, 2)
         observation, _, _, ended, infos = self.batch.step(action)
         waited_s = -infos["function_rewards"].reshape(-1)
@@ -250,7 +249,10 @@ class HoldPriceVecEnv(_BatchedVecEnv):
             for cluster in np.flatnonzero(ended).tolist():
                 rows = slice(cluster * functions, (cluster + 1) * functions)
                 last[rows] = infos["final_obs"][cluster]["functions"].reshape(functions, WIDTH)
-        rewards = hold_price_reward(waited_s, self._table, last, hold, np.exp(self._log_price), self._load_cost)
+        loads = np.zeros(self.num_envs)
+        if self._load_cost > 0:
+            loads = loads_made(infos["loading_us"].reshape(-1), last)
+        rewards = hold_price_reward(waited_s, last, np.exp(self._log_price), loads, self._load_cost)
         rewards *= last[:, column("functions", "hold_mb")] > 0
         if ended.any():
             over = np.repeat(ended, functions)
@@ -258,6 +260,5 @@ class HoldPriceVecEnv(_BatchedVecEnv):
             for row in np.flatnonzero(over).tolist():
                 out[row] = {"terminal_observation": final[row], "TimeLimit.truncated": True}
             self._log_price[over] = self._draws.uniform(*self._bounds, size=int(over.sum()))
-        self._table = after
         observed = hold_price_observation(after, self._log_price)
         return observed, rewards.astype(np.float32), np.repeat(ended, functions), out

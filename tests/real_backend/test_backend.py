@@ -148,7 +148,7 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scenario:
 @pytest.mark.slow
 def test_the_environment_runs_on_it_at_intervals(scenario: Scenario) -> None:
     env = gym.make(
-        "tyche_env:tyche/Preload-v0",
+        "tyche_env:tyche/Preload-v1",
         scenario=scenario,
         backend="openwhisk",
         split="test",

@@ -90,7 +90,7 @@ def test_both_checkers_pass_every_shipped_scenario_without_a_warning(
 ) -> None:
     if Scenario.load(name).trace.family != "synthetic":
         monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=name)
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=name)
     check_env(env.unwrapped)
     check_env_sb3(env)
 

@@ -124,7 +124,7 @@ def test_without_a_render_mode_there_is_a_hint(make_env: MakeEnv) -> None:
 
 
 def test_frames_can_be_recorded() -> None:
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario="small", render_mode="rgb_array")
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario="small", render_mode="rgb_array")
     frames = gym.wrappers.RenderCollection(env)
     frames.reset(seed=0)
     for _ in range(3):

@@ -68,12 +68,16 @@ def test_a_reward_falls_due_when_inference_starts(make_env: MakeEnv) -> None:
     assert rewards == pytest.approx(-np.bincount(step, waited_us(log) / 1e6, len(rewards)))
 
 
-def test_function_rewards_add_up_to_the_latency_term(make_env: MakeEnv) -> None:
+@pytest.mark.parametrize(("version", "terms"), [(0, ("latency",)), (1, ("latency", "load"))])
+def test_function_rewards_add_up_to_what_is_charged_by_function(
+    make_env: MakeEnv, version: int, terms: tuple[str, ...]
+) -> None:
     for rents in ({}, RENTS):
-        rewards, infos = episode(make_env({"reward": rents}))
+        rewards, infos = episode(make_env({"reward": rents}, version=version))
         for reward, info in zip(rewards, infos, strict=True):
             assert info["function_rewards"].shape == (10,)
-            assert info["function_rewards"].sum() == pytest.approx(info["reward_terms"]["latency"])
+            by_function = sum(info["reward_terms"].get(name, 0.0) for name in terms)
+            assert info["function_rewards"].sum() == pytest.approx(by_function)
             assert sum(info["reward_terms"].values()) == pytest.approx(reward)
 
 

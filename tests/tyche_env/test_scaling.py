@@ -60,7 +60,7 @@ def test_the_scaled_batch_shows_what_the_wrapper_shows(tiny: Scenario) -> None:
 
     arguments: dict[str, Any] = {"scenario": tiny, "decision_interval_s": 60}
     batch = PreloadVectorEnv(2, scaled=True, **arguments)
-    single = ScaledObservation(gym.make("tyche_env:tyche/Preload-v0", **arguments))
+    single = ScaledObservation(gym.make("tyche_env:tyche/Preload-v1", **arguments))
     assert batch.single_observation_space == single.observation_space
     shown, _ = batch.reset(seed=5)
     expected, _ = single.reset(seed=5)

@@ -20,8 +20,13 @@ import tyche_env  # noqa: F401  (registers the ids)
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.scenario import Scenario
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+"""Gymnasium's own advice to whoever makes an older version."""
+
 FOLDER = Path(__file__).parent / "golden"
-IDS = sorted(name for name in gym.registry if name.startswith("tyche/"))
+OPEN = {"tyche/HoldPrice-v1", "tyche/Preload-v1"}
+"""Versions that still take changes in, so that they have no record yet."""
+IDS = sorted(name for name in gym.registry if name.startswith("tyche/") and name not in OPEN)
 EPISODES = 2
 TOLERANCE = 1e-5
 """Observations are float32, and logarithms differ between machines in their last bits."""
@@ -108,6 +113,12 @@ def refuse_change(name: str, recorded: Episodes, played: Episodes) -> None:
 @pytest.mark.parametrize("name", IDS)
 def test_an_environment_does_what_its_version_did(name: str) -> None:
     recorded = json.loads(file_of(name).read_text(encoding="utf-8"))
+    refuse_change(name, recorded["episodes"], play(name, recorded["scenario"]))
+
+
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_a_version_that_takes_changes_in_does_what_the_last_one_did_where_loads_are_free(name: str) -> None:
+    recorded = json.loads(file_of(name.replace("-v1", "-v0")).read_text(encoding="utf-8"))
     refuse_change(name, recorded["episodes"], play(name, recorded["scenario"]))
 
 

@@ -73,7 +73,7 @@ def test_same_seed_same_batch() -> None:
 
 def test_gymnasium_makes_it_by_its_id() -> None:
     batch = gym.make_vec(
-        "tyche/Preload-v0", num_envs=2, vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT, scenario="small"
+        "tyche/Preload-v1", num_envs=2, vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT, scenario="small"
     )
     observations, _ = batch.reset(seed=1)
     assert batch.observation_space.contains(observations)

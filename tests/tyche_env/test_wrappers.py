@@ -30,7 +30,7 @@ WRAPPERS: dict[str, Wrapper] = {
 @pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version:UserWarning")
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_both_checkers_pass(name: str) -> None:
-    env = WRAPPERS[name](gym.make("tyche_env:tyche/Preload-v0", scenario="small"))
+    env = WRAPPERS[name](gym.make("tyche_env:tyche/Preload-v1", scenario="small"))
     check_env(env)
     check_env_sb3(env)
     assert env.spec is not None

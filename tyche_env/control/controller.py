@@ -158,7 +158,7 @@ def start(st: ClusterState, function: int, container: int, cold: bool, request: 
             r = st.residents[own]
             if r.state == LOADING:
                 start_type = StartType.LOADING
-                s.load_us += s.now_us - r.command_us
+                s.ended_load_us += s.now_us - r.command_us
                 reserve(st, container, -f.peak_mb)
             else:
                 start_type = StartType.GPU if r.gpu_state == HELD else StartType.MEMORY
@@ -410,7 +410,8 @@ def on_loaded(st: ClusterState, resident: int) -> int:
         enter_category(st, resident, IN_GPU)
         return -1
     r.state = HELD
-    s.load_us += s.now_us - r.command_us
+    r.loaded_us = s.now_us
+    s.ended_load_us += s.now_us - r.command_us
     reserve(st, r.container, f.hold_mb - f.peak_mb)
     enter_category(st, resident, IN_MEMORY)
     enter_models(st, resident)

@@ -75,6 +75,7 @@ def leave_category(st: ClusterState, resident: int) -> None:
         row.held_copies -= 1
     else:
         row.loading_copies -= 1
+        row.loading_weighted -= st.cluster[0].now_us
     r.category = IN_NONE
 
 
@@ -99,6 +100,7 @@ def enter_category(st: ClusterState, resident: int, category: int) -> None:
         row.held_copies += 1
     else:
         row.loading_copies += 1
+        row.loading_weighted += st.cluster[0].now_us
     r.category = category
 
 
@@ -336,6 +338,15 @@ def allocate(st: ClusterState, function: int, container: int) -> int:
 
 
 @inner
+def waste(st: ClusterState, resident: int) -> int:
+    """How much of the scored window went into the load of a resident that is freed before it served a request."""
+    s = st.cluster[0]
+    r = st.residents[resident]
+    ended_us = s.now_us if r.state == LOADING else r.loaded_us
+    return max(0, ended_us - max(r.command_us, s.score_from_us))
+
+
+@inner
 def free(st: ClusterState, resident: int) -> int:
     """End a resident of an idle or a just finished container: lists, memory, counters.
 
@@ -354,9 +365,10 @@ def free(st: ClusterState, resident: int) -> int:
         reserve_gpu(st, c.gpu, -released)
         r.gpu_state = ABSENT
     if r.state == LOADING:
-        s.load_us += s.now_us - r.command_us
+        s.ended_load_us += s.now_us - r.command_us
     if r.from_load != 0 and r.served == 0:
         s.wasted_loads += 1
+        s.wasted_load_us += waste(st, resident)
     mb = f.peak_mb if r.state == LOADING else f.hold_mb
     if c.state == IDLE:
         reserve(st, r.container, -mb)

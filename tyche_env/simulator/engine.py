@@ -8,11 +8,12 @@ Under contention the completions are those of single stages (``sharing``), and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tyche_env import accounting
 from tyche_env.codes import (
     CREATED,
     DO_CREATE,
@@ -315,9 +316,6 @@ def ask_everything(handles: Handles, decision: NDArray[np.int8], priority: NDArr
 
 # -- the host ----------------------------------------------------------------------------------------------------------
 
-COUNTERS: Final = ("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms")
-INTEGRALS: Final = ("busy", "idle", "preload", "gpu")
-
 
 class EngineError(RuntimeError):
     """A pool overflowed: a defect of the engine, never of the input."""
@@ -388,12 +386,11 @@ class CompiledEngine:
 
     def counters(self) -> dict[str, int]:
         """Running totals (``docs/engine.md``, 9)."""
-        return {name: int(self.state.cluster[name][0]) for name in COUNTERS}
+        return accounting.counters(self.state)
 
     def integrals(self) -> dict[str, NDArray[np.int64]]:
         """Memory x time by kind since time 0, in MB us, (N,) each."""
-        nodes, now = self.state.nodes, self.now_us
-        return {name: nodes[f"{name}_mb"] * now - nodes[f"{name}_weighted"] for name in INTEGRALS}
+        return accounting.integrals(self.state)
 
     def _run(self, until_us: int, drain: bool = False) -> None:
         self._until_us[0] = until_us

@@ -117,6 +117,7 @@ class Function:
     arrivals: int = 0
     decisions: int = 0
     loads: int = 0
+    loading_us: int = 0
     transfers: int = 0
     prewarms: int = 0
     gap_bins: list[int] = field(default_factory=lambda: [0] * BINS)
@@ -235,6 +236,7 @@ class Resident:
     from_load: bool = False
     served: bool = False
     load_start_us: int = 0
+    loaded_us: int | None = None
     library_end_us: int = 0
     load_end_us: int = 0
     transfer_end_us: int = 0

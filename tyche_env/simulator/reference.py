@@ -133,7 +133,7 @@ class ReferenceEngine:
         self._arrived = 0
         self._finished = 0
         self._counts = dict.fromkeys(
-            ("loads", "load_us", "wasted_loads", "transfers", "evictions", "expiries", "created", "prewarms"), 0
+            ("loads", "wasted_loads", "wasted_load_us", "transfers", "evictions", "expiries", "created", "prewarms"), 0
         )
         self._integrals = {kind: [0] * count for kind in ("busy", "idle", "preload", "gpu")}
         self._free_integral = [0] * count
@@ -215,7 +215,11 @@ class ReferenceEngine:
 
     def counters(self) -> dict[str, int]:
         """The counters of §9 so far."""
-        return dict(self._counts)
+        return self._counts | {"load_us": sum(self.loading_us(f) for f in self.functions)}
+
+    def loading_us(self, f: Function) -> int:
+        """The time for which loads of f were in progress up to the present (§9)."""
+        return f.loading_us
 
     def integrals(self) -> dict[str, IntArray]:
         """Memory x time by kind (MB us), each (N,) int64, up to the present (§9)."""
@@ -249,6 +253,9 @@ class ReferenceEngine:
                 self._integrals["preload"][node.index] += node.preload_mb * duration
                 self._integrals["gpu"][node.index] += node.gpu_mb * duration
                 self._free_integral[node.index] += node.free_mb * duration
+            for r in self._residents.values():
+                if r.state == ResidentState.LOADING:
+                    r.function.loading_us += duration
         self.now = time
 
     def _handle(self, event: tuple[int, int, int]) -> None:
@@ -400,8 +407,7 @@ class ReferenceEngine:
             r.gpu = ResidentState.HELD
             self.refresh_entry(c, f)
             return
-        self._end_load(r)
-        r.state = ResidentState.HELD
+        r.state, r.loaded_us = ResidentState.HELD, self.now
         self.refresh_entry(c, f)
         if f.decision == Decision.OFFLOAD:
             self.offload(r)
@@ -707,7 +713,6 @@ class ReferenceEngine:
             own = self.allocate(f, c, ResidentState.HELD)
         elif own.state == ResidentState.LOADING:
             start_type = StartType.LOADING
-            self._end_load(own)
         else:
             start_type = StartType.GPU if own.gpu == ResidentState.HELD else StartType.MEMORY
         self._cancel(Event.LOADED, own.slot)
@@ -953,16 +958,11 @@ class ReferenceEngine:
         queued = record[:4]  # request, arrival, queue, scheduling
         self._records[run.record] = (*queued, warming, library, model, transfer, inference, self.now, *record[10:])
 
-    def _end_load(self, r: Resident) -> None:
-        """A load ends: done, cancelled, or taken over by a start."""
-        self._counts["load_us"] += self.now - r.load_start_us
-
     def free(self, r: Resident) -> None:
         """A resident leaves its container, its GPU and its lists."""
-        if r.state == ResidentState.LOADING:
-            self._end_load(r)
         if r.from_load and not r.served:
             self._counts["wasted_loads"] += 1
+            self._counts["wasted_load_us"] += self.waste(r)
         self.cancel_load(r)
         self._cancel(Event.LOADED, r.slot)
         self._cancel(Event.OFFLOADED, r.slot)
@@ -972,6 +972,12 @@ class ReferenceEngine:
         del self._residents[r.slot]
         self._resident_slots.give_back(r.slot)
         self.refresh_entry(r.container, r.function)
+
+    def waste(self, r: Resident) -> int:
+        """What of the load of a resident, which is freed unserved, lies in the scored window (§9)."""
+        begun_us = max(self.world.score_from_us, r.load_start_us)
+        ended_us = self.now if r.loaded_us is None else r.loaded_us
+        return ended_us - begun_us if ended_us > begun_us else 0
 
     def remove(self, c: Container) -> None:
         """A container goes, with everything in it."""

@@ -109,7 +109,7 @@ def test_weights_of_another_length_are_refused(bundle: Bundle, tmp_path: Path) -
 
 
 def test_it_cannot_be_asked_from_an_observation(bundle: Bundle, tiny: Scenario) -> None:
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=tiny)
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=tiny)
     observation, _ = env.reset(seed=0)
     with pytest.raises(PolicyError, match="more than an observation shows"):
         policy_of(with_gate(bundle, FLOOR, 1.0), "agent").predict(observation)

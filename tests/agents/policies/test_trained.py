@@ -33,7 +33,7 @@ def test_a_folder_and_a_shipped_name_give_policies(saved: Path) -> None:
 
 def test_predict_reads_the_same_network(saved: Path, bundle: Bundle, tiny: Scenario) -> None:
     policy = load_learned(saved)
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=tiny)
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=tiny)
     observation, _ = env.reset(seed=0)
     for _ in range(60):
         action, _ = policy.predict(observation)

@@ -43,7 +43,7 @@ def test_what_is_kept_acts_like_what_was_trained(
     assert read.hash() == bundle.hash()
     policy = agents.load(str(tmp_path / "agent"))
     assert isinstance(policy, InterpretedPolicy)
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=tiny, split="validation", decision_interval_s=60)
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=tiny, split="validation", decision_interval_s=60)
     observation, _ = env.reset(seed=0, options={"window": 0})
     total, state, over = 0.0, None, False
     while not over:

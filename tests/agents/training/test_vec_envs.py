@@ -13,6 +13,7 @@ from stable_baselines3.common.env_checker import check_env
 
 from agents.policies.choices import tier_masks
 from agents.training.vec_envs import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
+from tyche_env.accounting import loading_us
 from tyche_env.env import PreloadEnvError
 from tyche_env.features import features_of
 from tyche_env.function_rows import ROW_WIDTH, function_rows
@@ -128,7 +129,7 @@ def test_the_cluster_env_shows_what_the_wrapped_environment_shows(tiny: Scenario
     env = ClusterVecEnv(2, tiny, **LONGER)
     env.seed(9)
     rows: Any = env.reset()
-    single = ScaledObservation(gym.make("tyche_env:tyche/Preload-v0", scenario=tiny, **LONGER))
+    single = ScaledObservation(gym.make("tyche_env:tyche/Preload-v1", scenario=tiny, **LONGER))
     observation, info = single.reset(seed=9)
     assert env.reset_infos[0]["window"] == info["window"]
     for _ in range(steps_of(tiny)):
@@ -192,6 +193,27 @@ def test_holding_costs_the_price_and_saves_the_wait(tiny: Scenario) -> None:
 
     assert total(1, 1e-6) > total(0, 1e-6)
     assert total(1, 1.0) < total(0, 1.0)
+
+
+def test_a_step_pays_the_part_of_a_load_that_lies_in_it(tiny: Scenario) -> None:
+    quiet = tiny.with_(**{"functions.noise": False, "controller.command_ms": 0})
+
+    def played(load_cost: float) -> tuple[list[Any], HoldPriceVecEnv]:
+        env = HoldPriceVecEnv(2, quiet, load_cost=load_cost, decision_interval_s=1)
+        env.seed(3)
+        env.reset()
+        # until the second before the end, since an engine that ends is replaced
+        return [env.step(np.full(env.num_envs, at // 20 % 2))[1] for at in range(steps_of(tiny) * 60 - 1)], env
+
+    free, _ = played(0.0)
+    dear, env = played(0.5)
+    costs = np.subtract(free, dear)
+    states = [engine.state for engine in env.batch._engines]
+    whole_s = np.concatenate([each.functions["library_us"] + each.functions["model_us"] for each in states]) / 1e6
+    made = np.concatenate([loading_us(each) for each in states]) / 1e6 / whole_s
+    assert made.sum() > 20
+    np.testing.assert_allclose(costs.sum(axis=0), 0.5 * made, atol=1e-3)
+    assert (costs.max(axis=0) <= 0.5 * np.minimum(1, 1 / whole_s) + 1e-6).all()
 
 
 def test_hold_price_keeps_gymnasiums_contract(tiny: Scenario) -> None:

@@ -94,7 +94,8 @@ class Run:
         lines.append(f"  gpus on {world.gpu_node.tolist()} of {world.gpu_memory_mb.tolist()}")
         lines.append(f"  cores {world.node_cores.tolist()}, disk streams {world.node_disk_streams.tolist()}")
         lines.append(f"  arrivals {list(zip(world.arrival_us.tolist(), world.arrival_function.tolist(), strict=True))}")
-        lines.append(f"  durations {world.arrival_duration_us.tolist()}, end {world.end_us}")
+        lines.append(f"  durations {world.arrival_duration_us.tolist()}")
+        lines.append(f"  scored from {world.score_from_us} to {world.end_us}")
         lines.append(f"  forecast {world.forecast.tolist()}")
         lines.append(f"  {world.settings}")
         for step in self.steps:
@@ -196,7 +197,7 @@ def make_run(choose: Choose, crowd: bool = False) -> Run:
         arrival_us=np.array([time for time, _ in requests], dtype=np.int64),
         arrival_function=np.array([f for _, f in requests], dtype=np.int32),
         arrival_duration_us=np.array(durations, dtype=np.int64),
-        score_from_us=0,
+        score_from_us=requests[len(requests) // 3][0],
         end_us=end_us,
         settings=settings,
         forecast=forecast(choose, functions) if reads_forecast(settings) else np.zeros((0, 0), np.int32),

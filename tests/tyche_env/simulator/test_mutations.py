@@ -467,6 +467,28 @@ class AgentLoadsNothing(ReferenceEngine):
         return self.settings.kernel != Kernel.AGENT and super().place(f)
 
 
+class LoadsBookedAtTheirEnd(ReferenceEngine):
+    """A load counts once it has ended, whole."""
+
+    def loading_us(self, f: Function) -> int:
+        in_progress = [r for r in f.residents if r.state == ResidentState.LOADING]
+        return super().loading_us(f) - sum(self.now - r.load_start_us for r in in_progress)
+
+
+class WasteOfTheWarmUp(ReferenceEngine):
+    """What was wasted counts whole, whenever it was loaded."""
+
+    def waste(self, r: Resident) -> int:
+        return (self.now if r.loaded_us is None else r.loaded_us) - r.load_start_us
+
+
+class WasteUntilTheDrop(ReferenceEngine):
+    """What was held after its load counts as wasted, too."""
+
+    def waste(self, r: Resident) -> int:
+        return max(0, self.now - max(self.world.score_from_us, r.load_start_us))
+
+
 MUTANTS: dict[type[ReferenceEngine], dict[str, int]] = {
     WorstFit: {},
     FitIgnoresRank: {},
@@ -520,6 +542,9 @@ MUTANTS: dict[type[ReferenceEngine], dict[str, int]] = {
     ReadsNeedCores: {"contention": True},
     OneLinkANode: {"contention": True},
     RunsDoNotWait: {"contention": True},
+    LoadsBookedAtTheirEnd: {},
+    WasteOfTheWarmUp: {},
+    WasteUntilTheDrop: {},
 }
 """The broken engines, and the settings without which the rule is not at work."""
 

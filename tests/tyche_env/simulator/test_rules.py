@@ -7,6 +7,7 @@ and reserves 400 MB; a container is kept for 600 s; the process survives a run.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp
 from typing import Any
 
@@ -111,7 +112,7 @@ def asked(engine: Engine) -> tuple[Any, Any]:
 
 def counts(engine: Engine, *names: str) -> tuple[float, ...]:
     found = engine.counters()
-    return tuple(found[name] / (SECOND if name == "load_us" else 1) for name in names)
+    return tuple(found[name] / (SECOND if name.endswith("_us") else 1) for name in names)
 
 
 def test_stages_of_cold_warm_and_kept_starts(make: MakeEngine) -> None:
@@ -178,6 +179,54 @@ def test_who_is_cleared_out_by_a_start_is_placed_again(make: MakeEngine) -> None
     assert counts(engine, "loads", "load_us", "wasted_loads") == (2, 5 + 3, 1)
     advance(engine, 50)
     assert counts(engine, "loads", "load_us", "wasted_loads") == (3, 5 + 3 + 5, 1)
+
+
+def test_loads_count_with_the_part_that_lies_in_an_interval(make: MakeEngine) -> None:
+    # 0 to 10: the only container, of A.  20: B is to be held: loaded 20 to 25.  30: A clears it out, before it served.
+    # 34: A ends, the container is filled: B loads from 34, until A clears it out at 37.  41: B loads again, until at 44
+    # its own request takes the load over; what is left of it, until 46, is the request's.
+    # Scoring begins at 22: of the first load 3 s were wasted then, of the second 3, and the third served.
+    arrivals: list[tuple[float, int]] = [(0, 0), (30, 0), (37, 0), (44, 1)]
+    world = a_world([function(), function()], arrivals, nodes=(1000,), **interval())
+    engine = make(replace(world, score_from_us=22 * SECOND))
+    found = []
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (HOLD, ONE)])
+    for second in (20, 22, 24.5, 25, 29, 30, 34, 36, 37, 41, 43, 44, 45, 60):
+        advance(engine, second)
+        found.append((second, *counts(engine, "load_us", "wasted_load_us", "wasted_loads")))
+    assert found == [
+        *[(20, 0, 0, 0), (22, 2, 0, 0), (24.5, 4.5, 0, 0), (25, 5, 0, 0), (29, 5, 0, 0)],
+        *[(30, 5, 3, 1), (34, 5, 3, 1), (36, 7, 3, 1), (37, 8, 6, 2), (41, 8, 6, 2), (43, 10, 6, 2)],
+        *[(44, 11, 6, 2), (45, 11, 6, 2), (60, 11, 6, 2)],
+    ]
+    assert rows(engine, "start_type", "model", "end")[-1] == (LOADING, 2, 50)
+    engine.drain()
+    assert counts(engine, "loads", "load_us") == (3, 11)
+
+
+def test_a_wasted_load_of_the_warm_up_wastes_nothing_of_the_scored_window(make: MakeEngine) -> None:
+    # As before: B is loaded from 20 to 25, and cleared out at 30.
+    world = a_world([function(), function()], [(0, 0), (30, 0)], nodes=(1000,), **interval())
+    for begins, wasted in ((0, 5), (20, 5), (24, 1), (25, 0), (28, 0), (31, 0)):
+        engine = make(replace(world, score_from_us=begins * SECOND))
+        advance(engine, 20)
+        decide(engine, [(LEAVE, 0), (HOLD, ONE)])
+        advance(engine, 32)
+        assert counts(engine, "wasted_loads", "wasted_load_us") == (1, wasted)
+
+
+def test_two_loads_at_once_count_twice(make: MakeEngine) -> None:
+    # Two containers of A; at 20 B goes into one, at 22 C into the other: 2 s of one, 3 s of both, 2 s of one.
+    world = a_world([function(), function(), function()], [(0, 0), (0, 0)], **interval(isolation=Isolation.STRICT))
+    engine = make(world.with_settings(after_run_preloader=AfterRun.DISCARD))
+    advance(engine, 20)
+    decide(engine, [(LEAVE, 0), (HOLD, ONE), (LEAVE, 0)])
+    advance(engine, 22)
+    decide(engine, [(LEAVE, 0), (LEAVE, 0), (HOLD, ONE)])
+    for second, load_s in ((22, 2), (24, 6), (25, 8), (26, 9), (27, 10), (30, 10)):
+        advance(engine, second)
+        assert counts(engine, "load_us") == (load_s,)
 
 
 def test_histogram_pre_warms_before_the_usual_idle_time_ends(make: MakeEngine) -> None:

@@ -72,7 +72,7 @@ def test_two_loads_on_one_core_take_twice_as_long(make: MakeEngine) -> None:
     advance(engine, 20)
     decide(engine, [(LEAVE, 0), (HOLD, ONE), (HOLD, ONE)])
     advance(engine, 29.8)
-    assert counts(engine, "loads", "load_us") == (2, 0)
+    assert counts(engine, "loads", "load_us") == (2, 9.8 + 9.8)
     # At 29.9 each has 0.05 s of its model left; the other is killed, so that takes 0.05 s.
     advance(engine, 29.95)
     assert counts(engine, "load_us") == (9.9 + 9.9,)
