@@ -63,7 +63,7 @@ RATIOS: dict[str, tuple[str, str, float]] = {
     "slo_rate": ("within_slo", "with_slo", 1.0),
     **{f"{kind}_gb_s": (f"{kind}_gb_s", "runs", 1.0) for kind in ("container", "idle", "preload", "gpu")},
     **{name: (name, "runs", 1.0) for name in ("loads", "wasted_loads", "cost_usd")},
-    "load_s": ("load_us", "runs", 1e-6),
+    **{f"{name}_s": (f"{name}_us", "runs", 1e-6) for name in ("load", "wasted_load")},
 }
 """Metrics that are one sum divided by another: the two, as :func:`sums_of` calls them, and the factor of the unit."""
 
@@ -89,7 +89,7 @@ METRIC_KEYS = (
     *("kept_rate", "cold_rate", "warm_rate"),
     *("unserved_rate", "timed_out_rate", "rejected_rate", "failed_rate", "slo_rate"),
     *("container_gb_s", "idle_gb_s", "preload_gb_s", "gpu_gb_s"),
-    *("loads", "wasted_loads", "load_s", "cost_usd"),
+    *("loads", "wasted_loads", "load_s", "wasted_load_s", "cost_usd"),
     *("decision_us_mean", "invocations_per_cpu_s"),
 )
 """Keys of :func:`summarize`: the metrics of a result row."""
@@ -306,7 +306,7 @@ def sums_of(
     gb_s = {name: float(values.sum()) / _MB_US_PER_GB_S for name, values in integrals_mb_us.items()}
     container_gb_s = gb_s["busy"] + gb_s["idle"]
     sums |= {"container_gb_s": container_gb_s, **{f"{kind}_gb_s": gb_s[kind] for kind in ("idle", "preload", "gpu")}}
-    sums |= {name: int(counters[name]) for name in ("loads", "wasted_loads", "load_us")}
+    sums |= {name: int(counters[name]) for name in ("loads", "wasted_loads", "load_us", "wasted_load_us")}
     sums["cost_usd"] = (
         container_gb_s * prices.container_usd_per_gb_s
         + gb_s["gpu"] * prices.gpu_usd_per_gb_s

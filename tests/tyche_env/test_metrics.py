@@ -31,7 +31,7 @@ from tyche_env.simulator.log import LOG_DTYPE
 from tyche_env.world import FUNCTION_FIELDS, FunctionTable, StartType
 
 PRICES = SimpleNamespace(container_usd_per_gb_s=2.0, gpu_usd_per_gb_s=10.0, request_usd=0.5)
-COUNTERS = {"loads": 4, "wasted_loads": 1, "load_us": 2_500_000}
+COUNTERS = {"loads": 4, "wasted_loads": 1, "load_us": 2_500_000, "wasted_load_us": 400_000}
 INTEGRALS = {
     "busy": np.array([1_000_000_000, 2_000_000_000]),
     "idle": np.array([3_000_000_000, 0]),
@@ -140,7 +140,7 @@ def test_memory_time_and_cost() -> None:
     assert metrics["preload_gb_s"] == pytest.approx(0.5)
     assert metrics["gpu_gb_s"] == pytest.approx(0.25)
     assert metrics["cost_usd"] == pytest.approx(6.0 * 2 + 0.25 * 10 + 4 * 0.5)
-    assert (metrics["loads"], metrics["wasted_loads"], metrics["load_s"]) == (4, 1, 2.5)
+    assert (metrics["loads"], metrics["wasted_loads"], metrics["load_s"], metrics["wasted_load_s"]) == (4, 1, 2.5, 0.4)
 
 
 def test_speed_counts_the_warm_up_too() -> None:
