@@ -38,7 +38,6 @@ COLUMNS = (
     ("lru ms", "lru_ms"),
     ("gain", "gain_lru_rate"),
     ("95 %", "gain_lru_ci95_rate"),
-    ("bound ms", "bound_ms"),
 )
 
 Row = dict[str, Any]
