@@ -39,7 +39,7 @@ def list_policies(as_json: bool) -> None:
     for each in POLICIES.values():
         mark = "  (privileged: no fair rival)" if each.privileged else ""
         click.echo(f"{each.name:16} {each.summary}{mark}")
-    click.echo(f"{'bound':16} no policy: a lower limit that none can beat, loose: 0 in most scenarios (tyche evaluate only)")
+    click.echo(f"{'bound':16} no policy: a loose lower limit, 0 in most scenarios (tyche evaluate only)")
     for kind in ("policy", "predictor"):
         for name in extensions.names(kind):
             click.echo(f"{name:16} installed: {extensions.digest(kind, name)}")

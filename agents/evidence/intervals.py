@@ -11,9 +11,9 @@ the t interval is widened by fixed factors, found by simulation:
 - where all lie on one side of 0 and are spread widely, they can be skewed away from 0 only.  Then the side towards 0
   needs less (:data:`TOWARDS`) and the other more (:func:`_away`).  In between the factors are in between.
 
-The simulations are in ``benchmarks/interval_coverage.py``.  With fewer than :data:`FEWEST_GROUPS` groups nothing reaches 93 % in
-at most 1.5 times the length of a percentile bootstrap, so there is no interval.  Percentiles have none at all: few
-groups decide them.
+The simulations are in ``benchmarks/interval_coverage.py``.  With fewer than :data:`FEWEST_GROUPS` groups nothing
+reaches 93 % in at most 1.5 times the length of a percentile bootstrap, so there is no interval.  Percentiles have none
+at all: few groups decide them.
 """
 
 from __future__ import annotations
