@@ -141,10 +141,8 @@ def test_a_step_in_which_scoring_begins_and_the_window_ends_is_added_up_alike(
         arrivals = [(0.1 + 0.013 * shift + 0.037 * at, 0) for at in range(40)]
         world = replace(a_world([quick], arrivals, nodes=(1000,), end=8, **interval()), score_from_us=5 * SECOND)
         monkeypatch.setattr(Scenario, "world", lambda *_, world=world: world)
-        batch, single = (
-            PreloadVectorEnv(1, **arguments | {"decision_interval_s": 8}),
-            PreloadEnv(**arguments | {"decision_interval_s": 8}),
-        )
+        options = arguments | {"decision_interval_s": 8}
+        batch, single = PreloadVectorEnv(1, **options), PreloadEnv(**options)
         batch.reset(seed=0)
         single.reset(seed=0)
         leave = np.zeros((1, 40, 2), np.float32)
