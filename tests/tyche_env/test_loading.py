@@ -131,6 +131,32 @@ def test_a_batch_equals_a_single_environment_to_the_last_bit(interval_s: float) 
     assert a_batch_equals_a_single_environment(small, decision_interval_s=interval_s) < -10
 
 
+def test_a_step_in_which_scoring_begins_and_the_window_ends_is_added_up_alike(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # unrounded waits of one queue, some of them before scoring begins, some after it, and some in the drain
+    quick = function(init=0.1, library=0.71, model=0.37, inference=0.3)
+    apart: set[bool] = set()
+    for shift in range(8):
+        arrivals = [(0.1 + 0.013 * shift + 0.037 * at, 0) for at in range(40)]
+        world = replace(a_world([quick], arrivals, nodes=(1000,), end=8, **interval()), score_from_us=5 * SECOND)
+        monkeypatch.setattr(Scenario, "world", lambda *_, world=world: world)
+        options = arguments | {"decision_interval_s": 8}
+        batch, single = PreloadVectorEnv(1, **options), PreloadEnv(**options)
+        batch.reset(seed=0)
+        single.reset(seed=0)
+        leave = np.zeros((1, 40, 2), np.float32)
+        _, rewards, _, _, infos = batch.step(leave)
+        _, reward, _, over, info = single.step(leave[0])
+        assert over
+        assert rewards[0] == reward
+        assert np.array_equal(infos["function_rewards"][0], info["function_rewards"])
+        log = single.backend.log()
+        waits_s = (log["end_us"] - log["inference_us"] - log["arrival_us"]) * 1e-6
+        apart.add(float(reward) != -float(sum(waits_s.tolist())))
+    assert True in apart  # so it matters how they are added up
+
+
 def test_a_batch_equals_a_single_environment_where_loads_have_a_price(trace_folder: Path) -> None:
     assert a_batch_equals_a_single_environment(Scenario.load("costly-25")) < -10
 

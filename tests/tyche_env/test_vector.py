@@ -93,15 +93,18 @@ def test_a_wrong_call_is_refused_by_name(call: object, message: str) -> None:
         call()  # type: ignore[operator]
 
 
-def test_a_batch_goes_on_exactly_where_another_stood() -> None:
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_batch_goes_on_exactly_where_another_stood(version: int) -> None:
     shape = (2, 40, 2)
+    arguments: dict[str, Any] = {"decision_interval_s": 300, "version": version}
+    scenario = Scenario.load("small").with_(reward={"load_per_s": 0.3})
     draw = np.random.default_rng(3)
     actions = [draw.uniform(-1, 1, shape).astype(np.float32) for _ in range(24)]
-    batch = PreloadVectorEnv(2, "small", decision_interval_s=300)
+    batch = PreloadVectorEnv(2, scenario, **arguments)
     batch.reset(seed=7)
     for action in actions[:5]:
         batch.step(action)
-    other = PreloadVectorEnv(2, "small", decision_interval_s=300)
+    other = PreloadVectorEnv(2, scenario, **arguments)
     stood = other.load_state_dict(batch.state_dict())
     for action in actions[5:]:  # over the ends of episodes, so that generators are asked as well
         observations, rewards, _, truncated, infos = batch.step(action)
