@@ -8,10 +8,7 @@ from __future__ import annotations
 import sys
 
 from agents.cli.leaderboard import measure
-from tyche_env.errors import UserError
+from tyche_env.cli import run
 
 if __name__ == "__main__":
-    try:
-        measure()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run(sys.argv[1:], measure, "python -m agents.evaluate"))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import sys
 
 from agents.cli.train import train
-from tyche_env.errors import UserError
+from tyche_env.cli import run
 
 if __name__ == "__main__":
-    try:
-        train()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run(sys.argv[1:], train, "python -m agents.train"))

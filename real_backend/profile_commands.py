@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from traces.output import held
 from tyche_env.commands import list_profiles
 from tyche_env.options import renamed
 
@@ -58,8 +59,9 @@ def measure(
     from tyche_env.profiles import write_catalogue
 
     plan = Plan(names, functions, repetitions, cast("Containers", containers), container_mb, gpu)
-    profiles = run(plan, sample_payload, click.echo)
-    write_catalogue(out, profiles)
+    with held(out, file=True):
+        profiles = run(plan, sample_payload, click.echo)
+        write_catalogue(out, profiles)
     click.echo(f"{len(profiles)} profiles in {out}")
 
 
@@ -81,7 +83,10 @@ def calibrate(run: Path, out: Path) -> None:
     from tyche_env.profiles import write_catalogue
 
     fitted = fit(run)
-    write_catalogue(out, list(fitted.profiles))
+    scenario = out.with_suffix(".yaml")
+    with held(out, file=True):
+        write_catalogue(out, list(fitted.profiles))
+        scenario.write_text(fitted.applied(out).to_yaml(), encoding="utf-8")
     before = {each.name: each for each in fitted.scenario.functions.selected()}
     for each in fitted.profiles:
         old, (loads, runs) = before[each.name], fitted.counts[each.name]
@@ -92,8 +97,6 @@ def calibrate(run: Path, out: Path) -> None:
             f"{each.inference_ms:.1f} ms, spread {old.sigma:.2f} -> {each.sigma:.2f}"
         )
     click.echo(", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in fitted.delays.items()))
-    scenario = out.with_suffix(".yaml")
-    scenario.write_text(fitted.applied(out).to_yaml(), encoding="utf-8")
     click.echo(f"{len(fitted.profiles)} profiles in {out}, scenario in {scenario}")
 
 
@@ -114,8 +117,8 @@ def memory(file: str) -> None:
         found = memory_mb(file)
     except FunctionError as error:
         raise UserError(str(error)) from error
-    for name, (held, peak) in found.items():
-        click.echo(f"{name:20} hold_mb={held}, peak_mb={peak}")
+    for name, (hold_mb, peak_mb) in found.items():
+        click.echo(f"{name:20} hold_mb={hold_mb}, peak_mb={peak_mb}")
 
 
 @profile.command("estimate")
@@ -181,8 +184,9 @@ def estimate_profile(
         library=Library(library_ms, library_mb),
         container_mb=container_mb,
     )
-    others = [each for each in (load_catalogue(out) if out.exists() else ()) if each.name != name]
-    write_catalogue(out, [*others, made])
+    with held(out, file=True):  # another may add a row between our look and our writing
+        others = [each for each in (load_catalogue(out) if out.exists() else ()) if each.name != name]
+        write_catalogue(out, [*others, made])
     click.echo(
         f"{name}: model {made.model_ms:g} ms, to the GPU {made.transfer_ms:g} ms, held {made.hold_mb} MB, "
         f"on the GPU {made.gpu_mb} MB; {len(others) + 1} profiles in {out}"

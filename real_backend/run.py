@@ -41,7 +41,7 @@ from tyche_env.codes import (
     Status,
 )
 from tyche_env.control.handles import handles_of
-from tyche_env.control.hooks import install
+from tyche_env.control.hooks import check_rules, install
 from tyche_env.control.interval import take_priorities
 from tyche_env.control.queue import NO_KEY
 from tyche_env.world import StartType, World
@@ -122,6 +122,7 @@ class Run(Replay):
         started = time.perf_counter()
         count = on_event(self._handles, self.now_us(), kind, entity, request)
         self._decision_us.append(1e6 * (time.perf_counter() - started))
+        check_rules()
         if count < 0:
             raise BackendError("backend openwhisk: a pool of the core overflowed; please report the scenario and seed")
         at_us = int(self._cluster["now_us"])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from traces.output import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,8 +199,6 @@ def split(
       tyche trace split azure.parquet splits --train 0.6 --validation 0.1
       tyche trace split azure.parquet splits --by-time
     """  # noqa: D301 (click wants the character)
-    from pathlib import Path
-
     from traces.windows import Split, split_functions
 
     if train + validation >= 1.0:
@@ -212,11 +213,11 @@ def split(
     for name, functions in parts.items():
         if not functions:
             raise _Refused(f"{name} would get none of the {len(loaded.names)} functions; give it a larger share")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, functions in parts.items():
-        start_us, end_us = (round(fraction * loaded.end_us) for fraction in splits[name].time)
-        part = loaded.select(sorted(functions)).between(start_us, end_us)
-        _write(part, str(Path(folder) / f"{name}.parquet"))
+    with held(Path(folder)):
+        for name, functions in parts.items():
+            start_us, end_us = (round(fraction * loaded.end_us) for fraction in splits[name].time)
+            part = loaded.select(sorted(functions)).between(start_us, end_us)
+            _write(part, str(Path(folder) / f"{name}.parquet"))
 
 
 @trace.command()
@@ -334,8 +335,6 @@ def _load_llm(source: str, cost: dict[str, float]) -> Trace:
 @contextmanager
 def _bar(source: str) -> Iterator[Progress | None]:
     """A progress bar on stderr, if that is a terminal and the file is large enough to wait for."""
-    from pathlib import Path
-
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -389,5 +388,6 @@ def _expanded(loaded: Counts | Trace, method: str, seed: int) -> Trace:
 def _write(loaded: Trace, target: str) -> None:
     from traces.parquet import write_parquet
 
-    write_parquet(loaded, target)
+    with held(Path(target), file=True):
+        write_parquet(loaded, target)
     click.echo(f"{target}: {len(loaded.names)} functions, {len(loaded.arrival_us)} requests")

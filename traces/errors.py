@@ -1,4 +1,4 @@
-"""The one error that bad trace input raises, and what was probably meant."""
+"""Errors that are the user's to mend, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     return f"there are {', '.join(names[:_SHOWN]) or 'none'}{more}"
 
 
-class TraceError(ValueError):
+class UserError(ValueError):
+    """Bad input, shown as one line.  The message names the file, row, field or option, and what would be right."""
+
+
+class TraceError(UserError):
     """Input that cannot be read as a trace.
 
     The message names the file, and where they apply the row and the column, then what is wrong and what would be right.

@@ -11,8 +11,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from traces.blame import blaming, home_of, package_of
 from traces.counts import Counts
-from traces.errors import FileName, TraceError
+from traces.errors import FileName, TraceError, UserError
 from traces.tables import Progress
 from traces.trace import Trace
 
@@ -50,6 +51,22 @@ class _BuiltIn:
 
     def read(self, path: FileName, progress: Progress | None = None) -> Counts | Trace:
         return self.reader(path, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """A form of another package, whose errors are called its own; what it refuses it says itself."""
+
+    name: str
+    form: Format
+
+    def recognises(self, head: bytes) -> bool:
+        with blaming(f"trace format {self.name}", home_of(self.form), passing=(UserError,)):
+            return self.form.recognises(head)
+
+    def read(self, path: FileName, progress: Progress | None = None) -> Counts | Trace:
+        with blaming(f"trace format {self.name}", home_of(self.form), passing=(UserError,)):
+            return self.form.read(path, progress)
 
 
 def _azure2019(path: FileName, progress: Progress | None) -> Counts:
@@ -96,18 +113,17 @@ def formats() -> dict[str, Format]:
     """All forms by name; those of other packages first, so that they may be more particular.
 
     Raises:
-        TraceError: an installed form cannot be imported or lacks a method.
+        TraceError: an installed form lacks a method.
+        UserCodeError: it cannot be imported.
     """
     found: dict[str, Format] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        try:
+        with blaming(f"trace format {point.name}: {point.value}", package_of(point.module)):
             loaded = point.load()
-        except Exception as error:
-            raise TraceError(f"trace format {point.name}: {point.value}: {type(error).__name__}: {error}") from error
-        made = loaded() if isinstance(loaded, type) else loaded
+            made = loaded() if isinstance(loaded, type) else loaded
         if not isinstance(made, Format):
             raise TraceError(f"trace format {point.name}: {point.value} needs the methods recognises and read")
-        found[point.name] = made
+        found[point.name] = _Installed(point.name, made)
     return found | BUILT_IN
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from traces.counts import Counts
 from traces.describe import statistics
 from traces.errors import FileName, TraceError
+from traces.output import made_parent
 from traces.shape import per_minute
 from traces.trace import Trace
 
@@ -70,7 +71,7 @@ def draw(sources: Mapping[str, Counts | Trace], path: FileName) -> None:
     axes[0, 1].set_xscale("log")
     if len(sources) > 1:
         axes[0, 0].legend()
-    figure.savefig(str(path), dpi=110)
+    figure.savefig(str(made_parent(Path(path))), dpi=110)
 
 
 def _cumulative(axes: Axes, values: NDArray[np.float64], colour: str, label: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import cast
 
+from traces.blame import blaming, package_of
 from traces.errors import did_you_mean
 from tyche_env.backend import Backend, BackendError
+from tyche_env.errors import UserError
 
 
 def make_backend(name: str) -> Backend:
@@ -14,6 +16,7 @@ def make_backend(name: str) -> Backend:
 
     Raises:
         BackendError: there is none of that name; the message suggests one.
+        UserCodeError: an installed one cannot be made.
     """
     if name == "simulated":
         # the engine is loaded when it is asked for, so that importing the environment does not take its time
@@ -24,4 +27,5 @@ def make_backend(name: str) -> Backend:
     if name not in found:
         hint = did_you_mean(name, sorted({"simulated", *found}))
         raise BackendError(f"backend {name}: there is no such backend; {hint}")
-    return cast(Backend, found[name].load()())
+    with blaming(f"backend {name}", package_of(found[name].module), passing=(UserError,)):
+        return cast(Backend, found[name].load()())

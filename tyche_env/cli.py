@@ -2,7 +2,8 @@
 
 A subcommand is an entry point of the group ``tyche_env.commands`` that names a click command, made from a function
 with a docstring.  Only the command that is asked for gets imported: the list of all commands takes each one's help
-from the docstring in its source.  Exit status: 0, 2 after a user's error, 130 after Ctrl-C.
+from the docstring in its source.  Exit status: 0, 2 after a user's error, 130 after Ctrl-C.  ``--debug``, before or
+behind a command's name, shows the traceback of a user's error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import ast
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,7 +22,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from traces.errors import TraceError, did_you_mean
+from traces.blame import blaming, package_of
+from traces.errors import did_you_mean
 from tyche_env.collision import PACKAGE, explain_collision
 from tyche_env.errors import UserError
 
@@ -68,7 +72,8 @@ class _Subcommands(click.Group):
         entry = next(iter(found))
         if entry.module.partition(".")[0] == PACKAGE and (problem := explain_collision()) is not None:
             raise UserError(problem)
-        command = entry.load()
+        with blaming(f"command {cmd_name}: {entry.value}", package_of(entry.module)):
+            command = entry.load()
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} of group {_GROUP} is no click command")
         if isinstance(command, click.Group):
@@ -76,6 +81,7 @@ class _Subcommands(click.Group):
                 inner.short_help = inner.short_help or (inner.help or "").partition("\n")[0]
                 _end_with_examples(inner)
         _end_with_examples(command)
+        _take_debug(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -87,6 +93,44 @@ class _Subcommands(click.Group):
         entries = [entry for entry in entry_points(group=_GROUP) if entry.name.startswith(incomplete)]
         items = [CompletionItem(entry.name, help=_summary(entry)) for entry in sorted(entries, key=lambda e: e.name)]
         return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@dataclass(slots=True)
+class _Shown:
+    """What of an error is shown.
+
+    Attributes:
+        traceback: all of it.
+    """
+
+    traceback: bool = False
+
+
+def _show_traceback(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    shown = context.find_object(_Shown)
+    if value and shown is not None:
+        shown.traceback = True
+
+
+_debug = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_traceback,
+    help="Show the traceback of an error, beside its one line.",
+)
+
+
+def _take_debug(command: click.Command) -> None:
+    """Let a command, and those below it, take ``--debug`` as well, unless it means something else there."""
+    if not any("--debug" in parameter.opts for parameter in command.params):
+        option = click.Option(
+            ["--debug"], is_flag=True, is_eager=True, expose_value=False, hidden=True, callback=_show_traceback
+        )
+        command.params.append(option)
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _take_debug(inner)
 
 
 def _end_with_examples(command: click.Command) -> None:
@@ -114,6 +158,7 @@ def _summary(entry: EntryPoint) -> str:
 
 @click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="tyche-env", prog_name="tyche")
+@_debug
 def tyche() -> None:
     """Opportunistic pre-loading for serverless ML inference: simulate, evaluate, train.
 
@@ -129,16 +174,24 @@ def tyche() -> None:
 _end_with_examples(tyche)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status; errors of the user become one line on stderr."""
+def run(arguments: Sequence[str], command: click.Command = tyche, program: str = "tyche") -> int:
+    """Run one command line and return its exit status; errors of the user become one line on stderr.
+
+    Args:
+        arguments: behind the program's name.
+        command: the program; one that stands alone gets ``--debug`` as well.
+        program: its name in help.
+    """
+    shown = _Shown()
+    _take_debug(command)
     try:
-        status = tyche.main(args=list(arguments), prog_name="tyche", standalone_mode=False)
+        status = command.main(args=list(arguments), prog_name=program, standalone_mode=False, obj=shown)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2
     except click.ClickException as error:
-        return _refuse(error.format_message())
+        return _refuse(error.format_message(), error, shown)
     except click.Abort:
         click.echo("tyche: interrupted", err=True)
         return 130
@@ -146,21 +199,23 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of a pipe is gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (UserError, TraceError) as error:
-        return _refuse(str(error))
+    except UserError as error:
+        return _refuse(str(error), error, shown)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        return _refuse(f"this needs the package {error.name}; pip install 'tyche-env[{extra}]' brings it")
+        return _refuse(f"this needs the package {error.name}; pip install 'tyche-env[{extra}]' brings it", error, shown)
     except OSError as error:
         if error.filename is None:
             raise
-        return _refuse(f"{error.filename}: {error.strerror}")
+        return _refuse(f"{error.filename}: {error.strerror}", error, shown)
     return status if isinstance(status, int) else 0
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, error: BaseException, shown: _Shown) -> int:
+    if shown.traceback:
+        traceback.print_exception(error)
     click.echo(f"tyche: {' '.join(message.split())}", err=True)
     return 2
 

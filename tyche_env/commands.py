@@ -124,6 +124,7 @@ def new_scenario(target: str, trace_file: str, columns: tuple[str, ...], catalog
     from pathlib import Path
 
     from traces.mapped import columns_of
+    from traces.output import held
     from tyche_env.own_scenario import own_scenario
     from tyche_env.scenario import load_cluster
 
@@ -131,7 +132,8 @@ def new_scenario(target: str, trace_file: str, columns: tuple[str, ...], catalog
     mapping = columns_of(columns)
     given = None if mapping is None else mapping.model_dump(exclude_defaults=True)
     made = own_scenario(name, trace_file, catalogue, load_cluster(cluster_file), given)
-    Path(target).write_text(made.to_yaml(), encoding="utf-8")
+    with held(Path(target), file=True) as file:
+        file.write_text(made.to_yaml(), encoding="utf-8")
     click.echo(f"{target}: {made.title}, profiles by {made.functions.assign}, {len(made.windows())} test windows")
 
 

@@ -264,7 +264,7 @@ class PreloadEnv(gym.Env[Any, Any]):
             log = self.backend.log()
             step = Step(waited_s, integrals, counters, log[self._rewarded :], self.backend.state)
             self._rewarded = len(log)
-            terms |= {name: float(function(step)) for name, function in self._own_terms.items()}
+            terms |= {name: function(step) for name, function in self._own_terms.items()}
         return terms
 
     def _observe(self) -> Observation:

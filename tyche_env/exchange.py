@@ -51,10 +51,13 @@ class Exchange:
         Raises:
             PreloadEnvError: an action of the wrong shape, or one that is not finite.
         """
-        values = np.asarray(action)
+        try:
+            values = np.asarray(action, np.float32)
+        except (TypeError, ValueError) as error:
+            raise PreloadEnvError(f"action: is no array of numbers ({' '.join(str(error).split())})") from None
         rows = self.layout.rows["functions"]
         if values.shape != (rows, 2):
             raise PreloadEnvError(f"action: needs shape ({rows}, 2), got {values.shape}")
-        if not read_action(np.ascontiguousarray(values, np.float32), self._decision, self._priority):
+        if not read_action(np.ascontiguousarray(values), self._decision, self._priority):
             raise PreloadEnvError("action: holds a value that is not finite")
         return self._decision, self._priority

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from traces.blame import blaming, home_of, package_of
 from traces.errors import did_you_mean
 from tyche_env.errors import UserError
 
@@ -51,7 +52,8 @@ def find(kind: str, reference: str, wanted: type | None = None, known: Iterable[
         known: names of the built-in ones, for the message.
 
     Raises:
-        ExtensionError: there is none of that name, it cannot be imported, or it is something else.
+        ExtensionError: there is none of that name, or it is something else.
+        UserCodeError: it cannot be imported.
     """
     if is_file(reference):
         found = getattr(import_file(Path(reference), kind), kind, None)
@@ -62,6 +64,18 @@ def find(kind: str, reference: str, wanted: type | None = None, known: Iterable[
     if wanted is not None and not isinstance(found, wanted):
         raise ExtensionError(f"{kind} {reference}: is a {type(found).__name__}, expected a {wanted.__name__}")
     return found
+
+
+def require(kind: str, reference: str, known: Iterable[str] = ()) -> None:
+    """Refuse what :func:`find` would not find; runs none of it.
+
+    Raises:
+        ExtensionError: there is none of that name, or no such file.
+    """
+    if not is_file(reference):
+        _point(kind, reference, known)
+    elif not Path(reference).is_file():
+        raise ExtensionError(f"{kind} {reference}: there is no such file")
 
 
 def digest(kind: str, reference: str) -> str | None:
@@ -79,32 +93,27 @@ def import_file(path: Path, what: str) -> ModuleType:
     """Run a Python file and return its module.
 
     Raises:
-        ExtensionError: there is no such file, or it fails; the message names the line.
+        ExtensionError: there is no such file.
+        UserCodeError: it fails; the message names the line.
     """
-    if not path.is_file():
-        raise ExtensionError(f"{what} {path}: there is no such file")
+    require(what, str(path))
     spec = importlib.util.spec_from_file_location(f"user_{what}_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ExtensionError(f"{what} {path}: cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with blaming(f"{what} {path}", path):
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise ExtensionError(f"{what} {path}: {describe(error, path)}") from error
     return module
 
 
-def describe(error: BaseException, path: Path) -> str:
-    """An error of a user's file and the line of that file where it went wrong."""
-    line, trace = None, error.__traceback__
-    file = str(path.absolute())  # as the import system names it
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == file:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        line = error.lineno
-    return f"{type(error).__name__}: {error}{'' if line is None else f' (line {line})'}"
+def home(reference: str, found: object) -> str | None:
+    """The file that an extension stands in; None if that is unknown.
+
+    Args:
+        reference: how it was asked for, see :func:`find`.
+        found: the extension.
+    """
+    return reference if is_file(reference) else home_of(found)
 
 
 def _point(kind: str, name: str, known: Iterable[str]) -> EntryPoint:
@@ -117,7 +126,5 @@ def _point(kind: str, name: str, known: Iterable[str]) -> EntryPoint:
 
 
 def _load(kind: str, point: EntryPoint) -> Any:
-    try:
+    with blaming(f"{kind} {point.name}: {point.value}", package_of(point.module)):
         return point.load()
-    except Exception as error:
-        raise ExtensionError(f"{kind} {point.name}: {point.value}: {type(error).__name__}: {error}") from error

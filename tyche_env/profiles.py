@@ -18,6 +18,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from traces.errors import did_you_mean
+from traces.output import made_parent
 from tyche_env.errors import UserError
 
 _FOLDER = Path(__file__).with_name("catalogues")
@@ -147,10 +148,9 @@ def write_catalogue(path: Path, profiles: Sequence[FunctionProfile]) -> None:
     """Write profiles in the form of a catalogue, whole or not at all.
 
     Raises:
-        ProfileError: there is no such folder.
+        OutputError: the folder cannot be made.
     """
-    if not path.parent.is_dir():
-        raise ProfileError(f"{path}: cannot be written, there is no folder {path.parent}")
+    made_parent(path)
     columns = list(FunctionProfile.model_fields)
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=path.name, delete=False, newline="", encoding="utf-8"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.blame import blaming
 from tyche_env import extensions
 
 if TYPE_CHECKING:
@@ -113,8 +114,15 @@ def reward_function(name: str) -> RewardFunction:
 
     Raises:
         ExtensionError: there is none, or it is no function.
+        UserCodeError: later, when it is asked and fails.
     """
     found = extensions.find("reward", name)
     if not callable(found):
         raise extensions.ExtensionError(f"reward {name}: needs a function of a Step, got {type(found).__name__}")
-    return cast(RewardFunction, found)
+    function, home = cast(RewardFunction, found), extensions.home(name, found)
+
+    def asked(step: Step) -> float:
+        with blaming(f"reward {name}", home):
+            return float(function(step))
+
+    return asked

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -141,6 +141,22 @@ class Conditions:
     prewarm: PrewarmName | None = None
     mode: Mode | None = None
     decision: DecisionTimes = "event"
+
+    def __post_init__(self) -> None:
+        """Refuse what no scenario can be under.
+
+        Raises:
+            ExtensionError: there is no such pre-warming policy.
+            ScenarioError: there is no such mode, or the decision is neither.
+        """
+        if self.prewarm is not None and self.prewarm not in PREWARM:
+            extensions.require("prewarm", self.prewarm, PREWARM)
+        if self.mode not in (None, *get_args(Mode)):
+            hint = did_you_mean(str(self.mode), get_args(Mode))
+            raise ScenarioError(f"mode {self.mode}: there is no such mode; {hint}")
+        decision = self.decision
+        if decision != "event" and not (isinstance(decision, int | float) and 1e-6 <= decision < math.inf):
+            raise ScenarioError(f"decision: needs 'event' or a positive number of seconds, got {decision!r}")
 
 
 AS_IT_IS = Conditions()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from traces.output import made_folder
 from tyche_env.rules import Rules
 from tyche_env.world import OPTIONAL_FIELDS, FunctionTable, Settings, World, WorldError
 
@@ -40,7 +41,7 @@ def write_world(world: World, folder: Path) -> None:
     """
     if world.rules != Rules():
         raise WorldError("rules: a world with rules of your own cannot be written, they are code")
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     for name in _TABLES:
         np.save(folder / f"{name}.npy", getattr(world, name))
     for column in fields(FunctionTable):

@@ -233,9 +233,11 @@ def _scenario(name: str, trace_file: Path | None) -> Scenario:
 def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:
     """The report, unless what draws it is not installed: results must not depend on that."""
     from agents.evidence.report import write_report
+    from traces.output import held
 
     try:
-        return write_report(folder)
+        with held(folder.path):
+            return write_report(folder)
     except ModuleNotFoundError as error:
         if not quiet:
             click.echo(f"no report.html: pip install 'tyche-env[report]' brings {error.name}", err=True)

@@ -27,9 +27,11 @@ def report(run: Path, chrome_trace: Path | None) -> None:
     """  # noqa: D301 (click wants the character)
     from agents.evidence.report import watch, write_report
     from agents.evidence.run_folder import RunFolder
+    from traces.output import held
 
     folder = RunFolder.read(run)
-    click.echo(str(write_report(folder)))
+    with held(run):
+        click.echo(str(write_report(folder)))
     if chrome_trace is None:
         return
     from agents.evidence.chrome_trace import chrome_trace as events_of
@@ -40,5 +42,6 @@ def report(run: Path, chrome_trace: Path | None) -> None:
             f"--chrome-trace: {run} cannot be watched again; that needs a built-in policy deciding at events, "
             "the simulated backend, and the trace"
         )
-    chrome_trace.write_text(json.dumps(events_of(replays), separators=(",", ":")), encoding="utf-8")
+    with held(chrome_trace, file=True):
+        chrome_trace.write_text(json.dumps(events_of(replays), separators=(",", ":")), encoding="utf-8")
     click.echo(str(chrome_trace))

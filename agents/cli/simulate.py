@@ -67,6 +67,7 @@ def simulate(
     from agents.playing.progress import bar
     from agents.policies.history import history_of, history_within
     from agents.policies.loading import load
+    from traces.output import held, is_empty
     from tyche_env.played import Shares
     from tyche_env.scenario import Scenario
     from tyche_env.stored import is_world, read_world, write_world
@@ -77,7 +78,7 @@ def simulate(
     for names, with_option in ((of_scenario, folder and "--world"), (of_run, save and "--save")):
         for given in (name for name in names if with_option and not _is_default(name)):
             raise UserError(f"{_OPTIONS.get(given, f'--{given}')}: decides nothing with {with_option}; leave it out")
-    if save is not None and save.exists() and any(save.iterdir()) and not is_world(save):
+    if save is not None and save.is_dir() and not is_empty(save) and not is_world(save):
         raise UserError(f"--save: {save} holds something else than a world; name another folder")
     if folder is not None:
         world = read_world(folder)
@@ -87,7 +88,8 @@ def simulate(
         world = scenario.world(cast(Any, split), window, seed)
         history = history_of(scenario, scenario.windows(cast(Any, split))[window], seed, world)
     if save is not None:
-        write_world(world, save)
+        with held(save):
+            write_world(world, save)
         click.echo(f"{save}: {len(world.arrival_us)} requests to {world.function_count} functions")
         return
     policy = load(source).prepare(history)
@@ -117,11 +119,12 @@ def simulate_to(log_path: Path | None, world: World, policy: Policy, watch: Watc
     """Play a world; the requests go to a file while it runs, if to any."""
     from agents.evidence.run_folder import RequestsWriter
     from agents.playing.play import play
+    from traces.output import held
 
     if log_path is None:
         return play(world, policy, record="none", watch=watch)
     labels = {"policy": policy.name, "prewarm": world.settings.prewarm.name.lower(), "seed": world.settings.seed}
-    with RequestsWriter(log_path, world.names, labels) as writer:
+    with held(log_path, file=True), RequestsWriter(log_path, world.names, labels) as writer:
         return play(world, policy, record=writer.write, watch=watch)
 
 

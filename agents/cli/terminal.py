@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from traces.output import command_line as command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-def command_line() -> str:
-    """The command as it was typed, for manifests."""
-    script = Path(sys.argv[0])
-    program = ["python", "-m", f"agents.{script.stem}"] if script.parent.name == "agents" else ["tyche"]
-    return shlex.join([*program, *sys.argv[1:]])
 
 
 def console() -> Console:

@@ -1,4 +1,4 @@
-"""Search for a recipe's hyperparameters: ``python -m agents.cli.tune hazard --trials 20``, or ``tyche tune``.
+"""``tyche tune``: search for a recipe's hyperparameters.
 
 Needs the extra ``train``.  The same command goes on where it was interrupted.
 """

@@ -22,6 +22,7 @@ from agents.policies.builtin import POLICIES
 from agents.policies.bundle import CARD, WEIGHTS, load_bundle
 from agents.policies.policy import Policy
 from agents.policies.trained import policy_of
+from traces.output import holds
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 
@@ -60,6 +61,7 @@ def boards_in(folder: Path) -> list[Path]:
     return found
 
 
+@holds("board")
 def add_board(results: Path, board: Path) -> list[str]:
     """Copy a result folder and the bundles that it names into a board; agents whose weights may not be passed on stay.
 
@@ -93,6 +95,7 @@ def add_board(results: Path, board: Path) -> list[str]:
     return bare
 
 
+@holds("folder")
 def write_page(folder: Path, page: Path) -> None:
     """Write the tables of all boards between the marks of a page; what is outside of them stays.
 

@@ -14,6 +14,7 @@ from agents.evidence.looks import looks_note
 from agents.evidence.measure import METRICS
 from agents.evidence.standings import HEADINGS, Standing, cells, relative_costs, standings
 from agents.evidence.tables import ms
+from traces.output import holds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ _CURVES = {
 _LARGEST_RATIO = 2.0
 
 
+@holds("out")
 def write_report(content: Mapping[str, Any], folders: Sequence[Path], out: Path) -> Path:
     """Write report.html and figures/ of a result folder; returns the report's path.
 

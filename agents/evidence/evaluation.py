@@ -29,6 +29,7 @@ from agents.playing.scene import WindowScene, play_in
 from agents.playing.spread import ALL_CORES, ALONE, Progress, Spread, crew, play_each
 from agents.policies.loading import BOUND, load
 from agents.policies.policy import Policy
+from traces.output import holds
 from tyche_env.metrics import METRIC_KEYS, Metrics, summarize
 from tyche_env.played import Played
 from tyche_env.world import World
@@ -54,6 +55,7 @@ class Outcome:
     comparisons: list[dict[str, Any]]
 
 
+@holds("out")
 def evaluate(
     plan: Plan,
     out: Path,
@@ -74,6 +76,8 @@ def evaluate(
     Raises:
         EvaluationError: the plan is wrong, or a process died.
         RunError: the folder belongs to another plan.
+        OutputError: another process writes to the folder.
+        UserCodeError: code of the user's own fails.
         KeyboardInterrupt: after the folder has been left consistent.
     """
     plan = plan.validated()
@@ -119,6 +123,8 @@ def _rows(
     """The rows of the cells as they finish; their recorded requests are in ``folder`` by then."""
     if plan.backend != "simulated" or (len(cells) == 1 and spread.on == "processes"):
         # real containers are one machine's: two runs at a time would disturb each other
+        spread = ALONE
+    if spread.on == "processes" and plan.stays_here:
         spread = ALONE
     made = SentCellRun if spread.on == "ray" else CellRun
     runs = [made(plan, cell, folder.part(cell.number)) for cell in cells]

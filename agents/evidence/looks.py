@@ -99,9 +99,9 @@ def looks_note(scenarios: Sequence[str]) -> str:
     return f"Looks at these test windows so far, by any agent: {'; '.join(parts)}."
 
 
-def note_folder(source: str, scenario: str, purpose: str) -> None:
+def note_folder(source: object, scenario: str, purpose: str) -> None:
     """Enter the look of a policy, if it is the folder of a trained agent."""
-    if (Path(source) / CARD).is_file():
+    if isinstance(source, str) and (Path(source) / CARD).is_file():
         note_look(scenario, Path(source).name, [load_bundle(Path(source))], purpose)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import pickle
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -14,12 +17,16 @@ from agents.playing.runs import EvaluationError
 from agents.playing.scene import WindowScene
 from agents.policies.builtin import POLICIES
 from agents.policies.forecasts import ForecastPolicy
-from agents.policies.loading import BOUND, load
+from agents.policies.loading import BOUND, load, name_of
 from agents.policies.policy import KernelPolicy, Policy, PredictorPolicy
+from traces.blame import home_of
 from tyche_env import extensions
 from tyche_env.scenario import Conditions, Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulate import EngineName
 from tyche_env.world import DecisionTimes, Kernel
+
+Source = str | object
+"""A policy as ``agents.load`` takes it: a name, a path as text, or an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Cell:
     """One run: a policy on a window."""
 
     number: int
-    source: str
+    source: Source
     prewarm: PrewarmName
     mode: Mode
     window: int
@@ -51,7 +58,7 @@ class Plan:
 
     Attributes:
         scenario: the scenario; its pre-warming policy and mode are the defaults.
-        policies: names, or paths of Python files (``agents.load``); ``bound`` for the lower bound.
+        policies: names, paths of Python files, or objects (``agents.load``); ``bound`` for the lower bound.
         prewarm: pre-warming policies; empty: the scenario's.
         modes: modes; empty: the scenario's.
         windows: number of windows, the first ones of the split.
@@ -65,7 +72,7 @@ class Plan:
     """
 
     scenario: Scenario
-    policies: tuple[str, ...]
+    policies: tuple[Source, ...]
     prewarm: tuple[PrewarmName, ...] = ()
     modes: tuple[Mode, ...] = ()
     windows: int | None = None
@@ -157,6 +164,11 @@ class Plan:
         finally:
             backend.close()
 
+    @property
+    def stays_here(self) -> bool:
+        """Whether a policy is an object that no other process could make again, so that all runs stay in this one."""
+        return any(not isinstance(source, str) and not _can_be_sent(source) for source in self.policies)
+
     def cells(self) -> Iterator[Cell]:
         """All runs; those that are compared with each other come together."""
         axes = product(range(self.seeds), range(self.windows or 0), self.modes, self.prewarm, self.policies)
@@ -187,13 +199,19 @@ class Plan:
         }
 
 
-def policy_name(source: str) -> str:
-    """A policy's name in tables: of a Python file, without folder and ending."""
-    return Path(source).stem if source.endswith(".py") else source
+def policy_name(source: Source) -> str:
+    """A policy's name in tables (``agents.policies.loading.name_of``)."""
+    return name_of(source)
 
 
-def policy_hash(source: str) -> str:
-    """A built-in policy is its name; a file is its content, a package its version, a trained agent its weights."""
+def policy_hash(source: Source) -> str:
+    """A built-in policy is its name; a file is its content, a package its version, a trained agent its weights.
+
+    An object is its content and the source of its class; one whose content cannot be read is like no other, so that no
+    run folder goes on with it.
+    """
+    if not isinstance(source, str):
+        return _object_hash(load(source))
     if source == BOUND or source in POLICIES:
         return "built-in"
     for kind in ("policy", "predictor"):
@@ -201,3 +219,26 @@ def policy_hash(source: str) -> str:
         if found is not None:
             return found
     return getattr(load(source), "digest", "built-in")
+
+
+def _can_be_sent(source: object) -> bool:
+    """Whether an object can be pickled; one of the script that runs, or of a notebook, is found nowhere else."""
+    try:
+        return b"__main__" not in pickle.dumps(source)
+    except Exception:  # whatever an object does when it is asked for its content
+        return False
+
+
+def _object_hash(policy: Policy) -> str:
+    if policy is POLICIES.get(policy.name):
+        return "built-in"
+    if (digest := getattr(policy, "digest", None)) is not None:
+        return str(digest)
+    held = policy.predictor if isinstance(policy, PredictorPolicy) else policy
+    file = home_of(held)
+    try:
+        content = pickle.dumps(held)
+        content += b"" if file is None else Path(file).read_bytes()
+    except Exception:  # whatever an object does when it is asked for its content
+        content = uuid.uuid4().bytes
+    return hashlib.sha256(content).hexdigest()[:16]

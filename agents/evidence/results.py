@@ -23,6 +23,7 @@ from agents.playing.spread import ALONE, Spread
 from agents.policies.bundle import CARD, Bundle, PolicyBundle, load_bundle
 from agents.policies.recipe import recipe_hash
 from agents.policies.trained import policy_of
+from traces.output import holds
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 
@@ -45,6 +46,7 @@ def members_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
+@holds("out")
 def measure_agents(
     folders: Sequence[Path],
     scenarios: Sequence[Scenario],

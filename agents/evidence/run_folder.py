@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.output import is_empty, made_folder, made_parent
 from tyche_env.errors import UserError
 from tyche_env.metrics import STAGES
 from tyche_env.simulator.log import LOG_DTYPE
@@ -53,7 +54,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, plan: Mapping[str, Any], scenario_yaml: str, command: str) -> RunFolder:
-        """Begin a run, or go on with one of the same plan.
+        """Begin a run, or go on with one of the same plan; whoever does holds the folder (``traces.output.held``).
 
         Args:
             path: the folder; made if it does not exist.
@@ -69,9 +70,8 @@ class RunFolder:
             folder._refuse_other_plan(plan)
             folder._cut_torn_line()
             return folder
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not is_empty(made_folder(path)):
             raise RunError(f"{path}: is there, but is no run folder; --out needs a new folder or one of an earlier run")
-        path.mkdir(parents=True, exist_ok=True)
         (path / "scenario.yaml").write_text(scenario_yaml, encoding="utf-8")
         started = {
             "status": "running",
@@ -122,19 +122,40 @@ class RunFolder:
         return self.path / "requests.parquet"
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows that are finished."""
+        """The rows that are finished, one a run; a row that stands there twice counts once.
+
+        Raises:
+            RunError: a line is no JSON, or two rows of one run differ.
+        """
+        return [row for _, row in self.numbered_rows()]
+
+    def numbered_rows(self) -> list[tuple[int, dict[str, Any]]]:
+        """The rows with the numbers of their lines, see :meth:`rows`."""
         path = self.path / "rows.jsonl"
         if not path.exists():
             return []
-        rows = []
+        found: list[tuple[int, dict[str, Any]]] = []
+        at: dict[Hashable, int] = {}
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise RunError(
                     f"{path}, line {number}: is no JSON ({error.msg}); remove the line to run it again"
                 ) from None
-        return rows
+            if not isinstance(row, dict):
+                raise RunError(f"{path}, line {number}: is no row of a run; remove the line to run it again")
+            first = at.setdefault(key, len(found)) if (key := row_key(row)) is not None else len(found)
+            if first == len(found):
+                found.append((number, row))
+                continue
+            earlier, other = found[first]
+            if differing := [name for name in dict.fromkeys([*other, *row]) if other.get(name) != row.get(name)]:
+                raise RunError(
+                    f"{path}, lines {earlier} and {number}: are of one run ({row_label(row)}) and differ in "
+                    f"{', '.join(differing[:3])}; remove one of them, or both to run it again"
+                )
+        return found
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a finished row; it is on disk when this returns."""
@@ -238,7 +259,7 @@ class RequestsWriter:
     def __enter__(self) -> RequestsWriter:
         import pyarrow.parquet as pq
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        made_parent(self._path)
         schema = _requests_table(np.zeros(0, LOG_DTYPE), self._names, self._labels).schema
         self._writer = pq.ParquetWriter(self._temporary, schema, **_parquet_options())
         return self
@@ -304,6 +325,28 @@ def batches(requests: Path, columns: Sequence[str]) -> Iterator[Any]:
 
     with pq.ParquetFile(requests) as file:
         yield from file.iter_batches(batch_size=ROW_GROUP, columns=list(columns))
+
+
+_KEY = ("scenario", "window", "seed", "prewarm", "mode", "policy", "backend")
+"""What tells the row of one run from that of another."""
+
+
+def row_key(row: Mapping[str, Any]) -> Hashable | None:
+    """What identifies a row among those of a folder; None if nothing does.
+
+    A run of an evaluation is known by scenario, window, seed, pre-warming, mode, policy and backend, a case of an
+    experiment by its axes and its draw.
+    """
+    if "axes" in row:
+        return (*row["axes"].items(), row.get("draw"))
+    return tuple(row.get(name) for name in _KEY) if {"policy", "window", "seed"} <= row.keys() else None
+
+
+def row_label(row: Mapping[str, Any]) -> str:
+    """A row's key in words."""
+    if "axes" in row:
+        return ", ".join(f"{name} {value}" for name, value in {**row["axes"], "draw": row.get("draw")}.items())
+    return ", ".join(f"{name} {row[name]}" for name in ("policy", "prewarm", "mode", "window", "seed") if name in row)
 
 
 def plan_hash(plan: Mapping[str, Any]) -> str:

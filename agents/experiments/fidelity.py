@@ -23,6 +23,7 @@ from agents.playing.play import play
 from agents.playing.runs import EvaluationError
 from agents.playing.spread import Progress, play_all
 from agents.policies.loading import load
+from traces.output import holds
 from tyche_env.metrics import STAGES
 from tyche_env.world import StartType, World
 
@@ -75,6 +76,7 @@ class Study:
         return replace(self, plan=replace(self.plan, backend=BACKEND, record="all").validated())
 
 
+@holds("out")
 def study(wanted: Study, out: Path, *, command: str = "", progress: Progress | None = None) -> dict[str, Any]:
     """Run a study, or what is left of it, into ``out``/real-1, real-2, ... and fidelity.json.
 

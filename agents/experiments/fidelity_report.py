@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.evidence.tables import ms
+from traces.output import holds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,6 +83,7 @@ def show(console: Console, found: Entry) -> None:
         console.print()
 
 
+@holds("out")
 def write(found: Entry, out: Path) -> Path:
     """Write report.html of a study.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.output import holds
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -40,6 +42,7 @@ class Side:
     ticks: tuple[str, ...]
 
 
+@holds("folder")
 def draw(
     panels: Sequence[Sequence[Panel]], across: Side, down: Side, size_in: tuple[float, float], folder: Path
 ) -> list[Path]:

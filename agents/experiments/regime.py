@@ -22,6 +22,7 @@ from agents.experiments.rows import conditions
 from agents.experiments.runs import Axis, Case, open_folder, run_all
 from agents.playing.spread import ALL_CORES, Progress, Spread
 from agents.policies.loading import BOUND
+from traces.output import holds
 from tyche_env.scenario import Mode
 
 FUNCTIONS = (8, 40, 160)
@@ -59,6 +60,7 @@ def cases(count: int) -> list[Case]:
     return found
 
 
+@holds("out")
 def reproduce(
     count: int, out: Path, *, spread: Spread = ALL_CORES, command: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from agents.experiments.heat_map import Panel, Side, draw
 from agents.experiments.runs import open_folder
 from agents.experiments.tables import markdown
 from agents.playing.spread import ALONE, Progress, Spread
+from traces.output import holds
 from tyche_env.scenario import Mode, Scenario
 
 FUNCTIONS, CONTAINER_MB, MINUTES = 20, 2048, 300
@@ -49,6 +50,7 @@ COLUMNS = (
 Row = dict[str, Any]
 
 
+@holds("out")
 def reproduce(
     out: Path, *, spread: Spread = ALONE, command: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:

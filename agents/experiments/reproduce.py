@@ -13,8 +13,10 @@ from agents.experiments.rows import conditions, rows_of
 from agents.experiments.runs import open_folder, run_all
 from agents.experiments.tables import markdown
 from agents.playing.spread import ALL_CORES, Progress, Spread
+from traces.output import holds
 
 
+@holds("out")
 def reproduce(
     name: str, draws: int, out: Path, *, spread: Spread = ALL_CORES, command: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:

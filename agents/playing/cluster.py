@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from agents.playing.runs import EvaluationError, Run, T, do_run
+from tyche_env.errors import UserError
 from tyche_env.scenario import test_windows_are_sealed
 
 
@@ -59,5 +60,9 @@ class RayCrew:
                 row, cpu_s = self.ray.get(done)
                 self.cpu_s += cpu_s
                 yield waiting.pop(done), row
+        except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from error  # as it was; Ray's own has a traceback for its text
+            raise
         except self.ray.exceptions.WorkerCrashedError as error:
             raise EvaluationError(f"--on ray: a task died again and again ({error}); --jobs needs no cluster") from None

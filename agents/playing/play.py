@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.playing.hindsight import best_of, choices
+from agents.policies.loading import load
 from agents.policies.policy import KernelPolicy, Policy, PolicyError, PredictorPolicy
 from tyche_env.backend import Backend
 from tyche_env.backends import make_backend
@@ -32,7 +33,7 @@ SAMPLE_ONE_IN = 16
 
 def play(
     world: World,
-    policy: Policy,
+    policy: object,
     *,
     engine: EngineName = "compiled",
     backend: Backend | None = None,
@@ -45,7 +46,7 @@ def play(
 
     Args:
         world: what happens, under any policy (``Scenario.world``).
-        policy: prepared for that world (``policy.prepare``).
+        policy: prepared for that world (``policy.prepare``), or whatever ``agents.load`` takes.
         engine: which of the two engines, where there is no backend.
         backend: where it is played instead; it stays open.
         record: which requests are kept in the log; a function is handed them instead, on the compiled engine piece by
@@ -56,23 +57,25 @@ def play(
         PolicyError: the policy has not been prepared, or cannot decide there.
         WorldError: no engine can run the world.
         BackendError: the world needs what the backend cannot do, or the run broke down.
+        UserCodeError: code of the user's own fails.
     """
+    player = load(policy)
     if not callable(record) and record not in get_args(Record):
         raise PolicyError(f"record: needs a function, or one of {', '.join(get_args(Record))}, got {record!r}")
     if backend is not None:
         if engine != "compiled":
             raise PolicyError(f"engine: {engine} is one of the simulator's, the policy is played on a backend")
-        return _on_backend(policy.equip(world).validate(), policy, backend, record, watch)
-    if isinstance(policy, PredictorPolicy):
+        return _on_backend(player.equip(world).validate(), player, backend, record, watch)
+    if isinstance(player, PredictorPolicy):
         if engine != "compiled":
             raise PolicyError(
-                f"policy {policy.name}: is shown observations, which the {engine} engine does not make; "
+                f"policy {player.name}: is shown observations, which the {engine} engine does not make; "
                 "use the compiled one"
             )
-        return _on_backend(policy.equip(world).validate(), policy, make_backend("simulated"), record, watch)
-    if isinstance(policy, KernelPolicy) and policy.hindsight:
-        return _with_hindsight(world, policy, engine, record, watch)
-    return _on_engine(policy.equip(world), engine, record, watch)
+        return _on_backend(player.equip(world).validate(), player, make_backend("simulated"), record, watch)
+    if isinstance(player, KernelPolicy) and player.hindsight:
+        return _with_hindsight(world, player, engine, record, watch)
+    return _on_engine(player.equip(world), engine, record, watch)
 
 
 @contextmanager
@@ -204,7 +207,7 @@ class _Asked:
         try:
             return self._exchange.decisions(action)
         except PreloadEnvError as error:
-            raise PolicyError(f"policy {self._policy.name}: {error}") from None
+            raise PolicyError(f"policy {self._policy.file or self._policy.name}: {error}") from None
 
     @property
     def mean_us(self) -> float:

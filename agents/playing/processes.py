@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ class Processes:
             for place, run in enumerate(runs):
                 while len(waiting) >= (_AHEAD * self.count if self.compiled else 1):
                     yield from self._finished(waiting)
-                waiting[self.pool.submit(do_run, run, self._written(run), test_windows_are_sealed())] = place
+                world = self._written(run)
+                with _interrupts_wait():
+                    waiting[self.pool.submit(do_run, run, world, test_windows_are_sealed())] = place
             while waiting:
                 yield from self._finished(waiting)
         except BrokenProcessPool:
@@ -71,6 +74,17 @@ class Processes:
         return path
 
 
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Processes that are started in the block get no Ctrl-C before :func:`_die_on_interrupt` is in force in them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _die_on_interrupt() -> None:
     """Ctrl-C reaches all processes; the children end silently, the parent tidies up."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

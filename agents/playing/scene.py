@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from agents.playing.play import play
 from agents.playing.runs import shareable
 from agents.policies.history import History, history_of
-from agents.policies.policy import Policy
+from agents.policies.loading import load
 from tyche_env.played import Played
 from tyche_env.scenario import AS_IT_IS, Conditions, Scenario, SplitName
 from tyche_env.world import Kernel, World
@@ -75,14 +75,14 @@ def digest_of(scenario: Scenario) -> str:
     return scenario.hash()
 
 
-def play_in(scene: Scene, policy: Policy, requests: World | None = None, **options: Any) -> Played:
+def play_in(scene: Scene, policy: object, requests: World | None = None, **options: Any) -> Played:
     """Prepare a policy for a scene and play it there.
 
     Args:
         scene: where.
-        policy: not yet prepared.
+        policy: not yet prepared; whatever ``agents.load`` takes.
         requests: the scene's, if they are at hand.
         options: of :func:`agents.playing.play.play`.
     """
     world = scene.world(scene.requests() if requests is None else requests)
-    return play(world, policy.prepare(scene.history(world)), **options)
+    return play(world, load(policy).prepare(scene.history(world)), **options)

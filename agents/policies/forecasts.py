@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from agents.policies.history import History
 from agents.policies.policy import KernelPolicy, PolicyError
 from agents.policies.predictors import Rates
+from traces.blame import blaming, home_of
 from tyche_env.tables import table_row
 from tyche_env.world import Kernel, Prewarm, World
 
@@ -32,9 +33,22 @@ class ForecastPolicy(KernelPolicy):
 
         Raises:
             ModuleNotFoundError: the extra ``experiments`` is not installed.
+            PolicyError: the predictor returns something else than a rate a minute.
+            UserCodeError: a predictor of the user's fails.
         """
+        return replace(self, forecast=np.stack([table_row(self._expected(*each)) for each in history.minutes()]))
+
+    def _expected(self, counts: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+        """What the predictor answers about one function."""
         assert self.rates is not None
-        return replace(self, forecast=np.stack([table_row(self.rates(*each)) for each in history.minutes()]))
+        with blaming(f"policy {self.name}", home_of(self.rates)):
+            rates = np.asarray(self.rates(counts, past), np.float64)
+        if rates.shape != (len(counts) - past,):
+            raise PolicyError(
+                f"policy {self.name}: its predictor must return {len(counts) - past} rates, one a minute, "
+                f"got shape {rates.shape}"
+            )
+        return rates
 
     def equip(self, world: World) -> World:
         """The world with the forecasts.

@@ -7,6 +7,7 @@ event, whereas ``predict`` is called once a decision interval.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
@@ -14,7 +15,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.policies.asking import CallForm, form_of
 from agents.policies.history import History
+from traces.blame import blaming, home_of
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.errors import UserError
 from tyche_env.rules import RowKernel
@@ -155,13 +158,40 @@ class PredictorPolicy:
 
     Attributes:
         name: as it appears in tables.
-        predictor: answers.
+        predictor: answers; its ``predict`` takes the observation and as much else as it likes (``asking.form_of``).
         most_functions: rows of the observations that it is shown; None: one a function of the world.
+        file: the file that it stands in, as the user named it; None: it came as an object.
+        form: how it is called.
+
+    Raises:
+        PolicyError: its ``predict`` cannot be called.
     """
 
     name: str
-    predictor: Predictor
+    predictor: Any
     most_functions: int | None = None
+    file: str | None = None
+    form: CallForm = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        predict = getattr(self.predictor, "predict", None)
+        if not callable(predict):
+            kind = type(self.predictor).__name__
+            raise PolicyError(f"{self._known_as}: {kind} has no method predict(observation, ...)")
+        form = form_of(predict)
+        if form is None or inspect.iscoroutinefunction(predict):
+            code = getattr(inspect.unwrap(getattr(predict, "__func__", predict)), "__code__", None)
+            line = "" if code is None else f", line {code.co_firstlineno}"
+            is_async = "async " if inspect.iscoroutinefunction(predict) else ""
+            raise PolicyError(
+                f"{self._known_as}{line}: {is_async}predict{inspect.signature(predict)} cannot be called; it may take "
+                "(observation, state=None, episode_start=None, deterministic=True), or the first few of them"
+            )
+        object.__setattr__(self, "form", form)
+
+    @property
+    def _known_as(self) -> str:
+        return f"policy {self.file or self.name}"
 
     @property
     def kernel(self) -> None:
@@ -195,15 +225,24 @@ class PredictorPolicy:
     ) -> tuple[Any, Any]:
         """Ask the object.
 
+        Returns:
+            Its action, and the state that it returned with it; if it returned the action alone, the state as it was.
+
         Raises:
-            PolicyError: it does not return a pair.
+            PolicyError: it returns neither an action nor a pair.
+            UserCodeError: it fails; the message names file and line.
         """
-        answer = self.predictor.predict(observation, state, episode_start, deterministic)
-        if not isinstance(answer, tuple) or len(answer) != 2:
+        offered = {"state": state, "episode_start": episode_start, "deterministic": deterministic}
+        places, names = self.form.arguments(offered)
+        with blaming(self._known_as, self.file or home_of(self.predictor)):
+            answer = self.predictor.predict(observation, *places, **names)
+        action, after = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, state)
+        if action is None or isinstance(action, tuple):
+            got = "None" if action is None else f"a tuple of {len(action)}"
             raise PolicyError(
-                f"policy {self.name}: predict must return the pair (action, state), got {type(answer).__name__}"
+                f"{self._known_as}: predict must return an action, an array, or the pair (action, state), got {got}"
             )
-        return answer
+        return action, after
 
 
 _PREDICTING = (Kernel.NONE, Kernel.LRU, Kernel.TYCHE, Kernel.CENSORED, Kernel.HISTOGRAM, Kernel.RANDOM)

@@ -14,12 +14,14 @@ from agents.playing.runs import Crew
 from agents.playing.spread import ALONE, Spread, crew
 from agents.policies.bundle import CARD, WEIGHTS, Bundle, PolicyBundle, load_bundle, save_bundle
 from agents.policies.recipe import AlgorithmRecipe, HazardRecipe, Recipe, SearchRecipe, recipe_hash
+from traces.output import holds
 from tyche_env.errors import UserError
 from tyche_env.scenario import sealed_test_windows
 
 CHECKPOINT = "checkpoint.pt"
 
 
+@holds("out")
 def train_seeds(recipe: Recipe, seeds: range, out: Path, spread: Spread = ALONE) -> list[Path]:
     """Train the seeds that are missing; returns the folders of all bundles.
 

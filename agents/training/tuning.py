@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 from agents.policies.bundle import load_bundle
 from agents.policies.recipe import Range, Recipe, Value, recipe_hash
 from agents.training.seeds import train_seeds, validation_cost
+from traces.output import holds
 from tyche_env.errors import UserError
 
 STUDY, RECIPE = "study.jsonl", "recipe.yaml"
@@ -51,6 +52,7 @@ class Trial:
     cost: float
 
 
+@holds("out")
 def search(recipe: Recipe, trials: int, out: Path, seeds: int = 1, limit_s: float | None = None) -> list[Trial]:
     """Go on with a search until so many trials are finished; the first one is the recipe as it is.
 

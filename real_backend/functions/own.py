@@ -28,13 +28,16 @@ from real_backend.functions.protocol import FunctionError, Resources, load_funct
 
 _PROBE = """
 import os, sys
-from real_backend.functions.protocol import load_functions
+from real_backend.functions.protocol import described, load_functions
 from real_backend.worker.memory import peak_mb, resident_mb
 
 function = load_functions(sys.argv[1])[sys.argv[2]]
-function.libraries()
-model = function.load()
-function.infer(model, {"seed": 0})
+try:
+    function.libraries()
+    model = function.load()
+    function.infer(model, {"seed": 0})
+except Exception as error:
+    sys.exit(described(sys.argv[1], error))
 print("memory", resident_mb(os.getpid()), peak_mb(os.getpid()))
 """
 

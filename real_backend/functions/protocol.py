@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +105,27 @@ def load_functions(reference: str) -> dict[str, Function]:
     return cast("dict[str, Function]", dict(declared))
 
 
+def described(reference: str, error: BaseException) -> str:
+    """An error of a function in one line, with the innermost line of its module where it went wrong.
+
+    Stands here, since what runs in containers has this package and no other of ours.
+
+    Args:
+        reference: see :func:`load_functions`.
+        error: what the module or its function raised.
+    """
+    module = None if reference.endswith(".py") else sys.modules.get(reference)
+    home = Path(reference if module is None else module.__file__ or reference).resolve()
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == home
+    ]
+    text = " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename is not None and Path(error.filename).resolve() == home:
+        lines, text = [error.lineno or 1], str(error.msg)
+    place = f"{home.name}, line {lines[-1]}: " if lines else ""
+    return f"{place}{type(error).__name__}: {text}"
+
+
 def _import(reference: str) -> ModuleType:
     try:
         if not reference.endswith(".py"):
@@ -119,4 +142,4 @@ def _import(reference: str) -> ModuleType:
     except FunctionError:
         raise
     except Exception as error:
-        raise FunctionError(f"{reference}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise FunctionError(f"{reference}: cannot be imported ({described(reference, error)})") from error

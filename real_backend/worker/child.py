@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from real_backend.functions.protocol import Function, load_functions
+from real_backend.functions.protocol import Function, described, load_functions
 from real_backend.worker.messages import ActionError
 
 _PR_SET_PDEATHSIG = 1
@@ -73,10 +73,10 @@ def serve(connection: socket.socket, reference: str, name: str, begin_ns: int) -
     except Exception as error:
         # What is wrong with the libraries is said in answer to the load, which is already on its way.
         lines.readline()
-        send({"error": _failure("failed", "its libraries cannot be imported", error).as_dict()})
+        send({"error": _failure("failed", "its libraries cannot be imported", error, reference).as_dict()})
         return
     send({"stage": "library", "begin_ns": begin_ns, "end_ns": time.monotonic_ns()})
-    runner = _Runner(function, send)
+    runner = _Runner(function, send, reference)
     for line in lines:
         try:
             reply = {"done": runner.run(json.loads(line))}
@@ -87,14 +87,16 @@ def serve(connection: socket.socket, reference: str, name: str, begin_ns: int) -
         try:
             send(reply)
         except (TypeError, ValueError) as error:
-            send({"error": _failure("failed", "its answer is nothing that JSON can carry", error).as_dict()})
+            what = "its answer is nothing that JSON can carry"
+            send({"error": _failure("failed", what, error, reference).as_dict()})
 
 
 class _Runner:
     """The function, its model, and where the model is."""
 
-    def __init__(self, function: Function, send: Any) -> None:
+    def __init__(self, function: Function, send: Any, reference: str) -> None:
         self._function = function
+        self._reference = reference
         self._send = send
         self._model: Any = None
         self._gpu = False
@@ -117,7 +119,7 @@ class _Runner:
         try:
             return self._function.load()
         except Exception as error:
-            raise _failure("corrupt_model", "its model cannot be loaded", error) from error
+            raise _failure("corrupt_model", "its model cannot be loaded", error, self._reference) from error
 
     def _move(self, gpu: bool) -> None:
         if gpu == self._gpu:
@@ -127,9 +129,8 @@ class _Runner:
             try:
                 self._model = move(self._model)
             except Exception as error:
-                raise _failure(
-                    "failed", f"its model cannot be moved to the {'GPU' if gpu else 'CPU'}", error
-                ) from error
+                what = f"its model cannot be moved to the {'GPU' if gpu else 'CPU'}"
+                raise _failure("failed", what, error, self._reference) from error
         self._gpu = gpu
         gc.collect()
 
@@ -139,7 +140,7 @@ class _Runner:
         except ValueError as error:
             raise ActionError("bad_request", f"payload: {error}") from error
         except Exception as error:
-            raise _failure("failed", "it raised", error) from error
+            raise _failure("failed", "it raised", error, self._reference) from error
 
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -148,11 +149,11 @@ class _Runner:
         self._send({"stage": name, "begin_ns": begin_ns, "end_ns": time.monotonic_ns()})
 
 
-def _failure(code: Any, what: str, error: Exception) -> ActionError:
+def _failure(code: Any, what: str, error: Exception, reference: str) -> ActionError:
     """Memory that ran out is reported as such wherever it did; torch's CUDA error is known by its name."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         code, what = "out_of_memory", "there was not enough memory"
-    return ActionError(code, f"{what}: {type(error).__name__}: {error}")
+    return ActionError(code, f"{what}: {described(reference, error)}")
 
 
 def _torch_reserved_mb() -> float:

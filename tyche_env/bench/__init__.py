@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from traces.blame import blaming, package_of
+from traces.output import held
 from tyche_env.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def benchmarks() -> dict[str, Benchmark]:
 
     found = engine.BENCHMARKS | environment.BENCHMARKS | core.BENCHMARKS
     for entry in sorted(entry_points(group=_GROUP), key=lambda entry: entry.name):
-        found |= entry.load()()
+        with blaming(f"benchmarks {entry.name}", package_of(entry.module)):
+            found |= entry.load()()
     return found
 
 
@@ -82,8 +85,8 @@ def bench(as_json: bool, repeats: int, parts: tuple[str, ...], show_names: bool,
     if as_json:
         click.echo(text)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n", encoding="utf-8")
+        with held(out, file=True):
+            out.write_text(text + "\n", encoding="utf-8")
 
 
 def _show(result: Measurement) -> None:

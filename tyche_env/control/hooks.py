@@ -7,8 +7,11 @@ nanoseconds and the opening of the tables.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +21,7 @@ from numba import types as numba_types
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
+from traces.blame import placed, said
 from tyche_env.codes import LEAVE, OFFLOAD
 from tyche_env.control.compiled import INNER, inner
 from tyche_env.control.handles import open_state_at
@@ -36,7 +40,7 @@ LONGEST_US = 1 << 42
 
 
 class RuleError(UserError):
-    """A rule that cannot be compiled; the message names it."""
+    """A rule that cannot be compiled, or that raised an error; the message names it and its line."""
 
 
 def _call(typing: Any, address: Any, handles: Any, function: Any) -> tuple[Any, Callable[..., Any]]:
@@ -108,6 +112,9 @@ def install(state: ClusterState, rules: Rules) -> None:
         RuleError: a rule cannot be compiled.
     """
     kernel, prewarm, routing = rules.kernel, rules.prewarm, rules.routing
+    if rules != Rules() and sys.unraisablehook is not _note:
+        _HEARD.append(sys.unraisablehook)
+        sys.unraisablehook = _note
     if kernel is not None:
         state.cluster["kernel_rule"] = _address(kernel.rule, True)
     if prewarm is not None:
@@ -141,14 +148,67 @@ def _compiled(rule: Rule, answers: bool) -> Any:
     options = {name: value for name, value in INNER.items() if name != "forceinline"}
     try:
         return cfunc(signature, **options)(deciding if answers else counting)
-    except NumbaError as error:
+    except Exception as error:  # the compiler runs parts of the rule, and lets their errors through
         wanted = "(decision, priority, again_us), three integers" if answers else "one integer"
-        reason = " ".join(str(error).split())
-        name = f"{getattr(rule, '__module__', '')}.{getattr(rule, '__qualname__', rule)}"
         raise RuleError(
-            f"rule {name}: cannot be compiled; it may use numbers, st's tables and math, "
-            f"and must return {wanted} ({reason})"
-        ) from None
+            f"{_called(rule)}, {_place(rule, error)}: cannot be compiled ({_reason(error)}); "
+            f"it may use numbers, st's tables and math, and must return {wanted}"
+        ) from error
 
 
-__all__ = ["PrewarmPolicy", "RoutingRule", "RowKernel", "RuleError", "install", "prewarm_at"]
+def _called(rule: Rule) -> str:
+    return f"rule {getattr(rule, '__name__', rule)}"
+
+
+def _place(rule: Rule, error: Exception) -> str:
+    """File and line: the innermost of the rule's file that the compiler names, else where the rule begins."""
+    code = rule.__code__
+    file = Path(code.co_filename)
+    found = re.findall(r'"([^"]+)", line (\d+)|(\S+) \((\d+)\)', str(error))
+    named = [int(one or other) for quoted, one, bare, other in found if Path(quoted or bare).name == file.name]
+    return placed(code.co_filename, named[0] if named else code.co_firstlineno)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a compiler's report that says something."""
+    if not isinstance(error, NumbaError):
+        return said(error)
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Failed in ")), type(error).__name__)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+_RAISED: list[BaseException] = []
+"""The first error that a rule has raised since the last look."""
+_HEARD: list[Callable[[Any], object]] = []
+"""Who heard of errors that cannot be raised before we did."""
+
+
+def _note(unraisable: Any) -> None:
+    """Keep what a rule raises: it cannot pass through the compiled core, which goes on with 0 for an answer."""
+    if "numba" not in str(unraisable.object):
+        _HEARD[-1](unraisable)
+    elif not _RAISED and unraisable.exc_value is not None:
+        _RAISED.append(unraisable.exc_value)
+
+
+def check_rules() -> None:
+    """Raise what a rule has raised while the compiled core ran.
+
+    Raises:
+        RuleError: names file and line.
+    """
+    if not _RAISED:
+        return
+    error = _RAISED.pop()
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        raise RuleError(f"a rule of your own: {said(error)}") from error
+    code = trace.tb_frame.f_code
+    raise RuleError(f"rule {code.co_name}, {placed(code.co_filename, trace.tb_lineno)}: {said(error)}") from error
+
+
+__all__ = ["PrewarmPolicy", "RoutingRule", "RowKernel", "RuleError", "check_rules", "install", "prewarm_at"]

@@ -33,7 +33,7 @@ from tyche_env.control import controller
 from tyche_env.control.compiled import inner, outer
 from tyche_env.control.controller import handle
 from tyche_env.control.handles import handles_of, open_state, open_state_at
-from tyche_env.control.hooks import install
+from tyche_env.control.hooks import check_rules, install
 from tyche_env.control.interval import take_priorities
 from tyche_env.control.kernels import ask
 from tyche_env.control.prefetch import prefetch
@@ -382,6 +382,7 @@ class CompiledEngine:
         decision = np.zeros((self.world.function_count, 2), np.int8)
         priority = np.zeros((self.world.function_count, 2), np.int64)
         ask_everything(self.handles, decision, priority)
+        check_rules()
         return decision, priority
 
     def counters(self) -> dict[str, int]:
@@ -418,11 +419,15 @@ def run_engines(
         addresses: (n,) of their handles; follows where tables grow.
         until_us: (n,).
         drain: instead go on until every request has finished.
+
+    Raises:
+        RuleError: a rule of the user's own has raised an error.
     """
     at = 0
     while True:
         at, code = advance(addresses, until_us, drain, at)
         if code == DONE:
+            check_rules()
             return
         engines[at].grow(code)
         addresses[at] = engines[at].addresses[0]
