@@ -1,4 +1,4 @@
-"""``tyche doctor``: what is installed, what is found, what is missing and how to get it."""
+"""``tyche doctor``: what is installed, found or missing and how to get it; and what is wrong with a run folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
 
 import click
 
+from traces.blame import blaming, package_of
 from tyche_env.collision import explain_collision
+from tyche_env.errors import UserError
 
 _DISTRIBUTION = "tyche-env"
+_EXAMINATIONS = "tyche_env.examinations"
 _DEVELOPMENT = "dev"
 """The extra that only work on the project itself needs; it is not reported."""
 _REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*(?:;\s*extra == ["']([\w-]+)["'])?$""")
@@ -28,9 +31,9 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        topic: machine, packages, traces, docker or nvml.
+        topic: machine, packages, traces, docker or nvml; run.
         name: what was looked for.
-        found: whether it is there.
+        found: whether it is there, or as it ought to be.
         detail: its version or size; what to do where it is missing.
     """
 
@@ -139,24 +142,55 @@ def _nvml() -> list[Finding]:
         pynvml.nvmlShutdown()
 
 
+def examine_folder(path: Path) -> list[Finding]:
+    """What is wrong with a folder that a run has left, if anything.
+
+    Layers above know such folders: an entry point of the group ``tyche_env.examinations`` names a function that takes
+    the path and returns findings.
+
+    Raises:
+        UserError: nothing that is installed knows run folders, or there is no such folder.
+    """
+    found = sorted(entry_points(group=_EXAMINATIONS), key=lambda point: point.name)
+    if not found:
+        raise UserError(f"{path}: nothing that is installed knows run folders; install tyche-env anew")
+    findings: list[Finding] = []
+    for point in found:
+        with blaming(f"examination {point.name}: {point.value}", package_of(point.module), passing=(UserError,)):
+            findings += point.load()(path)
+    return findings
+
+
 @click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> None:
-    """Say what is installed, found and missing.
+@click.pass_context
+def doctor(context: click.Context, run: Path | None, as_json: bool) -> None:
+    """Say what is installed, found and missing, or what is wrong with a run folder.
+
+    With RUN, the folder of tyche evaluate: its rows against its plan, its summary against its rows, and what a crash
+    left.  Exit status 1 if anything is wrong there.
 
     \b
     Examples:
       tyche doctor
       tyche doctor --json
+      tyche doctor runs/azure
     """  # noqa: D301 (click wants the character)
-    findings = examine()
+    findings = examine() if run is None else examine_folder(run)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-        return
+    else:
+        _show(findings, "missing" if run is None else "wrong")
+    if run is not None and not all(finding.found for finding in findings):
+        context.exit(1)
+
+
+def _show(findings: list[Finding], otherwise: str) -> None:
     topic = ""
     for finding in findings:
         if finding.topic != topic:
             topic = finding.topic
             click.secho(topic, bold=True)
-        mark = click.style("ok     ", fg="green") if finding.found else click.style("missing", fg="yellow")
+        mark = click.style("ok     ", fg="green") if finding.found else click.style(f"{otherwise:7}", fg="yellow")
         click.echo(f"  {mark} {finding.name:<20} {finding.detail}")
