@@ -72,9 +72,7 @@ def _guarded(name: str, check: Callable[[], str | None]) -> Finding:
     except (UserError, OSError) as error:
         return Finding("run", name, False, str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Finding(
-            "run", name, False, f"has not the form that this version writes ({type(error).__name__}: {error})"
-        )
+        return Finding("run", name, False, f"has not the form that this version writes ({said(error)})")
 
 
 def _manifest(folder: RunFolder) -> tuple[dict[str, Any] | None, Finding]:
@@ -126,18 +124,12 @@ def _rows(folder: RunFolder, manifest: Mapping[str, Any], running: bool, resume:
     planned = {_key(dict(zip(_AXES, cell, strict=True))): cell for cell in _cells(plan)}
     strange = [number for number, row in numbered if _key(row) not in planned or not _belongs(row, plan)]
     if strange:
-        raise RunError(
-            f"rows.jsonl, line{'s' if len(strange) > 1 else ''} {_some(strange)}: no run of the plan; "
-            f"remove what another run has left"
-        )
+        raise RunError(f"rows.jsonl, {_lines(strange)}: is of no run of the plan; remove what another run has left")
     at = {_key(row): row for _, row in numbered}
     found += [at[key] for key in planned if key in at]
-    lines = 0 if not path.is_file() else len(path.read_text(encoding="utf-8").splitlines())
-    if lines > len(numbered):
-        raise RunError(
-            f"rows.jsonl: has {lines} lines for {len(numbered)} runs; rows that stand there twice count once, "
-            "remove the second ones"
-        )
+    lines = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+    if again := sorted(set(range(1, lines + 1)) - {number for number, _ in numbered}):
+        raise RunError(f"rows.jsonl, {_lines(again)}: repeats an earlier row and is not counted; remove it")
     missing = [dict(zip(_AXES, cell, strict=True)) for key, cell in planned.items() if key not in at]
     if missing and not running:
         raise RunError(
@@ -161,11 +153,13 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _belongs(row: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
     backend = plan.get("backend", "simulated")
-    return row.get("scenario") == plan["scenario"] and row.get("backend", backend) == backend
+    return bool(row.get("scenario") == plan["scenario"] and row.get("backend", backend) == backend)
 
 
-def _some(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:_NAMED])) + (f" and {len(values) - _NAMED} more" if len(values) > _NAMED else "")
+def _lines(numbers: Sequence[int]) -> str:
+    """The first few of some lines."""
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f"line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:_NAMED]))}{more}"
 
 
 def _summary(folder: RunFolder, manifest: Mapping[str, Any], running: bool, resume: str, rows: Rows) -> str | None:
@@ -181,7 +175,7 @@ def _summary(folder: RunFolder, manifest: Mapping[str, Any], running: bool, resu
         raise RunError(
             f"summary.json, line {error.lineno}: is no JSON ({error.msg}); {resume} writes it anew"
         ) from None
-    if running:
+    if running or not rows:
         return None
     given = {_key(row): row for row in summary["rows"]}
     differing = [row for row in rows if given.get(_key(row)) != row]
@@ -224,9 +218,7 @@ def _requests(folder: RunFolder, manifest: Mapping[str, Any], rows: Rows) -> str
     if plan["record"] == "none" or manifest["status"] != "finished" or not any(row["requests"] for row in played):
         return None
     if not folder.requests.is_file():
-        raise RunError(
-            f"requests.parquet is missing, and the run is finished; name a new --out to run it again ({resume})"
-        )
+        raise RunError("requests.parquet is missing, and the run is finished; name a new --out to run it again")
     counts = _counts(folder.requests)
     if plan.get("backend", "simulated") != "simulated":
         return f"{sum(counts.values())} requests"

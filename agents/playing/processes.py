@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +34,7 @@ class Processes:
 
     def __enter__(self) -> Processes:
         """Start none yet; they come with the tasks."""
-        self.pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), _die_on_interrupt)
+        self.pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), _begin)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,7 +78,7 @@ class Processes:
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Processes that are started in the block get no Ctrl-C before :func:`_die_on_interrupt` is in force in them."""
+    """Processes that are started in the block get no Ctrl-C before :func:`_begin` has run in them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -84,7 +86,19 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _die_on_interrupt() -> None:
-    """Ctrl-C reaches all processes; the children end silently, the parent tidies up."""
+def _begin() -> None:
+    """What each process does first.
+
+    Ctrl-C reaches all processes; the children end silently, the parent tidies up.  Where the parent is killed, its
+    children end too: another run may hold its folder by now.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -82,7 +82,8 @@ def name_of(source: object) -> str:
         return Path(text).stem if text.endswith(".py") else text
     if isinstance(source, KernelPolicy | PredictorPolicy):
         return source.name
-    return str(getattr(source, "__name__", type(source).__name__))
+    name = str(getattr(source, "__name__", type(source).__name__))
+    return name if name.isidentifier() else "policy"  # a lambda has none
 
 
 def wrap(predictor: object, name: str, file: str | None = None) -> Policy:
