@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agents.policies.loading import load, names, wrap
     from agents.policies.policy import Policy, PolicyError
     from agents.training.vec_envs import ClusterVecEnv, FunctionVecEnv, HoldPriceVecEnv
+    from traces.blame import UserCodeError
 
 _HOME = {
     "bound": "agents.evidence.bound",
@@ -43,6 +44,7 @@ _HOME = {
     "ClusterVecEnv": "agents.training.vec_envs",
     "FunctionVecEnv": "agents.training.vec_envs",
     "HoldPriceVecEnv": "agents.training.vec_envs",
+    "UserCodeError": "traces.blame",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "RunFolder",
     "Spread",
     "TimelineWatcher",
+    "UserCodeError",
     "WindowScene",
     "bound",
     "evaluate",

@@ -26,6 +26,8 @@ from real_backend.functions.own import memory_mb
 from real_backend.functions.protocol import FunctionError, load_functions
 from real_backend.worker.__main__ import main as worker
 from traces import ColumnMap, Counts, Split, TraceError, plan_windows
+from traces.blame import UserCodeError
+from traces.errors import UserError
 from traces.formats import formats
 from tyche_env.cli import run
 from tyche_env.extensions import ExtensionError, find
@@ -82,7 +84,7 @@ TYPICAL: list[tuple[list[str], str]] = [
     ),
     (
         [*EVALUATE, "--policy", "broken_policy.py"],
-        "policy broken_policy.py: IndexError: index 7 is out of bounds for axis 0 with size 3 (line 3)",
+        "policy broken_policy.py, line 3: IndexError: index 7 is out of bounds for axis 0 with size 3",
     ),
     (
         [*EVALUATE, "--prewarm", "openwisk"],
@@ -142,8 +144,8 @@ OTHERS: list[tuple[list[str], str]] = [
     (["trace", "inspect", "requests.csv", "--column", "when"], "--column when: expected WHAT=NAME, such as time="),
     (["trace", "inspect", "empty.csv", *MAPPED], "empty.csv: the file is empty, expected a header"),
     (
-        ["trace", "convert", "requests.csv", "no/such/a.parquet", *MAPPED],
-        "no/such/a.parquet: cannot be written (No such file or directory)",
+        ["trace", "convert", "requests.csv", "notes.txt/such/a.parquet", *MAPPED],
+        "notes.txt/such: cannot be made as a folder (Not a directory); name another place",
     ),
     (
         ["trace", "inspect", "requests.csv", "--plot", "a.xyz", *MAPPED],
@@ -158,14 +160,18 @@ OTHERS: list[tuple[list[str], str]] = [
         "some.csv: has profiles for 1 of 2 functions of the trace, but none for speech; did you mean speach?",
     ),
     (
-        ["profile", "estimate", "m", "--checkpoint", "4", "--inference-ms", "4", "--out", "no/such.csv"],
-        "no/such.csv: cannot be written, there is no folder no",
+        ["profile", "estimate", "m", "--checkpoint", "4", "--inference-ms", "4", "--out", "notes.txt/such.csv"],
+        "notes.txt: cannot be made as a folder (is there, but is no folder); name another place",
     ),
     ([*EVALUATE, "--trace", "."], "trace.file: no such file: ."),
-    ([*EVALUATE, "--policy", "wrong_policy.py"], "policy wrong_policy: int has no method predict(observation, ...)"),
+    ([*EVALUATE, "--policy", "wrong_policy.py"], "policy wrong_policy.py: int has no method predict(observation, ...)"),
     (
         [*EVALUATE, "--prewarm", "no_policy.py"],
         "scenario small: prewarm.policy: prewarm no_policy.py: the file defines",
+    ),
+    (
+        [*EVALUATE, "--policy", "folder"],
+        "policy folder: the folder holds no agent; one is made of bundle.json and weights.safetensors, as tyche train",
     ),
     ([*EVALUATE, "--repetitions", "2"], "--repetitions: is for --backend both; --seeds repeats with other requests"),
     (["reproduce", "paper", "--experiment", "nods"], "--experiment: there is no 'nods'; there are single-node, "),
@@ -187,6 +193,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("TYCHE_TRACES", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "folder").mkdir()
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
@@ -284,7 +291,7 @@ def nothing_finished(folder: Path) -> None:
 IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     (
         lambda folder: load(in_a_file(folder, "class Policy:\n    def __init__(self, size): ...\n")),
-        PolicyError,
+        UserCodeError,
         "mine.py: TypeError: Policy.__init__() missing 1 required positional argument: 'size'",
     ),
     (
@@ -395,7 +402,7 @@ def test_a_package_whose_trace_format_is_none_is_named(
 ) -> None:
     point = EntryPoint("mine", value, "traces.formats")
     monkeypatch.setattr("traces.formats.entry_points", lambda **_: EntryPoints([point]))
-    with pytest.raises(TraceError, match=message):
+    with pytest.raises(UserError, match=message):
         formats()
 
 

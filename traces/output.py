@@ -169,5 +169,5 @@ def _described(owner: Path) -> str:
     try:
         found = json.loads(owner.read_text(encoding="utf-8"))
         return "process {process} on host {host} ({command}), since {since}".format(**found)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

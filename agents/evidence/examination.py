@@ -165,18 +165,15 @@ def _lines(numbers: Sequence[int]) -> str:
 def _summary(folder: RunFolder, manifest: Mapping[str, Any], running: bool, resume: str, rows: Rows) -> str | None:
     """Whether the summary is what the rows give, as far as it says anything."""
     path = folder.path / "summary.json"
+    if running or manifest["status"] != "finished" or not rows:
+        return None
     if not path.is_file():
-        if running or manifest["status"] == "running":
-            return None
         raise RunError(f"summary.json is missing; {resume} writes it")
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise RunError(
-            f"summary.json, line {error.lineno}: is no JSON ({error.msg}); {resume} writes it anew"
-        ) from None
-    if running or not rows:
-        return None
+        place = f"summary.json, line {error.lineno}"
+        raise RunError(f"{place}: is no JSON ({error.msg}); {resume} writes it anew") from None
     given = {_key(row): row for row in summary["rows"]}
     differing = [row for row in rows if given.get(_key(row)) != row]
     if differing or len(given) != len(rows):

@@ -122,7 +122,10 @@ def _made(name: str, found: object) -> object:
 
 
 def _from_file(path: Path) -> object:
-    module = extensions.import_file(path, "policy")
+    try:
+        module = extensions.import_file(path, "policy")
+    except extensions.ExtensionError as error:
+        raise PolicyError(str(error)) from error
     for name in ("policy", "make_policy", "Policy"):
         if hasattr(module, name):
             found: Any = getattr(module, name)

@@ -191,7 +191,7 @@ def test_what_cannot_run_is_refused_by_name(world: World) -> None:
     def texts(st: Any, function: int) -> Any:
         return "hold", 0, 0
 
-    with pytest.raises(RuleError, match=r"rule .*texts: cannot be compiled; .* three integers"):
+    with pytest.raises(RuleError, match=r"texts, .*test_rules\.py, line \d+: cannot be compiled \(.* three integers"):
         simulate(under(world, kernel=RowKernel(texts)))
     with pytest.raises(WorldError, match="the setting routing is OWN, but there is no rule for it"):
         simulate(world.with_settings(routing=Routing.OWN))

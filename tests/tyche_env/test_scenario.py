@@ -12,6 +12,7 @@ import yaml
 
 import traces
 from tyche_env import profiles
+from tyche_env.errors import UserError
 from tyche_env.profiles import load_catalogue
 from tyche_env.scenario import Conditions, Scenario, ScenarioError
 from tyche_env.sources import SourceError
@@ -448,3 +449,25 @@ class TestTraceFiles:
         monkeypatch.setenv("TYCHE_TRACES", str(tmp_path))
         with pytest.raises(ScenarioError, match=r"scenario azure-day: .*azure2019_day_unique_A\.csv\.gz"):
             Scenario.load("azure-day").world()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mode": "pape"}, "mode pape: there is no such mode; did you mean paper?"),
+        ({"prewarm": "openwisk"}, "prewarm openwisk: there is no such prewarm; did you mean openwhisk?"),
+        ({"prewarm": "nowhere.py"}, r"prewarm nowhere\.py: there is no such file"),
+        ({"decision": "evnt"}, "decision: needs 'event' or a positive number of seconds, got 'evnt'"),
+        ({"decision": 0}, "decision: needs 'event' or a positive number of seconds, got 0"),
+        ({"decision": float("nan")}, "got nan"),
+        ({"decision": float("inf")}, "got inf"),
+    ],
+)
+def test_conditions_that_cannot_be_are_refused_when_they_are_made(given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Conditions(**given)
+
+
+def test_conditions_that_can_be_are_made() -> None:
+    assert Conditions("histogram", "paper", 10.0).decision == 10.0
+    assert Conditions() == Conditions(None, None, "event")

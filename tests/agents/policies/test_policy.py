@@ -106,14 +106,17 @@ def test_a_file_defines_a_policy_in_one_of_three_ways(tmp_path: Path, text: str)
     [
         ("x = 1\n", "defines neither an object `policy`, nor `make_policy"),
         ("class Policy:\n    pass\n", r"Policy has no method predict"),
-        ("import numpy\n\nnumpy.nothing\n", r"AttributeError: .* \(line 3\)"),
-        ("class Policy:\n    def __init__(self):\n        1 / 0\n", r"ZeroDivisionError: .* \(line 3\)"),
-        ("def f(:\n", r"SyntaxError: .* \(line 1\)"),
+        ("import numpy\n\nnumpy.nothing\n", r"mine\.py, line 3: AttributeError: module 'numpy' has"),
+        (
+            "class Policy:\n    def __init__(self):\n        1 / 0\n",
+            r"mine\.py, line 3: ZeroDivisionError",
+        ),
+        ("def f(:\n", r"mine\.py, line 1: SyntaxError: invalid syntax"),
     ],
     ids=["nothing", "no predict", "import fails", "construction fails", "no Python"],
 )
 def test_a_broken_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(PolicyError, match=message):
+    with pytest.raises(UserError, match=message):
         load(write(tmp_path, text))
 
 
@@ -132,12 +135,6 @@ def test_any_object_that_predicts_can_be_wrapped() -> None:
     assert wrap(Model(), "model").predict(OBSERVATION) == (1, None)
     with pytest.raises(PolicyError, match="policy number: int has no method predict"):
         wrap(3, "number")
-
-
-def test_an_answer_that_is_no_pair_is_refused(tmp_path: Path) -> None:
-    text = "class Policy:\n    def predict(self, observation, state, episode_start, deterministic): return 7\n"
-    with pytest.raises(PolicyError, match=r"must return the pair \(action, state\), got int"):
-        load(write(tmp_path, text)).predict(OBSERVATION)
 
 
 def test_importing_agents_is_light() -> None:
