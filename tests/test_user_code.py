@@ -275,7 +275,7 @@ class Policy:
 def test_objects_classes_and_factories_play_like_the_file(tmp_path: Path, world: World) -> None:
     path = tmp_path / "holds.py"
     path.write_text(HOLDS, encoding="utf-8")
-    logs = [agents.play(world, source).log for source in (path, str(path), Holds(), Holds, lambda: Holds())]
+    logs: list[Any] = [agents.play(world, source).log for source in (path, str(path), Holds(), Holds, lambda: Holds())]
     assert all(log is not None and np.array_equal(log, logs[0]) for log in logs)
     none = agents.play(world, "none").log
     assert none is not None

@@ -12,8 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from agents.evidence.evaluation import summarised
 from agents.evidence.run_folder import RunError, RunFolder, batches, row_label
+from agents.evidence.statistics import conclusions
 from agents.policies.loading import BOUND
 from traces.blame import said
 from traces.output import is_held
@@ -174,17 +174,17 @@ def _summary(folder: RunFolder, manifest: Mapping[str, Any], running: bool, resu
     except json.JSONDecodeError as error:
         place = f"summary.json, line {error.lineno}"
         raise RunError(f"{place}: is no JSON ({error.msg}); {resume} writes it anew") from None
+    expected = json.loads(json.dumps(conclusions(rows, summary["first"])))
     given = {_key(row): row for row in summary["rows"]}
-    differing = [row for row in rows if given.get(_key(row)) != row]
+    differing = [row for row in expected["rows"] if _difference(given.get(_key(row)), row, row_label(row)) is not None]
     if differing or len(given) != len(rows):
         which = row_label(differing[0]) if differing else f"{len(given)} rows for {len(rows)}"
         raise RunError(f"summary.json: has other rows than rows.jsonl ({which}); {resume} writes it anew")
-    expected = json.loads(json.dumps(summarised(rows, summary["first"])))
-    for part, wanted in expected.items():
-        place = _difference(summary.get(part), wanted, part)
-        if place is not None:
+    for part in ("aggregates", "comparisons", "oracle_comparisons"):
+        differs = _difference(summary.get(part), expected[part], part)
+        if differs is not None:
             raise RunError(
-                f"summary.json: {place}; {resume} writes it anew (unless another version of tyche-env wrote it: "
+                f"summary.json: {differs}; {resume} writes it anew (unless another version of tyche-env wrote it: "
                 f"{manifest['versions'].get('tyche-env', 'unknown')})"
             )
     return f"{len(expected['aggregates'])} means and {len(expected['comparisons'])} comparisons, computed again"
