@@ -35,8 +35,8 @@ def test_a_file_can_declare_functions(tmp_path: Path) -> None:
         ("FUNCTIONS = {}", "has no mapping FUNCTIONS"),
         ("FUNCTIONS = {'a b': 1}", "function 'a b': a name has"),
         ("FUNCTIONS = {'a': 1}", "function a: lacks library"),
-        ("import not_there", r"cannot be imported \(ModuleNotFoundError"),
-        ("1 +", r"cannot be imported \(SyntaxError"),
+        ("import not_there", r"cannot be imported \(mine\.py, line 1: ModuleNotFoundError"),
+        ("1 +", r"cannot be imported \(mine\.py, line 1: SyntaxError"),
     ],
 )
 def test_a_wrong_declaration_is_named(tmp_path: Path, source: str, named: str) -> None:
