@@ -25,9 +25,16 @@ def rows(count: int, **columns: list[float]) -> Any:
 def test_rewards_by_hand() -> None:
     # 0 waits and is not held; 1 is held and was; 2 is loaded because it was to be held; 3 runs without having been
     before = rows(4, held_count=[0, 1, 0, 0])
-    after = rows(4, saved_s=[2, 4, 5, 8], held_count=[0, 1, 0, 0], loading_count=[0, 0, 1, 0], running_count=[0, 0, 0, 1])
+    after = rows(
+        4, saved_s=[2, 4, 5, 8], held_count=[0, 1, 0, 0], loading_count=[0, 0, 1, 0], running_count=[0, 0, 0, 1]
+    )
     found = hold_price_reward(
-        np.array([1.0, 0, 0, 2]), before, after, np.array([False, True, True, False]), np.array([0.1, 0.2, 0.3, 0.4]), 0.05
+        np.array([1.0, 0, 0, 2]),
+        before,
+        after,
+        np.array([False, True, True, False]),
+        np.array([0.1, 0.2, 0.3, 0.4]),
+        0.05,
     )
     assert found == pytest.approx([-0.5, -0.2, -0.3 - 0.05, -0.25 - 0.4])
 

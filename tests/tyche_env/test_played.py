@@ -1,4 +1,4 @@
-"""Driving a run: when a policy is asked, when a watcher looks, and what of the counters belongs to the scored window."""
+"""Driving a run: when a policy is asked, when a watcher looks, and which counters belong to the scored window."""
 
 from __future__ import annotations
 

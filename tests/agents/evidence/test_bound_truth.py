@@ -65,13 +65,17 @@ def compared(world: World, held: Sequence[int], times_s: Sequence[float], slack_
 
 def maker(container_mb: int = 100, **changes: float) -> dict[str, int]:
     """A function whose only use is that its run leaves an idle container behind."""
-    return function(container_mb=container_mb, hold_mb=1, **({"init": 0, "library": 0, "model": 0, "inference": 0.01} | changes))
+    return function(
+        container_mb=container_mb, hold_mb=1, **({"init": 0, "library": 0, "model": 0, "inference": 0.01} | changes)
+    )
 
 
 def loaded(container_mb: int = 100, hold_mb: int = 100, **changes: float) -> dict[str, int]:
     """A function that takes 4 s to load and next to no time to run."""
     return function(
-        container_mb=container_mb, hold_mb=hold_mb, **({"init": 0.1, "library": 1, "model": 3, "inference": 0.1} | changes)
+        container_mb=container_mb,
+        hold_mb=hold_mb,
+        **({"init": 0.1, "library": 1, "model": 3, "inference": 0.1} | changes),
     )
 
 
@@ -116,7 +120,7 @@ def test_what_fits_may_be_loaded_into_a_smaller_container() -> None:
     )
     world = replace(world, score_from_us=10 * SECOND)
     assert compared(world, [0, 1], [2, 5], 0) == 0
-    # had the makers containers of 100 MB, there would be one at a time: the other request waits for it, then for its load
+    # had the makers containers of 100 MB, there would be one at a time: the other request waits for it and its load
     tight = replace(world, functions=replace(world.functions, container_mb=np.full(4, 100)))
     assert compared(tight, [0, 1], [2, 5], 0.2) >= 2
 
@@ -124,7 +128,12 @@ def test_what_fits_may_be_loaded_into_a_smaller_container() -> None:
 @pytest.mark.parametrize("gpu", [False, True])
 def test_an_earlier_run_leaves_its_process_behind(gpu: bool) -> None:
     f = function(
-        **{"container_mb": 100, "hold_mb": 50, "library": 1, "model": 3, "inference": 2, "init": 1},
+        container_mb=100,
+        hold_mb=50,
+        library=1,
+        model=3,
+        inference=2,
+        init=1,
         **({"gpu_mb": 10, "gpu_inference": 1, "transfer": 0.5} if gpu else {}),
     )
     world = a_world([f], [(0, 0), (50, 0), (50, 0)], nodes=(100,), gpu_mb=20 if gpu else 0, end=90, **interval())
@@ -186,5 +195,5 @@ def test_a_mean_over_functions_weighs_each_function_alike() -> None:
     world = replace(world, score_from_us=10 * SECOND)
     truth, promised = optimum_s(world, [0, 1], [2, 8]), bound_s(world)
     assert all(least - 1e-6 <= best for best, least in zip(truth, promised, strict=True))
-    # room for one: either the rare one pays its load of 4 s, a half of the mean, or the others 4, 0.1 and 0.1 s, a sixth
+    # room for one: the rare one pays its load of 4 s, a half of the mean, or the others 4, 0.1 and 0.1 s, a sixth
     assert promised[1] == pytest.approx(min(4 / 2, (4 + 0.1 + 0.1) / 6), abs=0.3)

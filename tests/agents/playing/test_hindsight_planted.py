@@ -22,7 +22,14 @@ def run_of(requests: list[int], waits_ms: list[float], **measured: Any) -> Playe
     """A run of which these are the requests and the waits (in all) of each function."""
     totals = np.zeros(len(requests), TOTALS_DTYPE)
     totals["requests"], totals["warming_loading_us"] = requests, [round(1000 * wait) for wait in waits_ms]
-    plain: dict[str, Any] = {"world": None, "log": None, "counters": {}, "integrals_mb_us": {}, "cpu_s": 1.0, "wall_s": 2.0}
+    plain: dict[str, Any] = {
+        "world": None,
+        "log": None,
+        "counters": {},
+        "integrals_mb_us": {},
+        "cpu_s": 1.0,
+        "wall_s": 2.0,
+    }
     return Played(totals=totals, end_to_end_percentiles_us=(0, 0, 0), **(plain | measured))
 
 
@@ -61,7 +68,20 @@ def test_runs_without_requests_are_no_error() -> None:
 
 def a_small_world() -> World:
     """Three functions that compete for one node of two containers; one is asked for in bursts."""
-    arrivals = [(0, 0), (1, 1), (30, 2), (31, 0), (31, 0), (60, 1), (61, 2), (62, 0), (95, 0), (96, 1), (97, 2), (130, 0)]
+    arrivals = [
+        (0, 0),
+        (1, 1),
+        (30, 2),
+        (31, 0),
+        (31, 0),
+        (60, 1),
+        (61, 2),
+        (62, 0),
+        (95, 0),
+        (96, 1),
+        (97, 2),
+        (130, 0),
+    ]
     return a_world([function(hold_mb=300 + 100 * f) for f in range(3)], arrivals, nodes=(2000,), end=200)
 
 
@@ -84,7 +104,9 @@ def test_in_a_small_world_nothing_that_it_may_try_is_better() -> None:
 def test_what_it_tries_are_all_settings_of_its_own_kernel_and_every_fair_policy() -> None:
     oracle = POLICIES["oracle"]
     tried = list(choices(oracle))
-    own = [(each["routing"], each["displace_percent"], each["copies"]) for each in tried if each["kernel"] == oracle.kernel]
+    own = [
+        (each["routing"], each["displace_percent"], each["copies"]) for each in tried if each["kernel"] == oracle.kernel
+    ]
     rings = [(Routing.RING, percent, copies) for percent in (-1, 10, 200) for copies in (1, 2)]
     others = [(Routing.FEWEST_BUSY, percent, copies) for percent in (-1, 10, 200) for copies in (1, 2)]
     assert own == rings + others

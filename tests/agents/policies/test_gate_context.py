@@ -39,8 +39,8 @@ def a_function(**changes: Any) -> SimpleNamespace:
 def a_cluster() -> SimpleNamespace:
     """Five functions on two nodes.
 
-    Node 0 holds four idle containers in the order of their ranks, 3, 0, 1, 2, of which 0 is owned by function 3 and holds
-    function 0 (asked about), 1 and 2; function 4 is loading twice.
+    Node 0 holds four idle containers in the order of their ranks, 3, 0, 1, 2, of which 0 is owned by function 3 and
+    holds functions 0 (asked about), 1 and 2; function 4 is loading twice.
     """
     ago = {1: 300_000_000, 2: 600_000_000, 3: 0}
     functions = [
@@ -176,7 +176,12 @@ def test_each_output_hears_the_hidden_layer_where_it_is_active() -> None:
     st.network = gated(np.zeros(SIZE, np.float32), *outputs, np.zeros(len(CONTEXT)))
     half = 1 << 19
     second = INPUTS + HIDDEN
-    for at, value, answer in ((3, 0.1, (HOLD, half)), (4, 0.1, (LEAVE, half)), (3, -0.1, (LEAVE, 0)), (5, 9, (LEAVE, 0))):
+    for at, value, answer in (
+        (3, 0.1, (HOLD, half)),
+        (4, 0.1, (LEAVE, half)),
+        (3, -0.1, (LEAVE, 0)),
+        (5, 9, (LEAVE, 0)),
+    ):
         st.activations[:] = 0
         st.activations[second + at] = value
         assert decide(st, 0)[:2] == answer

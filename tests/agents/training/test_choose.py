@@ -133,7 +133,12 @@ def test_the_cheapest_candidate_is_taken(
     chosen = choose([candidate("first", 1), candidate("second", 2)], choice, [small])
     assert (chosen.candidate.name, chosen.displace_percent) == (name, percent)
     assert chosen.score == pytest.approx(min(shares.values())) == pytest.approx(share)
-    assert [entry[:3] for entry in chosen.table] == [("first", 10, 0), ("first", 50, 0), ("second", 10, 0), ("second", 50, 0)]
+    assert [entry[:3] for entry in chosen.table] == [
+        ("first", 10, 0),
+        ("first", 50, 0),
+        ("second", 10, 0),
+        ("second", 50, 0),
+    ]
     assert [entry[3] for entry in chosen.table] == pytest.approx(list(shares.values()))
 
 

@@ -27,9 +27,7 @@ def boundary(course: Course, memory: dict[str, Any]) -> Any:
     return made
 
 
-@pytest.mark.parametrize(
-    ("stages", "ends"), [(1, []), (2, [500]), (4, [250, 500, 750]), (3, [350, 700])]
-)
+@pytest.mark.parametrize(("stages", "ends"), [(1, []), (2, [500]), (4, [250, 500, 750]), (3, [350, 700])])
 def test_stages_end_at_equal_parts_of_the_training(stages: int, ends: list[int]) -> None:
     memory: dict[str, Any] = {"stages": []}
     at = {"rows": 0}

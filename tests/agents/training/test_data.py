@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_stretches_follow_each_other_within_the_time_of_the_split(monkeypatch: p
         assert len(spans) >= (end_us - begin_us) // length_us - 1
         assert begin_us <= spans[0][0] < begin_us + length_us // 2
         assert all(span[1] - span[0] == length_us for span in spans)
-        assert all(after[0] == before[1] for before, after in zip(spans, spans[1:], strict=False))
+        assert all(after[0] == before[1] for before, after in pairwise(spans))
         assert end_us - length_us < spans[-1][1] <= end_us
     assert {window.functions for _, window in stretches} == {tuple(sorted({f for w in windows for f in w.functions}))}
     assert {window.split for _, window in stretches} == {split}

@@ -21,7 +21,9 @@ CLUSTERS, FUNCTIONS = 2, 3
 def rows(**columns: list[float]) -> Any:
     """The functions of both clusters; the last of each is padding unless it has memory."""
     out = np.zeros((CLUSTERS * FUNCTIONS, WIDTH), np.float32)
-    for name, values in ({"hold_mb": [100, 100, 0] * 2, "arrivals_count": [1] * 6, "saved_s": [2] * 6} | columns).items():
+    for name, values in (
+        {"hold_mb": [100, 100, 0] * 2, "arrivals_count": [1] * 6, "saved_s": [2] * 6} | columns
+    ).items():
         out[:, column("functions", name)] = values
     out[:, column("functions", "censored_rate_per_s")] = 1
     return out

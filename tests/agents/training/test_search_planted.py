@@ -96,7 +96,9 @@ def test_the_generation_that_did_best_on_validation_windows_is_shipped(
     assert planted.weights == {0.3}
 
 
-def test_the_search_goes_where_costs_are_least(plant: Any, bundle: Bundle, recipe_of: Callable[..., SearchRecipe]) -> None:
+def test_the_search_goes_where_costs_are_least(
+    plant: Any, bundle: Bundle, recipe_of: Callable[..., SearchRecipe]
+) -> None:
     def cost_of(trial: Any) -> float:
         return abs(float(np.log(trial.settings["displace_percent"] / 1000)))
 
@@ -109,7 +111,9 @@ def test_the_search_goes_where_costs_are_least(plant: Any, bundle: Bundle, recip
     assert np.mean(means[-5:]) < 0.25 * np.mean(means[:5])
 
 
-def test_trials_of_a_generation_play_the_same_windows_each_once(plant: Any, recipe_of: Callable[..., SearchRecipe]) -> None:
+def test_trials_of_a_generation_play_the_same_windows_each_once(
+    plant: Any, recipe_of: Callable[..., SearchRecipe]
+) -> None:
     planted = plant([1.0] * 30)
     train_search(recipe_of(scenarios=("small", "small"), generations=20, check_every=10, windows=4), seed=0)
     assert len(planted.played) == 20
