@@ -25,6 +25,7 @@ def run_of(requests: list[int], waits_ms: list[float], **measured: Any) -> Playe
     plain: dict[str, Any] = {
         "world": None,
         "log": None,
+        "histograms": {},
         "counters": {},
         "integrals_mb_us": {},
         "cpu_s": 1.0,

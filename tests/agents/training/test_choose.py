@@ -34,7 +34,17 @@ def played(world: World, requests: list[int], waits_ms: list[float], load_ms: fl
     totals = np.zeros(len(requests), TOTALS_DTYPE)
     totals["requests"] = requests
     totals["warming_loading_us"] = [round(1000 * wait) for wait in waits_ms]
-    return Played(world, None, totals, (0.0, 0.0, 0.0), {"load_us": round(1000 * load_ms)}, {}, 0.0, 0.0)
+    return Played(
+        world=world,
+        log=None,
+        totals=totals,
+        end_to_end_percentiles_us=(0.0, 0.0, 0.0),
+        histograms={},
+        counters={"load_us": round(1000 * load_ms)},
+        integrals_mb_us={},
+        cpu_s=0.0,
+        wall_s=0.0,
+    )
 
 
 @pytest.fixture(scope="module")
