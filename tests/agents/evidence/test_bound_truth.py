@@ -34,7 +34,7 @@ def optimum_s(world: World, held: Sequence[int], times_s: Sequence[float]) -> tu
         engine = ReferenceEngine(world)
         for time_s, chosen in zip(times_s, plan, strict=True):
             engine.advance_until(round(time_s * SECOND))
-            answers = [(OFFLOAD, 0)] * world.function_count
+            answers: list[tuple[int, int]] = [(OFFLOAD, 0)] * world.function_count
             for f, answer in zip(held, chosen, strict=True):
                 answers[f] = (answer, ONE if answer == HOLD else 0)
             decide(engine, answers)

@@ -69,7 +69,7 @@ def test_runs_without_requests_are_no_error() -> None:
 
 def a_small_world() -> World:
     """Three functions that compete for one node of two containers; one is asked for in bursts."""
-    arrivals = [
+    arrivals: list[tuple[float, int]] = [
         (0, 0),
         (1, 1),
         (30, 2),

@@ -30,7 +30,7 @@ def test_tiers_by_hand() -> None:
 
 def test_spaces_are_those_of_the_forms() -> None:
     assert choice_space("tiers").n == 4  # type: ignore[attr-defined]
-    assert [float(choice_space(form).high[0]) for form in ("priority", "logit")] == [1.0, 10.0]  # type: ignore[attr-defined, arg-type]
+    assert [float(choice_space(form).high[0]) for form in ("priority", "logit")] == [1.0, 10.0]  # type: ignore[attr-defined]
 
 
 def test_masks_by_hand() -> None:

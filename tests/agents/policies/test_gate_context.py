@@ -165,7 +165,7 @@ def test_gate_and_keep_decide(gate: float, keep: float, decision: int, share: fl
     st = a_cluster()
     outputs = np.zeros((2, HIDDEN + len(CONTEXT) + 1))
     outputs[:, -1] = gate, keep
-    st.network = gated(np.zeros(SIZE, np.float32), *outputs, np.zeros(len(CONTEXT)))
+    st.network = gated(np.zeros(SIZE, np.float32), outputs[0], outputs[1], np.zeros(len(CONTEXT)))
     assert decide(st, 0) == (decision, round(share * 2**20), 10_000_000)
 
 
@@ -173,7 +173,7 @@ def test_each_output_hears_the_hidden_layer_where_it_is_active() -> None:
     st = a_cluster()
     outputs = np.zeros((2, HIDDEN + len(CONTEXT) + 1))
     outputs[0, 3], outputs[1, 4] = 2.0, 1.0
-    st.network = gated(np.zeros(SIZE, np.float32), *outputs, np.zeros(len(CONTEXT)))
+    st.network = gated(np.zeros(SIZE, np.float32), outputs[0], outputs[1], np.zeros(len(CONTEXT)))
     half = 1 << 19
     second = INPUTS + HIDDEN
     for at, value, answer in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,7 @@ def two() -> tuple[Scenario, Scenario]:
 
 
 @pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch, two: tuple[Scenario, ...]) -> Callable[..., None]:
+def plant(monkeypatch: pytest.MonkeyPatch, two: tuple[Scenario, ...]) -> Iterator[Callable[..., None]]:
     """Makes the costs of every policy in a window known beforehand."""
     world = two[0].world("validation")
 
@@ -64,7 +64,6 @@ def plant(monkeypatch: pytest.MonkeyPatch, two: tuple[Scenario, ...]) -> Callabl
         monkeypatch.setattr(choose_module, "_requests", lambda scene: world)
         monkeypatch.setattr(choose_module, "play_in", lambda scene, policy, *_, **__: run(policy, scene))
 
-    monkeypatch.setattr(choose_module, "_tyche_costs", choose_module._tyche_costs)
     yield do
     choose_module._tyche_costs.cache_clear()
 
@@ -153,7 +152,7 @@ def test_the_cheapest_candidate_is_taken(
 
 
 def test_floors_are_tried_and_the_one_chosen_is_in_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
+    tried: list[NDArray[np.float32]] = []
 
     def known(policies: Any, *_: Any) -> list[float]:
         tried.extend(policy.network for policy in policies)

@@ -43,7 +43,7 @@ def test_stages_end_at_equal_parts_of_the_training(stages: int, ends: list[int])
 
 def test_checkpoints_are_written_every_so_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     clock, written = [100.0], []
-    monkeypatch.setattr(course_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("agents.training.course.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(course_module, "save_checkpoint", lambda *_: written.append(clock[0]))
     callback = boundary(Course(1000, 1, dict, tmp_path / "checkpoint", every_s=20.0), {"stages": []})
     for second in range(0, 70, 5):
@@ -106,9 +106,9 @@ class Follows:
 
 
 def test_an_episode_is_worth_all_its_rewards_of_all_functions() -> None:
-    agent, env = Follows(), Episodes()
-    given: Any = (agent, env)
-    assert _episode(*given, window=1) == pytest.approx(20 * (-1 - 0.5))
+    agent: Any = Follows()
+    env: Any = Episodes()
+    assert _episode(agent, env, window=1) == pytest.approx(20 * (-1 - 0.5))
     assert agent.told == [(None if k == 0 else k, k == 0) for k in range(20)]
 
 

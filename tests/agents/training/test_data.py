@@ -39,7 +39,7 @@ class Planned:
 
 def made(share: float = 1.0, number: float = 0.0) -> Rows:
     warm_up()
-    arrivals = sorted((second, f) for f, seconds in ARRIVALS_S.items() for second in seconds)
+    arrivals = sorted((float(second), f) for f, seconds in ARRIVALS_S.items() for second in seconds)
     world = a_world([function(inference=1)] * 4, arrivals, end=END_S, **interval(decision_us=10 * SECOND))
     draw: Any = Planned(number)
     return _rows_of_world(world, draw, share)
