@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from tyche_env.features import WIDTH, features_of
-from tyche_env.hold_price import HoldPriceEnv, action_of, hold_price_observation, hold_price_reward, roomy
+from tyche_env.hold_price import (
+    HoldPriceEnv,
+    action_of,
+    hold_price_observation,
+    hold_price_reward,
+    loads_begun,
+    loads_made,
+    roomy,
+)
 from tyche_env.network import INPUTS
 from tyche_env.scenario import Scenario
 from tyche_env.spaces import column
@@ -23,25 +31,29 @@ def rows(count: int, **columns: list[float]) -> Any:
 
 
 def test_rewards_by_hand() -> None:
-    # 0 waits and is not held; 1 is held and was; 2 is loaded because it was to be held; 3 runs without having been
-    before = rows(4, held_count=[0, 1, 0, 0])
+    # 0 waits and is not there; 1 is held; 2 is loading; 3 waits and runs
     after = rows(
         4, saved_s=[2, 4, 5, 8], held_count=[0, 1, 0, 0], loading_count=[0, 0, 1, 0], running_count=[0, 0, 0, 1]
     )
-    found = hold_price_reward(
-        np.array([1.0, 0, 0, 2]),
-        before,
-        after,
-        np.array([False, True, True, False]),
-        np.array([0.1, 0.2, 0.3, 0.4]),
-        0.05,
-    )
-    assert found == pytest.approx([-0.5, -0.2, -0.3 - 0.05, -0.25 - 0.4])
+    waited_s, price, loads = np.array([1.0, 0, 0, 2]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0.25, 1, 2])
+    assert hold_price_reward(waited_s, after, price, loads, 0.0) == pytest.approx([-0.5, -0.2, -0.3, -0.25 - 0.4])
+    paid = [-0.5, -0.2 - 0.05 / 4, -0.3 - 0.05, -0.25 - 0.4 - 0.1]
+    assert hold_price_reward(waited_s, after, price, loads, 0.05) == pytest.approx(paid)
+
+
+def test_a_part_of_a_load_is_that_part_and_a_load_that_began_is_one() -> None:
+    # half of the four seconds that a load takes, and all of five
+    some = rows(2, saved_s=[4, 5])
+    assert loads_made(np.array([2_000_000, 5_000_000]), some).tolist() == [0.5, 1.0]
+    # begun: not there before, there now, and to be held
+    before = rows(4, held_count=[0, 1, 0, 0])
+    after = rows(4, held_count=[0, 1, 0, 0], loading_count=[0, 0, 1, 0], running_count=[0, 0, 0, 1])
+    assert loads_begun(before, after, np.array([True, True, True, False])).tolist() == [0, 0, 1, 0]
 
 
 def test_a_function_that_saves_nothing_is_no_division_by_zero() -> None:
-    one = rows(1)
-    assert hold_price_reward(np.array([0.002]), one, one, np.array([False]), np.ones(1), 0.0) == pytest.approx([-2])
+    one, nothing = rows(1), np.zeros(1)
+    assert hold_price_reward(np.array([0.002]), one, np.ones(1), nothing, 0.0) == pytest.approx([-2])
 
 
 def test_actions_are_to_hold_with_full_priority_or_to_let_go() -> None:

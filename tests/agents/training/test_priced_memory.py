@@ -34,8 +34,8 @@ class Batch:
 
     num_envs, max_functions = CLUSTERS, FUNCTIONS
 
-    def __init__(self, clusters: int, scenario: Scenario, **_: Any) -> None:
-        assert (clusters, len(scenario.cluster.nodes)) == (CLUSTERS, 1)
+    def __init__(self, clusters: int, scenario: Scenario, *, measure_loads: bool) -> None:
+        assert (clusters, len(scenario.cluster.nodes), measure_loads) == (CLUSTERS, 1, True)
         self.acted: list[Any] = []
         self.steps: list[Any] = []
 
@@ -44,13 +44,15 @@ class Batch:
 
     def step(self, action: Any) -> Any:
         self.acted.append(action)
-        seen, waited_s, ended, last = self.steps.pop(0)
-        infos: dict[str, Any] = {"function_rewards": -np.array(waited_s, np.float64).reshape(CLUSTERS, FUNCTIONS)}
-        finals = np.full(CLUSTERS, None)
-        for at in np.flatnonzero(ended):
-            finals[at] = {"functions": last.reshape(CLUSTERS, -1)[at]}
+        seen, waited_s, loading_s, ended, last = self.steps.pop(0)
+        infos: dict[str, Any] = {
+            "function_rewards": -np.array(waited_s, np.float64).reshape(CLUSTERS, FUNCTIONS),
+            "loading_us": (1e6 * np.array(loading_s)).astype(np.int64).reshape(CLUSTERS, FUNCTIONS),
+        }
         if any(ended):
-            infos["final_obs"] = finals
+            infos["final_obs"] = np.full(CLUSTERS, None)
+            for at in np.flatnonzero(ended):
+                infos["final_obs"][at] = {"functions": last.reshape(CLUSTERS, -1)[at]}
         return {"functions": seen.reshape(CLUSTERS, -1)}, np.zeros(2), np.zeros(2, bool), np.array(ended), infos
 
 
@@ -78,10 +80,10 @@ def test_each_function_pays_its_own_price_and_waits_for_itself(env: HoldPriceVec
     assert len(set(price)) == 6
     assert ((price >= 0.1) & (price <= 0.4)).all()
     after = rows(held_count=[1, 0, 1, 0, 1, 1])
-    plan(env, (after, [0, 1, 9, 0.5, 0, 9], [False, False], None), (after, [0] * 6, [False, False], None))
+    plan(env, (after, [0, 1, 9, 0.5, 0, 9], [2, 0, 2, 0, 0.5, 0], [False, False], None))
     seen, rewards, ended, infos = env.step(np.array([1, 0, 1, 0, 1, 1]))
-    # held from now on: the first of the first cluster, the second of the second; padding earns nothing
-    expected = [-price[0] - 0.05, -0.5, 0, -0.25, -price[4] - 0.05, 0]
+    # a start saves 2 s, as long as a load takes: one whole, and a quarter of one; padding earns nothing
+    expected = [-price[0] - 0.05, -0.5, 0, -0.25, -price[4] - 0.05 / 4, 0]
     assert rewards == pytest.approx(expected)
     assert not ended.any()
     assert not any(infos)
@@ -89,9 +91,6 @@ def test_each_function_pays_its_own_price_and_waits_for_itself(env: HoldPriceVec
     assert price_of(seen) == pytest.approx(price)
     batch: Any = env.batch
     assert batch.acted[0].tolist() == [[[1, -1], [-1, -1], [1, -1]], [[-1, -1], [1, -1], [1, -1]]]
-    # what is held already is not loaded again
-    _, rewards, _, _ = env.step(np.ones(6, np.int64))
-    assert rewards == pytest.approx([-price[0], 0, 0, 0, -price[4], 0])
 
 
 def test_the_last_step_is_paid_by_what_was_there_and_then_prices_are_drawn_anew(
@@ -100,9 +99,9 @@ def test_the_last_step_is_paid_by_what_was_there_and_then_prices_are_drawn_anew(
     price = np.exp(env._log_price)
     # the second cluster ends; it was held to the end, and is empty in the new episode
     last, after = rows(held_count=[0, 0, 0, 1, 0, 0], age_s=[7] * 6), rows(held_count=[1, 0, 0, 0, 0, 0])
-    plan(env, (after, [0] * 6, [False, True], last), (after, [0] * 6, [False, False], None))
+    plan(env, (after, [0] * 6, [0] * 6, [False, True], last), (after, [0] * 6, [0] * 6, [False, False], None))
     seen, rewards, ended, infos = env.step(np.ones(6, np.int64))
-    assert rewards == pytest.approx([-price[0] - 0.05, 0, 0, -price[3] - 0.05, 0, 0])
+    assert rewards == pytest.approx([-price[0], 0, 0, -price[3], 0, 0])
     assert ended.tolist() == [False] * 3 + [True] * 3
     assert [sorted(info) for info in infos] == [[]] * 3 + [["TimeLimit.truncated", "terminal_observation"]] * 3
     for row in (3, 4, 5):
@@ -113,7 +112,8 @@ def test_the_last_step_is_paid_by_what_was_there_and_then_prices_are_drawn_anew(
     fresh = price_of(seen)[3:]
     assert (np.abs(fresh - price[3:]) > 1e-6).all()
     assert ((fresh >= 0.1 - 1e-6) & (fresh <= 0.4 + 1e-6)).all()
-    # the new episode begins with what it shows: held at once is a load
-    plan(env, (rows(held_count=[1, 0, 0, 1, 0, 0]), [0] * 6, [False, False], None))
+    # what is shown is the new episode, and it pays the new prices
+    np.testing.assert_array_equal(np.asarray(seen)[:, :INPUTS], features_of(after))
+    plan(env, (rows(held_count=[1, 0, 0, 1, 0, 0]), [0] * 6, [0] * 6, [False, False], None))
     _, rewards, _, _ = env.step(np.ones(6, np.int64))
-    assert rewards == pytest.approx([-price[0], 0, 0, -fresh[0] - 0.05, 0, 0])
+    assert rewards == pytest.approx([-price[0], 0, 0, -fresh[0], 0, 0])
