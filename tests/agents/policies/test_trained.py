@@ -51,7 +51,7 @@ def test_predict_reads_the_same_network(saved: Path, bundle: Bundle, tiny: Scena
 
 
 def test_whoever_was_never_requested_is_left(saved: Path, tiny: Scenario) -> None:
-    env = gym.make("tyche_env:tyche/Preload-v0", scenario=tiny)
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=tiny)
     observation, _ = env.reset(seed=0)
     assert not table(observation, "functions")[:, column("functions", "arrivals_count")].any()
     assert not load_learned(saved).predict(observation)[0].any()
