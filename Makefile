@@ -9,11 +9,12 @@ SCENARIOS ?= small azure-8h azure-day
 SEEDS ?= 3
 NOTEBOOKS ?= off
 FUZZ_S ?= 600
+MUTANTS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow fuzz lint docs bench results decision-modes tables train real clean
+.PHONY: help run test test-slow mutants fuzz lint docs bench results decision-modes tables train real clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ test: $(VENV)/.dev  ## run the quick tests
 
 test-slow: $(VENV)/.slow  ## run the slow tests
 	$(BIN)/python -m pytest -n 2 -m slow
+
+mutants: $(VENV)/.dev  ## plant wrong lines in a copy of the tree and see a test notice each (MUTANTS="--sample 15", names)
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 fuzz: $(VENV)/.dev  ## look for files that crash a reader of traces, for FUZZ_S seconds, other ones every time
 	@mkdir -p build/fuzz

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.tyche_env.conftest import MakeEnv
 from tests.tyche_env.simulator.test_rules import SECOND, a_world, function
 from tyche_env.backend import Backend
+from tyche_env.draws import Concern, draw_u64
 from tyche_env.env import PreloadEnv
 from tyche_env.observe import observe
 from tyche_env.simulator.backend import SimulatedBackend
@@ -332,6 +333,20 @@ def test_decision_and_priority_columns_are_those_in_force(make_env: MakeEnv) -> 
         functions = table(observation, "functions")
         assert np.array_equal(functions[:, column("functions", "decision")], decision)
         assert functions[:, column("functions", "priority")] == pytest.approx(priority, abs=2 / ONE)
+
+
+def test_each_node_shows_its_own_queue() -> None:
+    # a request a node runs for long, the other nine wait where the draw of their number says
+    world = a_world([function(inference=500)], [(k, 0) for k in range(12)], nodes=(1000,) * 3, kernel=Kernel.NONE)
+    backend = SimulatedBackend()
+    backend.reset(world)
+    backend.advance_until_us(20 * SECOND)
+    nodes = [draw_u64(world.settings.seed, Concern.OVERFLOW, 0, ordinal) % 3 for ordinal in range(3, 12)]
+    expected = [nodes.count(node) for node in range(3)]
+    assert len(set(expected)) > 1
+    rows = seen(backend, world)
+    assert rows["nodes"][:, column("nodes", "queue_count")].tolist() == expected
+    assert named(rows, "cluster")["queued_count"] == 9
 
 
 @pytest.mark.parametrize(("inference_s", "nodes"), [(1, 1), (13, 1), (14, 2), (26, 2), (27, 3), (60, 4)])

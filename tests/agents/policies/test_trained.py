@@ -50,6 +50,17 @@ def test_predict_reads_the_same_network(saved: Path, bundle: Bundle, tiny: Scena
     np.testing.assert_allclose(policy.predict(batch)[0], np.stack([action, action]), atol=1e-6)
 
 
+def test_whoever_was_never_requested_is_left(saved: Path, tiny: Scenario) -> None:
+    env = gym.make("tyche_env:tyche/Preload-v1", scenario=tiny)
+    observation, _ = env.reset(seed=0)
+    assert not table(observation, "functions")[:, column("functions", "arrivals_count")].any()
+    assert not load_learned(saved).predict(observation)[0].any()
+    rows = table(observation, "functions")
+    rows[1, column("functions", "arrivals_count")] = 1
+    rows[1, column("functions", "censored_rate_per_s")] = 1
+    assert (load_learned(saved).predict(observation)[0] > 0).any(axis=1).tolist() == [k == 1 for k in range(len(rows))]
+
+
 def test_it_is_evaluated_like_any_policy(saved: Path, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     plan = plan_of("tyche", str(saved), engine="compiled", windows=2)
     rows = evaluate(plan, tmp_path / "run", spread=ALONE).rows

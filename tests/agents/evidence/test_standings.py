@@ -1,0 +1,76 @@
+"""How policies and agents stand, on rows worked out by hand: three training seeds, four windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.evidence.measure import METRICS, SUMS, besides, cost_parts
+from agents.evidence.standings import standings
+
+
+def a_row(policy: str, group: str, window: int, functions: dict[int, tuple[int, float]], seed: int = 0) -> Any:
+    """A row of ``measure``: requests and mean waiting in ms by function; a second of loading costs 100 ms."""
+    requests = sum(count for count, _ in functions.values())
+    table = {
+        "function": list(functions),
+        "requests": [count for count, _ in functions.values()],
+        "warming_loading_us": [round(1e3 * count * mean_ms) for count, mean_ms in functions.values()],
+    }
+    sums = dict.fromkeys(SUMS, 0.0) | {"runs": 1, "requests": requests, "load_us": 1e6, "load_cost_ms": 100.0}
+    sums["warming_loading_us"] = sum(table["warming_loading_us"])
+    row: dict[str, Any] = {"scenario": "s", "policy": policy, "seed": seed, "window": window, "group": group}
+    row |= {"sums": sums, "functions": table}
+    return row | {metric: cost_parts([row], metric).value for metric in METRICS} | besides([row])
+
+
+def test_a_cost_is_pooled_over_windows_with_its_share_of_the_loads() -> None:
+    rows = [
+        a_row("p", "a", 0, {0: (10, 100.0), 1: (1, 20.0)}),
+        a_row("p", "a", 1, {0: (30, 200.0)}),
+        a_row("p", "b", 2, {0: (5, 60.0)}),
+    ]
+    # three seconds of loading over 46 requests
+    assert cost_parts(rows, "request_ms").value == pytest.approx((7000 + 20 + 300 + 300) / 46)
+    # loads of group a: 200 ms over 41 requests, of b: 100 over 5; each function of a group has the same share
+    expected = ((7000 / 40 + 20 + 2 * 200 / 41) + (60 + 100 / 5)) / 3
+    assert cost_parts(rows, "function_ms").value == pytest.approx(expected)
+    assert besides(rows)["load_s"] == pytest.approx(3 / 46)
+
+
+def test_standings_of_three_seeds_and_four_windows_by_hand() -> None:
+    def windows(policy: str, values_ms: list[float], seed: int = 0) -> list[Any]:
+        return [
+            a_row(policy, f"g{i}", i, {0: (requests, value_ms - 100 / requests)}, seed)
+            for i, (requests, value_ms) in enumerate(zip((10, 20, 30, 40), values_ms, strict=True))
+        ]
+
+    rows = windows("tyche", [100, 200, 300, 400]) + windows("minute-oracle", [20, 20, 20, 20])
+    rows += windows("lru", [150, 150, 350, 350])
+    for seed, value_ms in enumerate((60.0, 90.0, 180.0)):
+        rows += windows("mine", [value_ms] * 4, seed)
+    rivals = ("tyche", "lru")
+    found = {(each.policy, each.metric): each for each in standings(rows, rivals=rivals)}
+    tyche, mine = found["tyche", "request_ms"], found["mine", "request_ms"]
+    assert tyche.mean == pytest.approx((1000 + 4000 + 9000 + 16000) / 100)
+    assert tyche.versus == "lru"
+    assert found["lru", "request_ms"].mean == pytest.approx((1500 + 3000 + 10500 + 14000) / 100)
+    assert mine.mean == pytest.approx(110.0), "the mean over seeds"
+    assert mine.seeds == 3
+    assert mine.seed_deviation == pytest.approx(((50**2 + 20**2 + 70**2) / 2) ** 0.5)
+    assert mine.versus == "lru"
+    assert mine.difference == {"mean": pytest.approx(110 - 290), "low": None, "high": None}
+    assert mine.relative == pytest.approx((110 - 290) / 290)
+    assert not mine.clear_of_zero, "four groups are too few"
+    assert mine.gap_share is not None
+    assert mine.gap_share["mean"] == pytest.approx((300 - 110) / (300 - 20))
+    # seeds of 60 and 90 ms are better than lru in all windows, the one of 180 ms in two
+    assert mine.improvement == pytest.approx(10 / 12)
+    # of the twelve ratios to Tyche's cost the three least and the three greatest are left out
+    ratios = sorted(value / level for value in (60, 90, 180) for level in (100, 200, 300, 400))
+    assert mine.iqm == pytest.approx(float(np.mean(ratios[3:9])))
+    assert found["mine", "function_ms"].mean == pytest.approx(110.0)
+    assert found["tyche", "function_ms"].mean == pytest.approx(250.0)
+    assert (mine.windows, mine.groups) == (4, 4)
