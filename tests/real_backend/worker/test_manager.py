@@ -278,7 +278,9 @@ def test_loading_what_is_loaded_costs_nothing() -> None:
 
 def test_a_corrupt_model_is_named_and_leaves_nothing() -> None:
     async def play(manager: Manager) -> None:
-        with pytest.raises(ActionError, match="toy-corrupt: its model cannot be loaded: toy.py, line 55: EOFError") as caught:
+        with pytest.raises(
+            ActionError, match="toy-corrupt: its model cannot be loaded: toy.py, line 55: EOFError"
+        ) as caught:
             await manager.run(Run("load", "toy-corrupt"))
         assert caught.value.code == "corrupt_model"
         assert residents(manager) == {}
