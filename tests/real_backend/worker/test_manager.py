@@ -278,9 +278,8 @@ def test_loading_what_is_loaded_costs_nothing() -> None:
 
 def test_a_corrupt_model_is_named_and_leaves_nothing() -> None:
     async def play(manager: Manager) -> None:
-        with pytest.raises(
-            ActionError, match="toy-corrupt: its model cannot be loaded: toy.py, line 55: EOFError"
-        ) as caught:
+        said = r"toy-corrupt: its model cannot be loaded: toy\.py, line 55: EOFError"
+        with pytest.raises(ActionError, match=said) as caught:
             await manager.run(Run("load", "toy-corrupt"))
         assert caught.value.code == "corrupt_model"
         assert residents(manager) == {}
