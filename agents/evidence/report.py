@@ -85,7 +85,7 @@ def write_report(folder: RunFolder) -> Path:
         plan=manifest["plan"],
         title=yaml.safe_load(scenario_yaml)["title"],
         scenario_yaml=scenario_yaml,
-        legends={"stages": STAGE_COLOURS, "memory": MEMORY_COLOURS},
+        legends={"stages": shown_stages(summary, STAGE_COLOURS), "memory": MEMORY_COLOURS},
         timeline=timeline_json(timelines),
         timeline_script=(templates / "timeline.js").read_text(encoding="utf-8"),
         findings=[(label(condition), finding(summary, *condition)) for condition in conditions(summary["aggregates"])],
@@ -175,6 +175,13 @@ def in_order(rows: Sequence[Mapping[str, Any]], order: Sequence[Mapping[str, Any
     places = {tuple(row[key] for key in keys): place for place, row in enumerate(order)}
     known = [row for row in rows if tuple(row[key] for key in keys) in places]
     return sorted(known, key=lambda row: places[tuple(row[key] for key in keys)])
+
+
+def shown_stages(summary: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, str]:
+    """The stages that the legend names, with their colours: what was not served only where something was not."""
+    rates = [entry["unserved_rate"] for entry in summary["aggregates"] if entry["unserved_rate"] is not None]
+    all_served = not any(rate["mean"] for rate in rates)
+    return {stage: colour for stage, colour in colours.items() if not (all_served and stage == "not served")}
 
 
 def scored(summary: Mapping[str, Any]) -> str:

@@ -87,6 +87,7 @@ _DROPPED_FIRST = (
     "preload_rate",
     "load_s",
     PER_REQUEST,
+    "preload_gb_s",
 )
 """Which columns a narrow terminal does without, in this order."""
 

@@ -45,7 +45,7 @@ def test_a_narrow_terminal_shows_fewer_columns_but_none_cut(finished: RunFolder,
     printed = file.getvalue()
     assert "\N{HORIZONTAL ELLIPSIS}" not in printed
     assert "per function" in printed
-    assert ("cost" in printed.partition("Means over")[0]) == (width >= 200)
+    assert ("cost" in printed.partition("Pooled over")[0]) == (width >= 200)
 
 
 def test_json_is_all_that_is_printed(scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +139,7 @@ def test_two_runs_are_compared_window_by_window(
 def test_a_run_compared_with_itself_does_not_differ(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["compare", str(finished.path), str(finished.path), "--json"]) == 0
     for entry in json.loads(capsys.readouterr().out):
-        assert entry["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+        assert entry["difference"]["mean"] == 0.0
         assert not entry["clear_of_zero"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from agents.evidence import kept
@@ -21,52 +20,12 @@ from agents.evidence.statistics import (
     pooled,
     window_mean,
 )
-from tyche_env.metrics import METRIC_KEYS, TOTALS_DTYPE, function_mean, latency_bins, ratio_of
-
-Functions = dict[int, tuple[int, float]]
-"""Requests of a function, and the mean warming and loading of each in ms."""
-
-
-def row(policy: str, group: str, window: int, functions: Functions, seed: int = 0, **sums: float) -> dict[str, Any]:
-    """A row of one run, as ``kept_of`` and ``summarize`` would make it; end to end is 100 ms longer."""
-    totals = np.zeros(10, TOTALS_DTYPE)
-    for function, (requests, mean_ms) in functions.items():
-        totals[function]["requests"] = requests
-        totals[function]["warming_loading_us"] = round(1e3 * requests * mean_ms)
-        totals[function]["end_to_end_us"] = round(1e3 * requests * (mean_ms + 100))
-    all_sums: dict[str, float] = {str(name): int(totals[name].sum()) for name in totals.dtype.names or ()}
-    all_sums |= {"runs": 1, "preloaded": 0, "cost_usd": 0.0} | sums
-    called = np.flatnonzero(totals["requests"])
-    each_us = np.repeat(totals["end_to_end_us"][called] // totals["requests"][called], totals["requests"][called])
-    bins = latency_bins(each_us)
-    places = np.flatnonzero(bins)
-    metrics = dict.fromkeys(METRIC_KEYS) | {
-        "requests": all_sums["requests"],
-        "warming_loading_ms_mean": ratio_of("warming_loading_ms_mean", all_sums),
-        "warming_loading_ms_function_mean": function_mean("warming_loading_ms_function_mean", totals),
-    }
-    return {
-        "policy": policy,
-        "prewarm": "openwhisk",
-        "mode": "realistic",
-        "decision": "event",
-        "bound": False,
-        "window": window,
-        "seed": seed,
-        "group": group,
-        **metrics,
-        "sums": all_sums,
-        "functions": {
-            "function": called.tolist(),
-            **{name: totals[name][called].tolist() for name in kept.BY_FUNCTION},
-        },
-        "histograms": {"end_to_end": [places.tolist(), bins[places].tolist()]},
-    }
-
+from tests.agents.evidence.planted import a_row
+from tyche_env.metrics import METRIC_KEYS
 
 PER_REQUEST, PER_FUNCTION = "warming_loading_ms_mean", "warming_loading_ms_function_mean"
 
-BUSY_AND_QUIET = [row("tyche", "a", 0, {0: (1200, 10.0)}), row("tyche", "a", 1, {0: (1, 866.0)})]
+BUSY_AND_QUIET = [a_row("tyche", "a", 0, {0: (1200, 10.0)}), a_row("tyche", "a", 1, {0: (1, 866.0)})]
 """A function with a window of 1,200 requests and one of a single request."""
 
 
@@ -94,16 +53,18 @@ def test_a_window_of_one_request_weighs_one_request() -> None:
 def test_percentiles_are_those_of_all_requests_together() -> None:
     # 1,199 of 1,201 requests take 110 ms, so 99 % do; the mean of the windows' percentiles would be 538 ms
     assert value(BUSY_AND_QUIET, "end_to_end_ms_p99") == pytest.approx(110, rel=0.01)
-    slow = [row("tyche", "a", 0, {0: (98, 10.0)}), row("tyche", "a", 1, {0: (2, 900.0)})]
+    shared = [a_row("tyche", "a", 0, {0: (50, 10.0)}), a_row("tyche", "a", 1, {0: (46, 10.0), 1: (4, 900.0)})]
+    assert value(shared, "end_to_end_ms_p95") == pytest.approx(110, rel=0.01), "96 of 100, of both windows together"
+    slow = [a_row("tyche", "a", 0, {0: (98, 10.0)}), a_row("tyche", "a", 1, {0: (2, 900.0)})]
     assert value(slow, "end_to_end_ms_p99") == pytest.approx(1000, rel=0.01)
     assert value(slow, "end_to_end_ms_p95") == pytest.approx(110, rel=0.01)
 
 
 def test_per_function_is_the_mean_over_functions_of_all_groups() -> None:
     rows = [
-        row("tyche", "a", 0, {0: (10, 100.0), 1: (1, 20.0)}),
-        row("tyche", "a", 1, {0: (30, 200.0)}),
-        row("tyche", "b", 2, {0: (5, 60.0)}),
+        a_row("tyche", "a", 0, {0: (10, 100.0), 1: (1, 20.0)}),
+        a_row("tyche", "a", 1, {0: (30, 200.0)}),
+        a_row("tyche", "b", 2, {0: (5, 60.0)}),
     ]
     # function 0 of group b is another than that of group a
     assert value(rows, PER_FUNCTION) == pytest.approx((7000 / 40 + 20 + 60) / 3)
@@ -116,7 +77,8 @@ def test_per_function_is_the_mean_over_functions_of_all_groups() -> None:
 
 
 def test_seeds_are_pooled_with_their_window() -> None:
-    rows = [row("tyche", "a", 0, {0: (10, 10.0)}, seed) for seed in range(9)] + [row("tyche", "b", 1, {0: (10, 20.0)})]
+    rows = [a_row("tyche", "a", 0, {0: (10, 6.0 + seed)}, seed) for seed in range(9)]
+    rows += [a_row("tyche", "b", 1, {0: (10, 20.0)})]
     (entry,) = aggregate(rows)
     assert entry[PER_REQUEST]["mean"] == pytest.approx((90 * 10 + 10 * 20) / 100)
     assert entry[f"{PER_REQUEST}_window_mean"] == pytest.approx(15.0)
@@ -124,14 +86,16 @@ def test_seeds_are_pooled_with_their_window() -> None:
 
 
 def test_amounts_are_those_of_a_window() -> None:
-    rows = [row("tyche", "a", window, {0: (1, 1.0)}, load_us=us, loads=n) for window, us, n in ((0, 4e6, 2), (1, 0, 4))]
+    rows = [
+        a_row("tyche", "a", window, {0: (1, 1.0)}, load_us=us, loads=n) for window, us, n in ((0, 4e6, 2), (1, 0, 4))
+    ]
     assert value(rows, "load_s") == 2.0
     assert value(rows, "loads") == 3.0
 
 
 def groups_of(policy: str, *values_ms: float) -> list[dict[str, Any]]:
     """One window a group."""
-    return [row(policy, f"g{i}", i, {0: (10, value_ms)}) for i, value_ms in enumerate(values_ms)]
+    return [a_row(policy, f"g{i}", i, {0: (10, value_ms)}) for i, value_ms in enumerate(values_ms)]
 
 
 def test_differences_are_paired_and_relative_to_the_first() -> None:
@@ -162,7 +126,7 @@ def test_with_few_groups_there_is_no_interval_and_no_star() -> None:
     assert found["difference"] == {"mean": -99.0, "low": None, "high": None}
     assert not found["clear_of_zero"]
     # many windows of few groups are no more groups
-    many = [row("tyche", f"g{i % few}", i, {0: (10, 1.0)}) for i in range(40)]
+    many = [a_row("tyche", f"g{i % few}", i, {0: (10, 1.0)}) for i in range(40)]
     assert pooled(many, PER_REQUEST) == pooled(many, PER_REQUEST)
     assert aggregate(many)[0][PER_REQUEST]["low"] is None
 
@@ -181,16 +145,16 @@ def test_the_share_of_the_gap_is_that_of_the_sums() -> None:
 
 
 def test_only_windows_and_seeds_that_both_have_are_compared() -> None:
-    none = [row("none", "a", 0, {0: (10, 100.0)}), row("none", "a", 1, {0: (10, 500.0)})]
-    tyche = [row("tyche", "a", 0, {0: (10, 40.0)}), row("tyche", "a", 0, {0: (10, 7.0)}, seed=1)]
+    none = [a_row("none", "a", 0, {0: (10, 100.0)}), a_row("none", "a", 1, {0: (10, 500.0)})]
+    tyche = [a_row("tyche", "a", 0, {0: (10, 40.0)}), a_row("tyche", "a", 0, {0: (10, 7.0)}, seed=1)]
     found = paired(tyche, none, PER_REQUEST)
     assert (found["difference"]["mean"], found["windows"]) == (pytest.approx(-60.0), 1)
-    assert paired([row("tyche", "b", 0, {0: (1, 1.0)})], none, PER_REQUEST)["difference"] is None
+    assert paired([a_row("tyche", "b", 0, {0: (1, 1.0)})], none, PER_REQUEST)["difference"] is None
 
 
 def test_other_requests_give_a_difference_without_an_interval() -> None:
     none, tyche = groups_of("none", *[100.0] * 5), groups_of("tyche", *[50.0] * 5)
-    tyche[0] = row("tyche", "g0", 0, {0: (11, 50.0)})
+    tyche[0] = a_row("tyche", "g0", 0, {0: (11, 50.0)})
     assert paired(tyche, none, PER_REQUEST)["difference"] == {"mean": -50.0, "low": None, "high": None}
 
 
@@ -200,7 +164,7 @@ def test_the_bound_is_compared_with_nothing() -> None:
 
 
 def test_what_no_run_has_is_none() -> None:
-    rows = [row("none", "a", 0, {})]
+    rows = [a_row("none", "a", 0, {})]
     assert aggregate(rows)[0][PER_REQUEST] is None
     assert pooled(rows, "slo_rate") is None
     assert pooled(rows, "end_to_end_ms_p99") is None
@@ -209,7 +173,7 @@ def test_what_no_run_has_is_none() -> None:
 def test_rows_of_an_earlier_version_are_pooled_by_their_means() -> None:
     rows = [
         {key: each for key, each in old.items() if key not in kept.KEPT}
-        for old in [row("none", "a", 0, {0: (30, 10.0)}), row("none", "a", 1, {0: (10, 50.0)})]
+        for old in [a_row("none", "a", 0, {0: (30, 10.0)}), a_row("none", "a", 1, {0: (10, 50.0)})]
     ]
     found = conclusions(rows, "none")["aggregates"][0]
     assert found[PER_REQUEST]["mean"] == pytest.approx((300 + 500) / 40)

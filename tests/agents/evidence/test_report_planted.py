@@ -1,0 +1,210 @@
+"""Every number and mark of a report, read off the page and held against sums that were planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Canvas
+
+from agents.evidence.figures import STAGE_COLOURS, figures
+from agents.evidence.report import _difference, write_report
+from agents.evidence.run_folder import RunFolder
+from agents.evidence.tables import evidence, unserved
+from tests.agents.evidence.planted import a_folder, a_row, tables_of
+from tyche_env.metrics import STAGES
+
+GROUPS = 8
+LEVELS_MS = np.array([100.0, 120.0, 90.0, 110.0, 130.0, 80.0, 105.0, 115.0])
+"""What the function of each group waits without pre-loading."""
+SHARES = {
+    "none": np.ones(GROUPS),
+    "half": np.full(GROUPS, 0.5),
+    "double": np.full(GROUPS, 2.0),
+    "mixed": np.array([0.5, 1.6, 0.7, 1.4, 0.6, 1.3, 0.8, 1.2]),
+    "oracle": np.full(GROUPS, 0.1),
+}
+"""What of it under each policy."""
+REQUESTS = np.array([10, 20, 30, 40, 10, 20, 30, 40])
+PLANTED: dict[str, dict[str, float]] = {
+    "none": {"preload_gb_s": 0, "load_us": 0, "preloaded": 0, "cold": 5, "cost_usd": 1.0},
+    "half": {"preload_gb_s": 400, "load_us": 3e6, "preloaded": 4, "cold": 1, "cost_usd": 1.5},
+    "double": {"preload_gb_s": 800, "load_us": 9e6, "preloaded": 1, "cold": 9, "cost_usd": 0.5},
+    "mixed": {"preload_gb_s": 40, "load_us": 1e6, "preloaded": 2, "cold": 3, "cost_usd": 1.0},
+    "oracle": {"preload_gb_s": 200, "load_us": 2e6, "preloaded": 9, "cold": 0, "cost_usd": 0.75},
+}
+"""The same in each window."""
+STAGES_US = {"queue": 1e3, "scheduling": 2e3, "warming": 4e3, "library": 8e3, "model": 16e3, "transfer": 32e3}
+"""Sums of the stages in each window."""
+
+
+def row(policy: str, group: int) -> dict[str, Any]:
+    waits = {0: (int(REQUESTS[group]), float(LEVELS_MS[group] * SHARES[policy][group]))}
+    stages = {f"{stage}_us": us for stage, us in STAGES_US.items()}
+    return a_row(policy, f"g{group}", group, waits, **PLANTED[policy], **stages)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    rows = [row(policy, group) for group in range(GROUPS) for policy in SHARES]
+    return a_folder(tmp_path_factory.mktemp("planted") / "run", rows)
+
+
+@pytest.fixture(scope="module")
+def page(folder: RunFolder) -> str:
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def number(text: str) -> float:
+    """What a cell says."""
+    plain = text.replace(",", "").replace("\N{MINUS SIGN}", "-").replace("+", "")
+    return float(plain.removesuffix(" %")) / (100 if plain.endswith("%") else 1)
+
+
+def per_function(policy: str) -> float:
+    return float(np.mean(LEVELS_MS * SHARES[policy]))
+
+
+def per_request(policy: str) -> float:
+    return float((LEVELS_MS * SHARES[policy] * REQUESTS).sum() / REQUESTS.sum())
+
+
+def planted(policy: str) -> dict[str, float]:
+    """The figures of a policy by the heading of their column."""
+    sums, requests = PLANTED[policy], REQUESTS.sum()
+    slowest = np.repeat(LEVELS_MS * SHARES[policy], REQUESTS) + 100
+    return {
+        "warming+loading\nms, per function": per_function(policy),
+        "warming+loading\nms, per request": per_request(policy),
+        "held\nGB s a window": sums["preload_gb_s"],
+        "loading ahead\ns a window": sums["load_us"] / 1e6,
+        "end to end\nms, mean": per_request(policy) + 100,
+        "end to end\nms, p99": float(slowest.max()),
+        "pre-loaded\nshare": sums["preloaded"] * GROUPS / requests,
+        "cold\nshare": sums["cold"] * GROUPS / requests,
+        "cost\nUSD a window": sums["cost_usd"],
+    }
+
+
+def test_every_number_of_the_results_is_what_was_planted(page: str) -> None:
+    heading, *table = tables_of(page)[0]
+    headings = [cell[0][0] for cell in heading]
+    assert headings[0] == "policy"
+    assert [line[0][0][0] for line in table] == list(SHARES)
+    for name, *cells in table:
+        expected = planted(name[0][0])
+        assert headings[1:] == list(expected)
+        for title, cell in zip(headings[1:], cells, strict=True):
+            assert number(cell[0][0]) == pytest.approx(expected[title], rel=0.01, abs=5.1e-4), (name, title)
+            spans = [text for text, kind in cell if kind == "span"]
+            assert len(spans) == title.startswith("warming")
+            for text in spans:
+                low, high = map(number, text.split(" to "))
+                assert low < expected[title] < high
+
+
+def test_every_difference_has_its_sign_its_interval_and_its_mark(page: str, folder: RunFolder) -> None:
+    heading, *table = tables_of(page)[1]
+    assert [cell[0][0] for cell in heading][1:3] == [
+        "warming + loading, per function, ms",
+        "warming + loading, per request, ms",
+    ]
+    assert [line[0][0][0] for line in table] == ["half", "double", "mixed", "oracle"]
+    marks = {}
+    for name, *cells in table:
+        policy = name[0][0]
+        expected = [
+            per_function(policy) - per_function("none"),
+            per_request(policy) - per_request("none"),
+            per_request(policy) - per_request("none"),
+            (PLANTED[policy]["preloaded"] - 0) * GROUPS / REQUESTS.sum(),
+            PLANTED[policy]["cost_usd"] - 1.0,
+        ]
+        for cell, value in zip(cells, expected, strict=True):
+            assert number(cell[0][0]) == pytest.approx(value, rel=0.01, abs=5.1e-4)
+        marks[policy] = [cell[0][1] for cell in cells]
+        (entry,) = (
+            each
+            for each in folder.summary["comparisons"]
+            if (each["policy"], each["metric"]) == (policy, "warming_loading_ms_function_mean")
+        )
+        low, high = map(number, next(text for text, kind in cells[0] if kind == "span").split(" to "))
+        assert (low, high) == pytest.approx((entry["difference"]["low"], entry["difference"]["high"]), rel=0.01)
+    assert marks["half"] == ["better", "better", "better", "better", "worse"]
+    assert marks["double"] == ["worse", "worse", "worse", "better", "better"]
+    assert marks["mixed"] == ["", "", "", "better", ""], "nothing but hits differs for sure, and cost is equal"
+    assert marks["oracle"] == ["better"] * 5
+
+
+def test_what_stands_around_the_tables_is_right(page: str, folder: RunFolder) -> None:
+    assert f"<b>{REQUESTS.sum():,} requests</b>" in page, "once, not once a policy"
+    assert "Pooled over 8 windows of 8 groups of functions; brackets: 95 % intervals, by group." in page
+    assert "Against none, half saves 50 % of the warming and loading time, averaged over functions" in page
+    # from 100 to 10 % of none's waiting; half of it is 50 / 90 of the way
+    assert "half 56 % (56 to 56)" in page
+    assert "not served" not in page.partition("What the numbers mean")[0]
+    few = {"aggregates": [{**folder.summary["aggregates"][0], "groups": 7, "windows": 7}]}
+    assert evidence(few).endswith("no intervals and no stars with fewer than 8 groups.")
+
+
+def test_many_unserved_requests_are_said() -> None:
+    entry = {"policy": "p", "prewarm": "openwhisk", "mode": "paper"}
+    rates = {"unserved": 0.03, "timed_out": 0.02, "rejected": 0.0, "failed": 0.01}
+    entry |= {f"{kind}_rate": {"mean": rate} for kind, rate in rates.items()}  # type: ignore[misc]
+    expected = "Requests that were not served: p (openwhisk, paper): 2.0 % timed out, 1.0 % failed."
+    assert unserved({"aggregates": [entry]}) == expected
+    assert unserved({"aggregates": [entry | {"unserved_rate": {"mean": 0.01}}]}) == ""
+
+
+def test_figures_draw_what_was_planted(folder: RunFolder) -> None:
+    drawn = {figure.name: figure for figure in figures(folder.summary, folder.rows(), {})}
+
+    def axis_of(name: str) -> Any:
+        axis = Canvas().subplots()
+        drawn[name].draw(axis, ("realistic", "openwhisk"))
+        return axis
+
+    assert [bar.get_width() for bar in axis_of("warming-loading").patches] == pytest.approx(
+        [per_function(policy) for policy in SHARES]
+    )
+    stage_of = {to_hex(colour): stage for stage, colour in STAGE_COLOURS.items()}
+    lengths: dict[int, dict[str, float]] = {}
+    for bar in axis_of("stages").patches:
+        place = round(bar.get_y() + bar.get_height() / 2)
+        lengths.setdefault(place, {})[stage_of[to_hex(bar.get_facecolor())]] = bar.get_width()
+    for place in range(len(SHARES)):
+        for stage, us in STAGES_US.items():
+            assert lengths[place][stage] == pytest.approx(us * GROUPS / REQUESTS.sum() / 1e3)
+    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axis_of("cost").lines]
+    assert dots == [(PLANTED[policy]["preload_gb_s"], pytest.approx(per_function(policy))) for policy in SHARES]
+    for line, policy in zip(axis_of("latency").lines, SHARES, strict=True):
+        latency_ms = np.repeat(LEVELS_MS * SHARES[policy], REQUESTS) + 100
+        for edge_ms, share in zip(*line.get_data(), strict=True):
+            assert share == pytest.approx(np.mean(latency_ms < edge_ms))
+    assert set(STAGES) < set(STAGE_COLOURS)
+
+
+def test_what_costs_more_is_marked_as_worse_and_what_is_unclear_is_not_marked() -> None:
+    def entry(metric: str, mean: float, clear: bool) -> dict[str, Any]:
+        spread = {"mean": mean, "low": mean - 1e-3, "high": mean + 1e-3}
+        return {"metric": metric, "difference": spread, "clear_of_zero": clear}
+
+    shown = [
+        _difference(entry(*each))["mark"]
+        for each in (
+            ("cost_usd", 1.0, True),
+            ("cost_usd", -1.0, True),
+            ("preload_rate", 0.5, True),
+            ("preload_rate", -0.5, True),
+            ("end_to_end_ms_mean", 5.0, True),
+            ("end_to_end_ms_mean", 5.0, False),
+        )
+    ]
+    assert shown == ["worse", "better", "better", "worse", "worse", ""]
+
+
+def test_a_folder_that_nobody_can_play_again_has_no_timeline(page: str, tmp_path: Path) -> None:
+    assert 'id="timeline"' not in page
