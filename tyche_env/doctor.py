@@ -18,11 +18,12 @@ import click
 from traces.blame import blaming, package_of
 from tyche_env.collision import explain_collision
 from tyche_env.errors import UserError
+from tyche_env.kernel_place import COMPLETE, COST, expected_place
 
 _DISTRIBUTION = "tyche-env"
 _EXAMINATIONS = "tyche_env.examinations"
-_DEVELOPMENT = "dev"
-"""The extra that only work on the project itself needs; it is not reported."""
+_DEVELOPMENT = ("dev", "test")
+"""The extras that only work on the project itself needs; they are not reported."""
 _REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*(?:;\s*extra == ["']([\w-]+)["'])?$""")
 
 
@@ -57,7 +58,22 @@ def _machine() -> list[Finding]:
         Finding("machine", "cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
         Finding("machine", "memory", True, f"{memory_gb:.1f} GB"),
         Finding("machine", "import agents", collision is None, collision or "that of tyche-env"),
+        _kernels(),
     ]
+
+
+def _kernels() -> Finding:
+    """Where compiled kernels are kept, and why not elsewhere."""
+    name = "kernel cache"
+    try:
+        place = expected_place()
+    except UserError as error:
+        return Finding("machine", name, False, str(error))
+    if place.folder is None:
+        return Finding("machine", name, False, f"not used, since {place.why}: {COST}")
+    versions = len(list(place.folder.glob(f"*/{COMPLETE}")))
+    kept = f"{place.folder}, kernels of {versions} version{'' if versions == 1 else 's'}"
+    return Finding("machine", name, True, f"{kept}; there, since {place.why}" if place.why else kept)
 
 
 def _packages() -> list[Finding]:
@@ -65,7 +81,7 @@ def _packages() -> list[Finding]:
     remedies: dict[str, list[str]] = {_DISTRIBUTION: [_DISTRIBUTION]}
     for line in requires(_DISTRIBUTION) or ():
         found = _REQUIREMENT.match(line)
-        if found and found[2] != _DEVELOPMENT:
+        if found and found[2] not in _DEVELOPMENT:
             extra = f"'{_DISTRIBUTION}[{found[2]}]'" if found[2] else _DISTRIBUTION
             remedies.setdefault(found[1], []).append(extra)
     return [_package(name, f"pip install {' or '.join(extras)}") for name, extras in remedies.items()]

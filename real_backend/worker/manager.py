@@ -72,6 +72,7 @@ class Manager:
     _running: str | None = None
     _dying: set[asyncio.Task[None]] = field(default_factory=set)
     _lost: list[dict[str, str]] = field(default_factory=list)
+    _working: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, run: Run, seconds_left: float | None = None) -> dict[str, Any]:
         """Carry out one invocation.
@@ -131,6 +132,10 @@ class Manager:
         for resident in list(self._residents.values()):
             self._kill(resident, "cancelled", "the container ends")
         await self._settle()
+        # whoever is killed while its process starts has none yet; the start sees that, or fails with its zygote
+        while self._working:
+            await self.starter.close()
+            await asyncio.wait(tuple(self._working), return_when=asyncio.FIRST_COMPLETED)
         await self.starter.close()
 
     # -- operations ------------------------------------------------------------------------------------------------
@@ -241,6 +246,8 @@ class Manager:
     def _work(self, resident: _Resident, work: Any) -> None:
         resident.state = "loading"
         resident.task = asyncio.create_task(work)
+        self._working.add(resident.task)
+        resident.task.add_done_callback(self._working.discard)
         # Whoever waits for it hears of its failure; a background reload has nobody who waits.
         resident.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -264,6 +271,7 @@ class Manager:
         process.ended.add_done_callback(lambda _: self._gone(resident))
         if resident.doom is not None:
             process.kill()
+            await asyncio.shield(process.ended)
             raise resident.doom
         await self._ask_or_drop(resident, {"op": "load", "gpu": gpu}, gpu)
 

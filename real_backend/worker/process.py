@@ -192,6 +192,11 @@ class ZygoteLauncher:
             zygote = self._zygotes.get(library)
             if zygote is None or zygote.ended:
                 zygote = self._zygotes[library] = await _Zygote.open(self._functions, name, self._environment)
+                try:
+                    await zygote.ready(name)
+                except ActionError:
+                    await zygote.close()
+                    raise
             return await zygote.fork(name, begin_ns)
 
     @property
@@ -201,9 +206,8 @@ class ZygoteLauncher:
 
     async def close(self) -> None:
         """End the zygotes, and with them whatever they forked."""
-        for zygote in self._zygotes.values():
-            await zygote.close()
-        self._zygotes.clear()
+        while self._zygotes:  # one may be added meanwhile
+            await self._zygotes.popitem()[1].close()
 
 
 class _Zygote:
@@ -235,9 +239,11 @@ class _Zygote:
         # asyncio keeps `ours` to itself; file descriptors are passed over a duplicate.
         control = ours.dup()
         reader, writer = await asyncio.open_connection(sock=ours)
-        zygote = cls(process, control, reader, writer)
-        await zygote._reply(f"the zygote of {name}")
-        return zygote
+        return cls(process, control, reader, writer)
+
+    async def ready(self, name: str) -> None:
+        """Wait until it has imported the library of a function."""
+        await self._reply(f"the zygote of {name}")
 
     @property
     def pid(self) -> int:

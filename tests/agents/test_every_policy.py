@@ -14,6 +14,8 @@ from tyche_env.cli import run
 from tyche_env.scenario import Scenario
 
 NAMES = names()
+EXPERIMENTS = ("arima", "forest")
+"""They need packages that the quick tests do without."""
 EVERYTHING = (*NAMES, BOUND)
 
 NO_SIMULATION = {BOUND: "is a lower bound, not a policy"}
@@ -80,7 +82,9 @@ def simulated(scenario: str, name: str, capsys: pytest.CaptureFixture[str]) -> d
     return timeless(json.loads(capsys.readouterr().out), *PERCENTILES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in EXPERIMENTS else ()) for name in NAMES]
+)
 def test_every_policy_is_simulated(scenario_file: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulated(scenario_file, name, capsys)["requests"] == 241
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 
 from traces import TraceError
 from tyche_env import cli
-from tyche_env.doctor import examine
+from tyche_env.doctor import Finding, examine
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
 
@@ -34,6 +35,12 @@ def heavy_modules_after(code: str) -> set[str]:
     heavy = "{'numba', 'pandas', 'pyarrow', 'pydantic', 'scipy', 'stable_baselines3', 'torch'}"
     output = in_fresh_python(f"{code}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))")
     return set(yaml.safe_load(output.splitlines()[-1]))
+
+
+def kernel_cache() -> Finding:
+    """What the doctor says about the cache of compiled kernels."""
+    (found,) = [finding for finding in examine() if finding.name == "kernel cache"]
+    return found
 
 
 class Commands:
@@ -245,10 +252,47 @@ class TestDoctor:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         named = ["absent>=1", "torch>=2; extra == 'train'", "torch>=2; extra == 'functions'", "mypy; extra == 'dev'"]
+        named.append("pytest; extra == 'test'")
         monkeypatch.setattr("tyche_env.doctor.requires", lambda _: named)
         found = {finding.name: finding for finding in examine() if finding.topic == "packages"}
         assert list(found) == ["tyche-env", "absent", "torch"]
         assert (found["absent"].found, found["absent"].detail) == (False, "pip install tyche-env")
+
+    def test_it_says_where_kernels_are_kept_and_makes_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("TYCHE_CACHE_DIR", str(tmp_path / "cache"))
+        kernels = kernel_cache()
+        assert (kernels.found, kernels.detail) == (True, f"{tmp_path / 'cache'}, kernels of 0 versions")
+        assert not (tmp_path / "cache").exists()
+        for version in ("a", "b", "unfinished"):
+            (tmp_path / "cache" / version).mkdir(parents=True)
+        for version in ("a", "b"):
+            (tmp_path / "cache" / version / "complete").touch()
+        assert kernel_cache().detail == f"{tmp_path / 'cache'}, kernels of 2 versions"
+
+    def test_it_says_why_kernels_are_not_kept_where_they_were_to_be(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o777)
+        monkeypatch.setenv("TYCHE_CACHE_DIR", str(tmp_path / "open"))
+        kernels = kernel_cache()
+        assert not kernels.found
+        assert f"TYCHE_CACHE_DIR: kernels are not kept in {tmp_path / 'open'}, since " in kernels.detail
+        monkeypatch.delenv("TYCHE_CACHE_DIR")
+        monkeypatch.setenv("XDG_CACHE_HOME", "")
+        (tmp_path / "home").touch()
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "open"))
+        kernels = kernel_cache()
+        assert not kernels.found
+        assert kernels.detail.startswith("not used, since ")
+        assert kernels.detail.endswith(": each process compiles them anew, which takes about a minute")
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        kernels = kernel_cache()
+        assert kernels.found
+        assert kernels.detail.startswith(f"{tmp_path}/tyche-env-{os.geteuid()}, kernels of 0 versions; there, since ")
 
     def test_traces_are_looked_for_where_the_variable_points(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

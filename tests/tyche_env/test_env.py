@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
-from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from tests.tyche_env.conftest import MakeEnv
 from tyche_env.env import PreloadEnv, PreloadEnvError
@@ -92,6 +91,8 @@ def test_both_checkers_pass_every_shipped_scenario_without_a_warning(
         monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
     env = gym.make("tyche_env:tyche/Preload-v1", scenario=name)
     check_env(env.unwrapped)
+    from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
     check_env_sb3(env)
 
 

@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from tests.tyche_env.conftest import MakeEnv
 from tyche_env.env import PreloadEnv, PreloadEnvError
@@ -32,6 +31,8 @@ WRAPPERS: dict[str, Wrapper] = {
 def test_both_checkers_pass(name: str) -> None:
     env = WRAPPERS[name](gym.make("tyche_env:tyche/Preload-v1", scenario="small"))
     check_env(env)
+    from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
     check_env_sb3(env)
     assert env.spec is not None
     env.spec.make().close()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tyche_env.kernel_place import COMPLETE
+
 KEEP = 8
 """Folders that are kept, the last used ones."""
 KEEP_DAYS = 30
 """Days after its last use for which a folder is kept."""
-COMPLETE = "complete"
-"""File of a folder whose kernels are all compiled; its time is that of the folder's last use."""
 LOCK = "lock"
 
 

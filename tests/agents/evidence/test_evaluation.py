@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,7 @@ def test_ray_is_for_simulated_runs_and_has_to_be_there(
     plan_of: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Plan(Scenario.load("real-small"), ("none",), backend="openwhisk-native")
+    monkeypatch.setattr("agents.playing.spread.find_spec", lambda name: ModuleSpec(name, None))
     with pytest.raises(EvaluationError, match="ray: backend openwhisk-native runs on one machine; leave it out"):
         evaluate(real, tmp_path / "run", spread=Spread(on="ray"))
     with pytest.raises(EvaluationError, match="--jobs: runs on backend openwhisk-native would disturb each other"):

@@ -14,6 +14,9 @@ from agents.policies.predictors.forest import features
 from tyche_env.scenario import Conditions, Scenario
 from tyche_env.tables import ONE_Q20, table_row
 
+LIBRARIES = pytest.mark.slow
+"""What needs scikit-learn or statsmodels, which the quick tests do without."""
+
 
 def test_probabilities_are_those_of_a_poisson_count() -> None:
     assert table_row(np.array([0.0, -1.0, np.log(2.0), 50.0])).tolist() == [0, 0, ONE_Q20 // 2, ONE_Q20]
@@ -31,6 +34,7 @@ def test_features_of_a_minute_use_the_minutes_before_it() -> None:
     assert table[4].tolist() == [1, 1, 4, 4, 4, 1, 2, 4]
 
 
+@LIBRARIES
 @pytest.mark.parametrize("name", TABLES)
 def test_the_future_changes_no_forecast(name: str) -> None:
     counts = np.random.default_rng(3).poisson(0.2, 400).astype(float)
@@ -40,6 +44,7 @@ def test_the_future_changes_no_forecast(name: str) -> None:
     assert before[:51].tolist() == pytest.approx(after[:51].tolist())
 
 
+@LIBRARIES
 @pytest.mark.parametrize("name", TABLES)
 def test_little_or_no_past_gives_the_mean_so_far(name: str) -> None:
     counts = np.array([1.0, 0.0, 1.0, 0.0])
@@ -48,7 +53,10 @@ def test_little_or_no_past_gives_the_mean_so_far(name: str) -> None:
     assert TABLES[name](quiet, 150).tolist() == [0.0] * 50
 
 
-def test_a_predictor_is_fitted_before_it_is_played_and_never_beside_icebreaker() -> None:
+def test_a_predictor_is_fitted_before_it_is_played_and_never_beside_icebreaker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(TABLES, "forest", lambda counts, first: np.zeros(len(counts) - first))
     scenario = Scenario.load("small")
     world = scenario.world(conditions=Conditions("icebreaker"))
     policy = agents.load("forest")
@@ -65,6 +73,7 @@ def test_a_world_without_a_trace_has_no_past() -> None:
     assert [counts.sum() for counts, _ in minutes] == np.bincount(world.arrival_function, minlength=40).tolist()
 
 
+@LIBRARIES
 def test_a_forest_learns_a_timer() -> None:
     counts = np.zeros(600)
     counts[::5] = 1
@@ -73,6 +82,7 @@ def test_a_forest_learns_a_timer() -> None:
     assert rates[1::5].max() < 0.1
 
 
+@LIBRARIES
 def test_arima_follows_the_level() -> None:
     counts = np.random.default_rng(4).poisson(2.0, 600).astype(float)
     assert TABLES["arima"](counts, 400).mean() == pytest.approx(2.0, abs=0.3)

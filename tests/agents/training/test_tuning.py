@@ -19,6 +19,8 @@ from tyche_env.cli import run
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario, SealedError
 
+pytestmark = pytest.mark.slow  # Optuna is not among the packages of the quick tests
+
 TUNE = {
     "learning_rate": {"low": 0.001, "high": 0.01, "log": True},
     "epochs": {"low": 1, "high": 3},

@@ -106,7 +106,7 @@ async def test_a_failing_action_answers_502_with_its_record(
     open_site: Open, code: str, status: str, error: str
 ) -> None:
     async with open_site() as site:
-        await site.put("fails", code, timeout=1000 if "sleep" not in code else 300)
+        await site.put("fails", code, timeout=60_000 if "sleep" not in code else 300)
         answer = await site.http.post("/namespaces/_/actions/fails?blocking=true", json={})
         assert answer.status_code == 502
         response = answer.json()["response"]

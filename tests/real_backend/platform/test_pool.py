@@ -81,7 +81,12 @@ async def test_requests_wait_in_line_when_every_container_is_busy(open_site: Ope
         await site.put("f", "", memory=512)
         activations = await asyncio.gather(*(site.client.invoke("f", {"hold": True}) for _ in range(3)))
         assert sorted(start_of(each) for each in activations) == ["cold", "warm", "warm"]
-        assert max(each.wait_ms or 0 for each in activations) >= 350
+        # one after the other, whenever they arrived
+        begin, *later = sorted(activations, key=lambda each: each.start)
+        for each in later:
+            assert each.start >= begin.start + 200
+            begin = each
+        assert max(each.wait_ms or 0 for each in activations) > 0
 
 
 async def test_a_large_request_is_not_overtaken_by_small_ones_that_need_memory(open_site: Open) -> None:
@@ -113,7 +118,7 @@ async def test_stem_cells_serve_any_action_of_their_kind_and_memory_and_are_repl
 
 async def test_an_idle_container_is_paused_resumed_and_removed_in_the_end(open_site: Open) -> None:
     factory = FakeFactory()
-    async with open_site(factory, pause_after_s=0.05, keep_alive_s=0.4) as site:
+    async with open_site(factory, pause_after_s=0.05, keep_alive_s=2) as site:
         await site.put("f", "")
         await site.client.invoke("f")
         await until(site, [("f", "paused")])
@@ -171,7 +176,8 @@ async def test_limits_of_the_namespace_answer_429_and_what_fits_nowhere_503(open
         with pytest.raises(ClientError, match="503"):
             await site.client.invoke("huge")
         first = asyncio.create_task(site.client.invoke("f", {"hold": True}))
-        await asyncio.sleep(0.05)
+        while not site.service.in_flight:
+            await asyncio.sleep(0.001)
         with pytest.raises(ClientError, match=r"concurrent requests in flight \(count: 2, allowed: 1\)"):
             await site.client.invoke("f")
         await first
@@ -241,10 +247,13 @@ async def test_whatever_happens_every_request_ends_and_no_node_promises_more_tha
             await site.put(f"f{k}", "", memory=128 * (1 + k % 3))
 
         async def trouble() -> None:
+            created_in_vain = 0
             while True:
                 await asyncio.sleep(0.01)
                 assert all(node.free_mib >= 0 for node in site.service.pool.nodes)
-                factory.failures += chance.random() < 0.1
+                if created_in_vain < 50 and chance.random() < 0.1:  # however long it takes, most requests succeed
+                    created_in_vain += 1
+                    factory.failures += 1
                 if factory.made and chance.random() < 0.3:
                     chance.choice(factory.made).die(137)
 

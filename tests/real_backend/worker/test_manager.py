@@ -59,10 +59,34 @@ def residents(manager: Manager) -> dict[str, dict[str, Any]]:
     return {entry["function"]: entry for entry in manager.snapshot()["residents"]}
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes, however slow the machine is."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def declared(folder: Path, functions: str) -> str:
+    """A reference to functions of the test's own beside the toys."""
+    path = folder / "mine.py"
+    path.write_text(
+        "from real_backend.functions.protocol import Resources\n"
+        "from real_backend.functions.toy import FUNCTIONS as TOYS, Toy\n"
+        f"FUNCTIONS = TOYS | {functions}\n"
+    )
+    return str(path)
+
+
 def pid_of(manager: Manager, name: str) -> int:
     process = manager._residents[name].process
     assert process is not None
     return process.pid
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> str:
+    """The toys, and a function whose load outlasts every test."""
+    return declared(tmp_path, "{'endless': Toy(Resources(60, 80), model_ms=1e6)}")
 
 
 @pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
@@ -92,35 +116,54 @@ def test_a_function_that_is_not_loaded_pays_for_everything(zygote: bool) -> None
     with_manager(play, zygote=zygote)
 
 
-def test_forks_of_a_zygote_do_not_import_again_and_have_profiles_of_their_own() -> None:
+@pytest.mark.parametrize(("zygote", "imports"), [(False, 2), (True, 1)], ids=["fresh", "zygote"])
+def test_forks_of_a_zygote_do_not_import_again_and_have_profiles_of_their_own(
+    tmp_path: Path, zygote: bool, imports: int
+) -> None:
+    declaration = tmp_path / "mine.py"
+    declaration.write_text(
+        "import sys\n"
+        "from real_backend.functions.protocol import Resources\n"
+        "from real_backend.functions.toy import Toy\n"
+        "class Mine(Toy):\n"
+        "    def libraries(self):\n"
+        "        if 'make-believe toy' not in sys.modules:\n"
+        f"            open({str(tmp_path / 'imports')!r}, 'a').write('once ')\n"
+        "        super().libraries()\n"
+        "FUNCTIONS = {'mine': Mine(Resources(1, 1))}\n"
+    )
+
     async def play(manager: Manager) -> None:
-        await manager.run(Run("load", "toy-slow"))
-        assert residents(manager)["toy-slow"]["profile"] == "toy-slow-zygote"
-        await manager.run(Run("offload", "toy-slow"))
-        again = await manager.run(Run("load", "toy-slow"))
-        assert again["stages_ms"]["library"] < 150
+        await manager.run(Run("load", "mine"))
+        assert residents(manager)["mine"]["profile"] == ("mine-zygote" if zygote else "mine")
+        await manager.run(Run("offload", "mine"))
+        await manager.run(Run("load", "mine"))
 
-    with_manager(play, zygote=True)
+    with_manager(play, reference=str(declaration), zygote=zygote)
+    assert (tmp_path / "imports").read_text() == imports * "once "
 
 
-def test_a_request_that_meets_its_load_pays_only_the_rest() -> None:
+def test_a_request_that_meets_its_load_pays_only_the_rest(tmp_path: Path) -> None:
     async def play(manager: Manager) -> None:
-        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
-        await asyncio.sleep(0.25)
-        reply = await manager.run(Run("infer", "toy-slow"))
+        load = asyncio.create_task(manager.run(Run("load", "slow")))
+        await until(lambda: "slow" in manager._residents)
+        resident = manager._residents["slow"]
+        await until(lambda: resident.process is not None and any(s.name == "library" for s in resident.process.stages))
+        reply = await manager.run(Run("infer", "slow"))
         assert reply["start_type"] == "loading"
-        paid = reply["stages_ms"]["library"] + reply["stages_ms"]["model"]
         whole = (await load)["stages_ms"]
-        assert paid <= whole["library"] + whole["model"] - 200
+        assert whole["library"] >= 150
+        assert reply["stages_ms"]["library"] == 0
+        assert 0 < reply["stages_ms"]["model"] < whole["model"]
 
-    with_manager(play)
+    with_manager(play, reference=declared(tmp_path, "{'slow': Toy(Resources(60, 80), library_ms=150, model_ms=1000)}"))
 
 
-def test_a_start_kills_every_other_process_and_cancels_other_loads() -> None:
+def test_a_start_kills_every_other_process_and_cancels_other_loads(endless: str) -> None:
     async def play(manager: Manager) -> None:
         await manager.run(Run("load", "toy"))
-        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
-        await asyncio.sleep(0.1)
+        load = asyncio.create_task(manager.run(Run("load", "endless")))
+        await until(lambda: "endless" in residents(manager) and manager._residents["endless"].process is not None)
         reply = await manager.run(Run("infer", "toy-gpu"))
         assert reply["start_type"] == "warm"
         assert set(residents(manager)) == {"toy-gpu"}
@@ -128,7 +171,7 @@ def test_a_start_kills_every_other_process_and_cancels_other_loads() -> None:
             await load
         assert caught.value.code == "cancelled"
 
-    with_manager(play)
+    with_manager(play, reference=endless)
 
 
 def test_a_load_that_does_not_fit_is_refused_and_fits_once_another_is_evicted() -> None:
@@ -148,7 +191,7 @@ def test_a_load_that_does_not_fit_is_refused_and_fits_once_another_is_evicted() 
 def test_while_it_loads_a_function_counts_with_its_peak() -> None:
     async def play(manager: Manager) -> None:
         load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
-        await asyncio.sleep(0.05)
+        await until(lambda: "toy-slow" in residents(manager))
         with pytest.raises(ActionError, match="80 are held"):
             await manager.run(Run("load", "toy"))
         await load
@@ -222,8 +265,8 @@ def test_a_request_past_its_deadline_is_killed_and_the_container_lives_on() -> N
 
 def test_a_container_runs_one_request_at_a_time() -> None:
     async def play(manager: Manager) -> None:
-        first = asyncio.create_task(manager.run(Run("infer", "toy", payload={"sleep_ms": 300})))
-        await asyncio.sleep(0.15)
+        first = asyncio.create_task(manager.run(Run("infer", "toy", payload={"sleep_ms": 1000})))
+        await until(lambda: "toy" in residents(manager) and residents(manager)["toy"]["state"] == "running")
         for run in (Run("infer", "toy"), Run("load", "toy-slow"), Run("offload", "toy")):
             with pytest.raises(ActionError, match="runs") as caught:
                 await manager.run(run)
@@ -233,28 +276,41 @@ def test_a_container_runs_one_request_at_a_time() -> None:
     with_manager(play)
 
 
-def test_an_offload_cancels_a_load_and_is_idempotent() -> None:
+def test_an_offload_cancels_a_load_and_is_idempotent(endless: str) -> None:
     async def play(manager: Manager) -> None:
-        load = asyncio.create_task(manager.run(Run("load", "toy-slow")))
-        await asyncio.sleep(0.1)
-        await manager.run(Run("offload", "toy-slow"))
+        load = asyncio.create_task(manager.run(Run("load", "endless")))
+        await until(lambda: "endless" in residents(manager) and manager._residents["endless"].process is not None)
+        await manager.run(Run("offload", "endless"))
         with pytest.raises(ActionError, match="its off-load was ordered"):
             await load
-        await manager.run(Run("offload", "toy-slow"))
+        await manager.run(Run("offload", "endless"))
         assert residents(manager) == {}
 
-    with_manager(play)
+    with_manager(play, reference=endless)
+
+
+@pytest.mark.parametrize("zygote", [False, True], ids=["fresh", "zygote"])
+def test_a_manager_that_closes_while_a_process_starts_leaves_none(zygote: bool) -> None:
+    before = children()
+
+    async def play(manager: Manager) -> asyncio.Task[dict[str, Any]]:
+        load = asyncio.create_task(manager.run(Run("load", "toy")))
+        await until(lambda: children() > before)
+        return load
+
+    load = with_manager(play, zygote=zygote)  # looks whether any is left
+    assert isinstance(load.exception(), ActionError)
 
 
 def test_a_load_may_go_on_in_the_background_and_be_asked_about_again() -> None:
     async def play(manager: Manager) -> None:
-        first = await manager.run(Run("load", "toy-slow", wait_s=0.05))
-        assert first == {"op": "load", "function": "toy-slow", "done": False}
+        for _ in range(2):
+            reply = await manager.run(Run("load", "toy-slow", wait_s=0))
+            assert reply == {"op": "load", "function": "toy-slow", "done": False}
         assert residents(manager)["toy-slow"]["state"] == "loading"
         replies: list[dict[str, Any]] = []
         while not replies or not replies[-1]["done"]:
             replies.append(await manager.run(Run("load", "toy-slow", wait_s=0.05)))
-        assert len(replies) > 1
         assert residents(manager)["toy-slow"]["state"] == "held"
         # a start meanwhile is a start like any other: it joins the load, or ends it
         await manager.run(Run("load", "toy-gpu", wait_s=0.0))
@@ -270,7 +326,7 @@ def test_loading_what_is_loaded_costs_nothing() -> None:
         pid = pid_of(manager, "toy")
         third = await manager.run(Run("load", "toy"))
         assert all(reply["op"] == "load" for reply in both)
-        assert sum(third["stages_ms"].values()) < 1
+        assert {name for name, ms in third["stages_ms"].items() if ms} <= {"clear"}
         assert pid_of(manager, "toy") == pid
 
     with_manager(play)
@@ -420,23 +476,30 @@ def test_whatever_arrives_at_once_everything_is_answered_and_memory_is_never_ove
         return run, chance.choice([None, None, 0.02, 0.2])
 
     async def play(manager: Manager) -> None:
+        def reserved_mb() -> int:
+            functions = manager.functions
+            return sum(functions[entry["function"]].resources.hold_mb for entry in manager.snapshot()["residents"])
+
         async def one(delay_s: float, run: Run, seconds_left: float | None) -> str:
             await asyncio.sleep(delay_s)
+            running = asyncio.create_task(manager.run(run, seconds_left))
+            await asyncio.sleep(0)  # it is admitted or refused
+            booked.append(reserved_mb())
             try:
-                reply = await manager.run(run, seconds_left)
+                reply = await running
             except ActionError as error:
                 return error.code
             finally:
-                functions = manager.functions
-                reserved = sum(
-                    functions[entry["function"]].resources.hold_mb for entry in manager.snapshot()["residents"]
-                )
-                assert reserved <= 130
+                booked.append(reserved_mb())
             return str(reply["op"])
 
-        async with asyncio.timeout(60):
+        booked: list[int] = []
+        async with asyncio.timeout(300):
             outcomes = await asyncio.gather(*(one(chance.random() * 2, *draw()) for _ in range(60)))
-        assert "infer" in outcomes
+        # which of these a request meets depends on the machine, that it is one of them does not
+        codes = {"busy", "cancelled", "corrupt_model", "deadline", "died", "out_of_memory"}
+        assert set(outcomes) <= {"infer", "load", "offload", *codes}
+        assert 0 < max(booked) <= 130
         assert (await manager.run(Run("infer", "toy")))["answer"]["sum"] == 0
 
     with_manager(play, memory_mb=130, zygote=zygote)

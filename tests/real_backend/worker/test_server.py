@@ -164,10 +164,13 @@ def test_a_second_connection_is_answered_while_a_request_runs(start: Start) -> N
     worker.init()
     load = threading.Thread(target=worker.run, args=({"op": "load", "function": "toy-slow"},))
     load.start()
-    time.sleep(0.15)
-    with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as other:
-        other.sendall(b"POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n" + b'{"value": {"op": "status"}}')
-        answer = other.recv(65536)
+    answer = b""
+    with socket.create_connection(("127.0.0.1", worker.port), timeout=60) as other:
+        while b'"state"' not in answer:  # until the load has arrived
+            other.sendall(
+                b"POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n" + b'{"value": {"op": "status"}}'
+            )
+            answer = other.recv(65536)
     assert b'"state": "loading"' in answer
     load.join()
 

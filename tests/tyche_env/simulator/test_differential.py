@@ -71,8 +71,15 @@ def test_engines_agree_where_many_containers_are_filled_at_once() -> None:
     assert difference(ReferenceEngine(world), CompiledEngine(world), run) is None
 
 
-@pytest.mark.parametrize("first", range(0, 4 * BATCH, BATCH))
-@pytest.mark.parametrize("crowd", [False, True])
+@pytest.mark.parametrize(
+    ("crowd", "first"),
+    [
+        # a batch of crowds takes as long as four others
+        pytest.param(crowd, first, marks=pytest.mark.slow if crowd and first else ())
+        for crowd in (False, True)
+        for first in range(0, 4 * BATCH, BATCH)
+    ],
+)
 def test_engines_agree_where_no_row_is_short_enough_to_be_looked_through(
     first: int, crowd: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

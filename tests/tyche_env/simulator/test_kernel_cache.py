@@ -13,7 +13,8 @@ import pytest
 from filelock import FileLock
 
 import tyche_env
-from tyche_env.simulator.kernel_cache import COMPLETE, LOCK, prune
+from tyche_env.kernel_place import COMPLETE
+from tyche_env.simulator.kernel_cache import LOCK, prune
 
 
 def a_folder(root: Path, number: int, days: float, complete: bool = True) -> Path:
