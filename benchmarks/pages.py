@@ -48,7 +48,8 @@ def filled(text: str, found: Mapping[str, Any]) -> str:
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
-        return f"<!-- {name} -->\n{TABLES[name](found)}\n<!-- end -->"
+        # another command writes the other tables
+        return f"<!-- {name} -->\n{TABLES[name](found)}\n<!-- end -->" if name in TABLES else match[0]
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 

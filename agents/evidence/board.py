@@ -144,20 +144,29 @@ def verify(board: Path, *, windows: int | None = None, progress: Progress | None
         else:
             found = measure_window(scenarios[row["scenario"]], policy, row["window"], content["expansions"])
             replayed += 1
-            names = (*METRICS, *BESIDES)
-            equal += all(found[name] == row[name] for name in (*names, "sums", "functions"))
-            # the page is pooled from the sums, so these are held against the replay as well as the figures
-            pooled = {metric: cost_parts([row], metric).value for metric in METRICS} | besides([row])
-            wrong += [
-                f"{row['scenario']}, window {row['window']}, {row['policy']} seed {row['seed']}: "
-                f"{name} is {found[name]:.6g}, the board says {said:.6g}"
-                for name in names
-                for said in dict.fromkeys((row[name], pooled[name]))
-                if not math.isclose(found[name], said, rel_tol=TOLERANCE, abs_tol=1e-9)
-            ]
+            equal += all(found[name] == row[name] for name in (*METRICS, *BESIDES, "sums", "functions"))
+            wrong += differences(row, found)
         if progress:
             progress(done + 1, len(rows))
     return Verdict(replayed, equal, left_out, tuple(wrong))
+
+
+def differences(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What a board's row says otherwise than its replay, beyond the tolerance.
+
+    Args:
+        row: of the board.
+        found: what ``measure_window`` gave now.
+    """
+    # the page is pooled from the sums, so these are held against the replay as well as the figures
+    pooled = {metric: cost_parts([row], metric).value for metric in METRICS} | besides([row])
+    return [
+        f"{row['scenario']}, window {row['window']}, {row['policy']} seed {row['seed']}: "
+        f"{name} is {found[name]:.6g}, the board says {said:.6g}"
+        for name in (*METRICS, *BESIDES)
+        for said in dict.fromkeys((row[name], pooled[name]))
+        if not math.isclose(found[name], said, rel_tol=TOLERANCE, abs_tol=1e-9)
+    ]
 
 
 def _scenario(name: str, about: Mapping[str, Any], board: Path) -> Scenario:

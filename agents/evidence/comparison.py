@@ -38,7 +38,7 @@ def compare_runs(first: RunFolder, second: RunFolder) -> list[dict[str, Any]]:
                 if policy != new or reference is None:
                     continue
                 compared = paired(own, reference, metric)
-                if compared["windows"]:
+                if compared["difference"] is not None:
                     about = {"policy": policy, "first": old, "prewarm": prewarm, "mode": mode, "metric": metric}
                     entries.append(about | compared)
     if not entries:

@@ -44,6 +44,8 @@ STAGES_US = {"queue": 1e3, "scheduling": 2e3, "warming": 4e3, "library": 8e3, "m
 def row(policy: str, group: int) -> dict[str, Any]:
     waits = {0: (int(REQUESTS[group]), float(LEVELS_MS[group] * SHARES[policy][group]))}
     stages = {f"{stage}_us": us for stage, us in STAGES_US.items()}
+    (requests, waited_ms), *_ = waits.values()
+    stages["inference_us"] = 1e3 * requests * (waited_ms + 100) - sum(STAGES_US.values())
     return a_row(policy, f"g{group}", group, waits, **PLANTED[policy], **stages)
 
 

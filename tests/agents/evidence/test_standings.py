@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.evidence.board import TOLERANCE, differences
 from agents.evidence.measure import METRICS, SUMS, besides, cost_parts
 from agents.evidence.standings import standings
 
@@ -74,3 +75,15 @@ def test_standings_of_three_seeds_and_four_windows_by_hand() -> None:
     assert found["mine", "function_ms"].mean == pytest.approx(110.0)
     assert found["tyche", "function_ms"].mean == pytest.approx(250.0)
     assert (mine.windows, mine.groups) == (4, 4)
+
+
+def test_a_replay_is_held_against_the_figures_and_against_what_the_page_is_pooled_from() -> None:
+    told, found = a_row("p", "a", 0, {0: (10, 100.0)}), a_row("p", "a", 0, {0: (10, 100.0)})
+    assert differences(told, found) == []
+    assert differences({**told, "request_ms": 99.0}, found) == [
+        "s, window 0, p seed 0: request_ms is 110, the board says 99"
+    ]
+    told["sums"] = told["sums"] | {"warming_loading_us": 9e5}
+    assert differences(told, found) == ["s, window 0, p seed 0: request_ms is 110, the board says 100"]
+    told["sums"] = told["sums"] | {"warming_loading_us": 1e6 * (1 + 0.9 * TOLERANCE)}
+    assert differences(told, found) == []
