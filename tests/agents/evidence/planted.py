@@ -34,7 +34,9 @@ class _Free:
     container_usd_per_gb_s, gpu_usd_per_gb_s, request_usd = 0.0, 0.0, 0.0
 
 
-def a_row(policy: str, group: str, window: int, functions: Functions, seed: int = 0, **sums: float) -> dict[str, Any]:
+def a_row(
+    policy: str, group: str, window: int, functions: Functions, seed: int = 0, /, **sums: float
+) -> dict[str, Any]:
     """A row of one run, as ``kept_of`` and ``summarize`` would make it; end to end is 100 ms longer.
 
     Args:

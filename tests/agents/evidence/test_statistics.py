@@ -146,7 +146,7 @@ def test_the_share_of_the_gap_is_that_of_the_sums() -> None:
 
 def test_only_windows_and_seeds_that_both_have_are_compared() -> None:
     none = [a_row("none", "a", 0, {0: (10, 100.0)}), a_row("none", "a", 1, {0: (10, 500.0)})]
-    tyche = [a_row("tyche", "a", 0, {0: (10, 40.0)}), a_row("tyche", "a", 0, {0: (10, 7.0)}, seed=1)]
+    tyche = [a_row("tyche", "a", 0, {0: (10, 40.0)}), a_row("tyche", "a", 0, {0: (10, 7.0)}, 1)]
     found = paired(tyche, none, PER_REQUEST)
     assert (found["difference"]["mean"], found["windows"]) == (pytest.approx(-60.0), 1)
     assert paired([a_row("tyche", "b", 0, {0: (1, 1.0)})], none, PER_REQUEST)["difference"] is None
