@@ -75,6 +75,7 @@ def draw(sources: Mapping[str, Counts | Trace], path: FileName) -> None:
 
 
 def _cumulative(axes: Axes, values: NDArray[np.float64], colour: str, label: str) -> None:
-    ordered = np.sort(values[values > 0])
+    """The share of functions up to each value; on a logarithmic axis those of 0 count, and are left of it."""
+    ordered = np.sort(values)
     if len(ordered):
         axes.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=colour, label=label)

@@ -1,0 +1,206 @@
+"""What pages and commands show, held against planted values: which value stands under which heading, and its unit."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import jinja2
+import numpy as np
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from agents.cli.simulate import _metrics
+from agents.evidence.board_report import _means
+from agents.evidence.figures import _memory
+from agents.evidence.measure import CEILING, HEURISTICS
+from agents.evidence.report import write_report
+from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
+from agents.experiments.checks import sensitivity
+from agents.experiments.fidelity import _against
+from agents.experiments.fidelity_report import write
+from agents.experiments.tables import markdown
+from tests.agents.evidence import planted
+from tests.agents.evidence.test_standings import a_row as a_standing
+from tests.agents.experiments.test_fidelity import requests
+from tyche_env.cli import run
+from tyche_env.scenario import Scenario
+from tyche_env.simulate import simulate
+from tyche_env.world import StartType
+
+
+def template(name: str) -> str:
+    return (files("agents.evidence") / "templates" / name).read_text(encoding="utf-8")
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_fidelity_page_has_each_share_and_time_under_its_heading(tmp_path: Path) -> None:
+    condition: dict[str, Any] = {"policy": "none", "prewarm": "openwhisk", "mode": "paper", "statuses": {"OK": 4}}
+    condition |= _against([requests([100.0] * 4, StartType.COLD)], requests([150.0] * 4, StartType.WARM))
+    found = {
+        "scenario": "toys",
+        "split": "test",
+        "windows": 1,
+        "repetitions": 1,
+        "draws": 20,
+        "machine": ["x"],
+        "tolerances": {"mean": 0.1, "p95": 0.2, "share": 0.05},
+        "conditions": [condition],
+    }
+    times, shares = planted.tables_of(write(found, tmp_path).read_text(encoding="utf-8"))
+    headings, *rows = [[cell[0][0] for cell in line] for line in shares]
+    (cold,) = (dict(zip(headings, line, strict=True)) for line in rows if line[0] == "cold")
+    assert cold == {"start type": "cold", "real": "100.0 %", "simulated": "0.0 %", "points": "-100.0"}
+    headings, *rows = [[cell[0][0] for cell in line] for line in times]
+    assert headings[1:4] == ["mean, real", "simulated", "error"]
+    assert rows[0][:4] == ["warming + loading", "100", "150", "+50.0 %"]
+
+
+def test_the_page_of_trained_agents_counts_their_training_seeds() -> None:
+    about = {"recipe": "r", "kind": "k", "members": [1, 2, 3], "data": "d"}
+    source = jinja2.Environment().from_string(template("trained.html"))
+    assert "recipe r (k), 3 training seeds; d" in source.render(agents={"mine": about}, scenarios=["s"], versions={})
+
+
+def test_the_report_says_what_was_run_with_which_time(tmp_path: Path) -> None:
+    folder = planted.a_folder(tmp_path / "run", [planted.a_row("none", "g", 0, {0: (3, 5.0)})])
+    folder.update_manifest(wall_s=7.0, cpu_s=3.0, command="tyche evaluate --planted", git="abc", versions={"x": "1.2"})
+    text = write_report(folder).read_text(encoding="utf-8")
+    listed = dict(re.findall(r"<dt>(.*?)</dt><dd>(?:<code>)?(.*?)(?:</code>)?</dd>", text))
+    assert listed == {
+        "command": "tyche evaluate --planted",
+        "scenario hash": "0" * 16,
+        "revision": "abc",
+        "time": "7.0 s, of which the runs took 3.0 CPU seconds",
+        "versions": "x 1.2",
+    }
+    facts = re.findall(r"<li>(.*?)</li>", text)
+    assert [re.sub("<.*?>", "", fact) for fact in facts] == [
+        *("3 requests", "1 test windows", "1 seed", "decisions at events", "real containers")
+    ]
+
+
+def test_the_timeline_s_words_are_in_the_order_of_their_codes() -> None:
+    (listed,) = re.findall(r"KINDS = \[([^\]]*)\]", template("timeline.js"))
+    # agents.playing.timeline: a stay is 0 held, 1 loading, 2 on the GPU
+    assert re.findall('"([^"]+)"', listed) == ["held", "loading", "on the GPU"]
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_over_time_is_the_mean_of_the_steps_that_a_point_stands_for() -> None:
+    memory_gb = np.zeros((600, 4))
+    memory_gb[::2, 0], memory_gb[1::2, 0] = 1, 3
+    memory_gb[:, 3] = 4 - memory_gb[:, 0]
+    seen = cast(Any, SimpleNamespace(time_s=np.arange(1.0, 601), memory_gb=memory_gb))
+    axis = Canvas().subplots()
+    _memory({"x": seen}).draw(axis, "x")
+    assert cast(Any, axis.collections[0].get_paths()[0].vertices)[:, 1].max() == 2
+
+
+def test_the_lines_of_a_board_are_one_standard_deviation_long() -> None:
+    each: Any = SimpleNamespace(
+        scenario="s", metric="request_ms", policy="p", mean=100.0, seeds=3, seed_deviation=5.0, besides={}
+    )
+    axis = Canvas().subplots()
+    _means([each], {"p": "red"}).draw(axis, ("s", "request_ms"))
+    assert list(axis.lines[0].get_xdata()) == [95, 105]
+
+
+# -- boards ------------------------------------------------------------------------------------------------------------
+
+ROWS = [
+    a_standing(name, f"g{window}", window, {0: (10, mean_ms - 10)})
+    for name, mean_ms in (*((each, 250.0) for each in HEURISTICS), (CEILING, 50.0), ("mine", 150.0))
+    for window in (0, 1)
+]
+"""Every heuristic costs 250 ms, the ceiling 50, the agent 150; loads are 10 ms a request of it, 0.1 s a request."""
+
+
+def test_a_board_has_each_figure_under_its_heading() -> None:
+    (mine,) = (each for each in standings(ROWS) if (each.policy, each.metric) == ("mine", "request_ms"))
+    shown = dict(zip(HEADINGS, cells(mine), strict=True))
+    assert shown.pop("against").startswith("-40 % (")
+    assert shown == {
+        "policy": "mine",
+        "ms": "150.0",
+        "IQM / Tyche": "0.60",
+        "training seeds": "",
+        "share of the gap closed": "50 %",
+        "better in": "100 %",
+        "hits": "0.0 %",
+        "load s a request": "0.10",
+        "preload GB s": "0",
+    }
+    lines = [line for line in as_markdown(standings(ROWS)).splitlines() if line.startswith("| mine |")]
+    assert [line.split(" | ")[1] for line in lines] == ["150.0", "150.0"]
+
+
+def test_the_table_against_the_known_shows_ms() -> None:
+    lines = [line.split(" | ") for line in against_the_known(ROWS).splitlines() if " | mine | " in line]
+    assert [(line[2], line[3], line[4][:6]) for line in lines] == [("150.0", "50 %", "-40 % ")] * 2
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def test_compare_shows_differences_relations_and_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, mean_ms in (("a", 100.0), ("b", 50.0)):
+        rows = [planted.a_row("none", f"g{window // 2}", window, {0: (10, mean_ms)}) for window in range(6)]
+        planted.a_folder(tmp_path / name, rows)
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "warming_loading_ms_mean" in line]
+    assert [line[-4:] for line in lines] == [["-50", "-50", "%", "6"]]
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
+    entries = {entry["metric"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert entries["warming_loading_ms_mean"]["difference"]["mean"] == -50.0
+
+
+def test_simulate_counts_the_warm_up_in_its_speed() -> None:
+    played = simulate(Scenario.load("small").world(kernel="tyche"))
+    assert len(played.world.arrival_us) > played.totals["requests"].sum()
+    assert _metrics(played)["invocations_per_cpu_s"] == len(played.world.arrival_us) / played.cpu_s
+
+
+# -- experiments -------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_setting_is_the_one_of_least_latency() -> None:
+    rows = [
+        {"functions": 8, "setting": "p_load", "value": value, "end_to_end_ms_mean": mean_ms}
+        for value, mean_ms in ((0.02, 110.0), (0.06, 100.0), (0.1, 120.0))
+    ]
+    (found,) = sensitivity(rows)
+    assert found["detail"].startswith("by 20 %, best at 0.06 (")
+
+
+def test_an_experiment_s_table_has_each_value_under_its_heading_and_no_bound() -> None:
+    rows = [
+        {"policy": "tyche", "nodes": 4, "ms": 1234.5, "rate": 0.25, "ci": [1.0, 2.0]},
+        {"policy": "bound", "nodes": 4, "bound_ms_mean": 0.0},
+        {"policy": "none", "nodes": 4, "ms": 2000.0, "rate": 0.0, "ci": None},
+    ]
+    columns = [("ms", "ms"), ("95 %", "ci")]
+    check = {"check": "it holds", "detail": "by 3", "holds": False, "cause": "planted"}
+    summary = {
+        "rows": rows,
+        "axes": ["policy", "nodes"],
+        "columns": columns,
+        "checks": [check, {**check, "holds": True}],
+    }
+    assert markdown(summary).splitlines() == [
+        "| policy | ms | 95 % |",
+        "|---|---|---|",
+        "| tyche | 1,234 | 1 to 2 |",
+        "| none | 2,000 | - |",
+        "",
+        "1 of 2 checks hold. Outside:",
+        "- it holds: by 3. Cause: planted.",
+    ]
