@@ -190,7 +190,7 @@ def test_an_error_of_a_rule_without_a_traceback_is_said_as_well() -> None:
 )
 @pytest.mark.usefixtures("folder")
 def test_a_reward_of_ones_own_is_named(term: str, line: str) -> None:
-    env: Any = gym.make("tyche/Preload-v0", scenario=Scenario.load("small").with_(**{"reward.terms": [term]}))
+    env: Any = gym.make("tyche/Preload-v1", scenario=Scenario.load("small").with_(**{"reward.terms": [term]}))
     env.reset(seed=0)
     with pytest.raises(UserCodeError) as caught:
         env.step(np.zeros(env.action_space.shape, np.float32))
@@ -305,7 +305,7 @@ def test_a_class_that_fails_is_named() -> None:
 def test_a_model_of_stable_baselines3_is_a_policy(world: World) -> None:
     from stable_baselines3 import PPO
 
-    env = gym.make("tyche/Preload-v0", scenario="small")
+    env = gym.make("tyche/Preload-v1", scenario="small")
     model = PPO("MultiInputPolicy", env, n_steps=8, batch_size=8, device="cpu")
     policy = agents.load(model)
     assert isinstance(policy, PredictorPolicy)
