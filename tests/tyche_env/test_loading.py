@@ -157,7 +157,10 @@ def test_a_step_in_which_scoring_begins_and_the_window_ends_is_added_up_alike(
     assert True in apart  # so it matters how they are added up
 
 
-def test_a_batch_equals_a_single_environment_where_loads_have_a_price(trace_folder: Path) -> None:
+def test_a_batch_equals_a_single_environment_where_loads_have_a_price(
+    trace_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TYCHE_TRACES", str(trace_folder))
     assert a_batch_equals_a_single_environment(Scenario.load("costly-25")) < -10
 
 
@@ -210,7 +213,8 @@ def test_other_versions_are_refused_by_their_number() -> None:
 def test_ids_have_their_versions() -> None:
     for version in (0, 1):
         for name in (f"tyche/Preload-v{version}", f"tyche/HoldPrice-v{version}"):
-            assert gym.make(name).unwrapped.version == version  # type: ignore[attr-defined]
-        batch = gym.make_vec(f"tyche/Preload-v{version}", 2, vectorization_mode="vector_entry_point")
+            made = gym.make(name, scenario="small")
+            assert made.unwrapped.version == version  # type: ignore[attr-defined]
+        batch = gym.make_vec(f"tyche/Preload-v{version}", 2, vectorization_mode="vector_entry_point", scenario="small")
         assert isinstance(batch, PreloadVectorEnv)
         assert batch.version == version
