@@ -16,8 +16,8 @@ def test_timers_of_no_variation_are_functions_too() -> None:
     axes = Canvas().subplots()
     _cumulative(axes, np.array([1.0, 0.0, 0.0, 0.0]), "red", "x")
     places, shares = axes.lines[0].get_data()
-    assert list(places) == [0, 0, 0, 1]
-    assert list(shares) == [0.25, 0.5, 0.75, 1.0]
+    assert np.asarray(places).tolist() == [0, 0, 0, 1]
+    assert np.asarray(shares).tolist() == [0.25, 0.5, 0.75, 1.0]
 
 
 def test_the_distance_of_an_imitation_and_that_of_halves_stand_under_their_headings(

@@ -111,7 +111,7 @@ def test_the_lines_of_a_board_are_one_standard_deviation_long() -> None:
     )
     axis = Canvas().subplots()
     _means([each], {"p": "red"}).draw(axis, ("s", "request_ms"))
-    assert list(axis.lines[0].get_xdata()) == [95, 105]
+    assert np.asarray(axis.lines[0].get_xdata()).tolist() == [95, 105]
 
 
 # -- boards ------------------------------------------------------------------------------------------------------------
