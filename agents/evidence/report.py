@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from agents.evidence.run_folder import RunFolder
+from agents.evidence.run_folder import RunFolder, row_key
 from agents.evidence.statistics import COMPARED, HIGHER_IS_BETTER, conclusions
 from agents.evidence.tables import (
     HEADLINE,
@@ -171,10 +171,9 @@ def _rounded(spans: Sequence[tuple[int | float, ...]]) -> list[list[int | float]
 
 def in_order(rows: Sequence[Mapping[str, Any]], order: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows of a folder in the order of its plan, which the rows of its summary have."""
-    keys = ("policy", "prewarm", "mode", "window", "seed")
-    places = {tuple(row[key] for key in keys): place for place, row in enumerate(order)}
-    known = [row for row in rows if tuple(row[key] for key in keys) in places]
-    return sorted(known, key=lambda row: places[tuple(row[key] for key in keys)])
+    places = {row_key(row): place for place, row in enumerate(order)}
+    known = [row for row in rows if row_key(row) in places]
+    return sorted(known, key=lambda row: places[row_key(row)])
 
 
 def shown_stages(summary: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 The paper replays eight random four-hour function traces a class, one for each model.  A draw here is a set of such
 pieces: a function and a start of its window, in which its requests are of the class and its mean gap lies in a band.
 The pieces of a draw are replayed side by side, whatever their time of day; their order decides the models.  Pieces of
-different draws can come from one function, so intervals are bootstrapped by function.
+different draws can come from one function, so intervals are over functions.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _by_function(draw: Draw, totals: NDArray[Any]) -> dict[str, list[float]]:
-    """Sums over the pieces of each function of the trace: what the bootstrap resamples."""
+    """Sums over the pieces of each function of the trace: what intervals rest on."""
     assert totals.dtype == TOTALS_DTYPE
     functions, place = np.unique(draw.functions, return_inverse=True)
 
