@@ -132,6 +132,14 @@ def test_some_page_links_to_every_page_of_the_docs(page: Path) -> None:
     assert linking, f"no page links to {of_page(page)}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_prose_stays_within_110_characters(page: Path) -> None:
+    """What a person writes: no tables, no quoted code, and not what a command writes between marks."""
+    text = prose(page.read_text(encoding="utf-8"))
+    by_hand = re.sub(r"^<!-- (?!end )[^\n]*-->$.*?^<!-- end -->$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert not [each for each in by_hand.splitlines() if len(each) > 110 and not each.startswith(("|", "    ", "#"))]
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "architecture.md"], ids=of_page)
 def test_files_named_in_the_text_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ entered.  Playing unchanged weights again, for a new table, is no look.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import time
 from collections.abc import Sequence
@@ -79,12 +80,13 @@ def note_look(scenario: str, policy: str, bundles: Sequence[Bundle | PolicyBundl
     path, today = ledger(), time.strftime("%Y-%m-%d")
     look = Look(today, scenario, "test", policy, recipe_hash(bundles[0].recipe), " ".join(weights), purpose)
     path.parent.mkdir(parents=True, exist_ok=True)
-    begins = not path.exists()
+    lines = io.StringIO()
+    table = csv.writer(lines, lineterminator="\n")
+    if not path.exists():
+        table.writerow([field.name for field in fields(Look)])
+    table.writerow(astuple(look))
     with path.open("a", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        if begins:
-            table.writerow([field.name for field in fields(Look)])
-        table.writerow(astuple(look))
+        file.write(lines.getvalue())  # at once, so that what several processes enter never mixes
     return True
 
 

@@ -8,6 +8,7 @@ figures and the leaderboard are made from them, without playing anything again, 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -174,6 +175,10 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: has format {content.get('format')}, this version reads {FORMAT}; measure the agents again"
         )
+    seen = Counter((row["scenario"], row["policy"], row["seed"], row["window"]) for row in content["rows"])
+    for (scenario, policy, seed, window), count in seen.items():
+        if count > 1:
+            raise UserError(f"{path}: has {count} rows of {scenario}, {policy}, seed {seed}, window {window}")
     _add_functions(folder, content["rows"])
     return content
 

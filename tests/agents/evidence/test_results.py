@@ -129,6 +129,10 @@ def test_what_was_measured_can_be_read_again(few: Scenario, agent: Path, tmp_pat
     assert read_results(tmp_path / "table") == json.loads(json.dumps(content))
     with pytest.raises(UserError, match="cannot be read"):
         read_results(tmp_path)
+    twice = content | {"rows": [*content["rows"], content["rows"][0]]}
+    (tmp_path / "table" / RESULTS).write_text(json.dumps(twice))
+    with pytest.raises(UserError, match=f"has 2 rows of small, {content['rows'][0]['policy']}, seed 0, window"):
+        read_results(tmp_path / "table")
     (tmp_path / "table" / RESULTS).write_text("{")
     with pytest.raises(UserError, match="line 1: is no JSON"):
         read_results(tmp_path / "table")
