@@ -22,7 +22,7 @@ import numpy as np
 from real_backend.unsharing import alone_us
 from tyche_env.errors import UserError
 from tyche_env.profiles import FunctionProfile
-from tyche_env.scenario import Scenario
+from tyche_env.scenario import Scenario, SplitName
 from tyche_env.world import StartType
 
 FEWEST = 3
@@ -79,20 +79,30 @@ def calibrate(run: Path) -> Calibration:
         CalibrationError: the folder is no finished real run.
     """
     manifest, rows = _read(run)
-    scenario = Scenario.load(run / "scenario.yaml")
+    return fit(Scenario.load(run / "scenario.yaml"), manifest["plan"]["split"], rows, _source(manifest, rows))
+
+
+def fit(scenario: Scenario, split: SplitName, rows: Sequence[Mapping[str, Any]], source: str) -> Calibration:
+    """Fit profiles and delays to real runs of windows of a scenario.
+
+    Args:
+        scenario: of the runs.
+        split: of the windows.
+        rows: of the runs; each has ``window``, ``seed`` and ``invocations`` (``columns`` and ``rows``).
+        source: where they come from, for the profiles.
+    """
     samples: dict[str, _Samples] = defaultdict(_Samples)
     init_ms: list[float] = []
     orders: dict[str, list[float]] = defaultdict(list)
     cores = sum(group.count * (group.cores or 0) for group in scenario.cluster.nodes) if scenario.contention else None
     for row in rows:
-        names = scenario.world(manifest["plan"]["split"], row["window"], row["seed"]).profiles
+        names = scenario.world(split, row["window"], row["seed"]).profiles
         columns = row["invocations"]["columns"]
         invocations = [dict(zip(columns, values, strict=True)) for values in row["invocations"]["rows"]]
         for each, alone in zip(invocations, _alone_ms(invocations, cores), strict=True):
             if each["status"] == 0:
                 _take(each, alone, samples[names[each["function"]]], init_ms, orders)
     known = {profile.name: profile for profile in scenario.functions.selected()}
-    source = _source(manifest, rows)
     return Calibration(
         scenario=scenario,
         profiles=tuple(
