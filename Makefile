@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow mutants fuzz lint docs bench results decision-modes tables train real clean
+.PHONY: help run test test-slow mutants fuzz lint docs bench results decision-modes tables train real gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (T
 
 real: $(VENV)/.real  ## measure Tyche on real containers that load real models (24 minutes; REAL= takes options)
 	$(BIN)/python benchmarks/real_replay.py $(REAL)
+
+gpu: $(VENV)/.real  ## measure the shipped functions on this machine's GPU, in eight minutes (GPU= takes options)
+	$(BIN)/python benchmarks/gpu_check.py $(GPU)
 
 clean:  ## remove build products and caches, not the virtual environment nor runs
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -6,14 +6,14 @@ import asyncio
 import math
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from real_backend.client import Client
+from real_backend.client import Client, Credentials
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.protocol import Function, FunctionError, load_functions
 from real_backend.functions.weights import weights_folder
@@ -24,10 +24,14 @@ from tyche_env.codes import Status
 from tyche_env.errors import UserError
 from tyche_env.profiles import FunctionProfile
 
+T = TypeVar("T")
+
 FEWEST = 10
 """Repetitions that a profile needs at least."""
 _CREATIONS = 10
-_NODE = "invoker0"
+NODE = "invoker0"
+"""The node of a platform for measuring."""
+TIME_LIMIT_S = 300.0
 _PACKAGES = {
     "magika": ("magika", "onnxruntime"),
     "onnxruntime": ("onnxruntime",),
@@ -97,11 +101,25 @@ def measure(
         MeasuringError: the plan is wrong, or a function fails.
     """
     functions = plan.declared()
+
+    async def work(client: Client) -> list[FunctionProfile]:
+        return await _measure(plan, functions, Deployment(client, True, TIME_LIMIT_S), payload, progress)
+
+    return on_own_platform(plan, work)
+
+
+def on_own_platform(plan: Plan, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    """Do some work on an embedded platform that has one node, with room for two of the plan's containers.
+
+    Args:
+        plan: says what the containers are and know, and the device of the node's GPU.
+        work: what is done; it is given a client of the platform.
+    """
     memory = memory_mib(plan.container_mb)
     reference = str(Path(plan.functions).resolve()) if plan.functions.endswith(".py") else plan.functions
     weights = weights_folder().absolute()
     config = PlatformConfig(
-        nodes=(NodeSpec(name=_NODE, memory_mib=2 * memory, gpus=(plan.gpu,) if plan.gpu else None),),
+        nodes=(NodeSpec(name=NODE, memory_mib=2 * memory, gpus=(plan.gpu,) if plan.gpu else None),),
         containers=plan.containers,
         limits=Limits(memory_min_mib=min(128, memory), memory_std_mib=memory, memory_max_mib=memory),
         pause_after_s=None,
@@ -111,15 +129,14 @@ def measure(
         environment=container_environment(),
         mounts=(weights,) if weights.is_dir() else (),
     )
+
+    async def with_client(credentials: Credentials) -> T:
+        async with Client(credentials) as client:
+            return await work(client)
+
     own = EmbeddedPlatform()
     try:
-        credentials = own.start(config)
-
-        async def work() -> list[FunctionProfile]:
-            async with Client(credentials) as client:
-                return await _measure(plan, functions, Deployment(client, True, 300.0), payload, progress)
-
-        return asyncio.run(work())
+        return asyncio.run(with_client(own.start(config)))
     finally:
         own.stop()
 
@@ -131,7 +148,7 @@ async def _measure(
     payload: Callable[[str, int], Mapping[str, Any]],
     progress: Callable[[str], None],
 ) -> list[FunctionProfile]:
-    place = Place(_NODE, memory_mib(plan.container_mb))
+    place = Place(NODE, memory_mib(plan.container_mb))
     init_us: list[int] = []
     for _ in range(max(_CREATIONS, plan.repetitions)):
         slot = Slot(deployment, place)

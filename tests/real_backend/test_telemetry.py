@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,18 +22,6 @@ with Telemetry() as telemetry:
 assert again == reading
 print(json.dumps({**dataclasses.asdict(reading), "stubs": [gpu.is_stub for gpu in reading.gpus]}))
 """
-
-
-@pytest.fixture(scope="module")
-def stub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("nvml")
-    source = Path(__file__).with_name("nvml_stub.c")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source], check=True)
-    return folder
 
 
 def read_with(folder: Path) -> dict[str, Any]:
