@@ -1,10 +1,10 @@
 # Everything installs itself: a virtual environment, and in it what the target needs.
 #   make run PYTHON=python3.12    another interpreter (3.11 or newer)
-#   make run RUN="--scenario azure-8h --policy none --policy tyche"    another experiment
+#   make run RUN="--scenario small --policy none --policy tyche"    another experiment
 
 PYTHON ?= python3
 VENV ?= .venv
-RUN ?= --scenario small --policy none --policy lru --policy tyche --policy oracle --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
+RUN ?= --scenario azure-8h --mode realistic --prewarm openwhisk --policy none --policy tyche --policy learned --policy oracle --windows 12
 SCENARIOS ?= small azure-8h azure-day
 SEEDS ?= 3
 NOTEBOOKS ?= off
@@ -61,14 +61,14 @@ results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write t
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s, and write docs/decision-modes.md
 	$(BIN)/python benchmarks/decision_modes.py --write $(SCENARIOS)
 
-tables: $(VENV)/.run  ## write every table of policies anew: README, decision modes, reproduction, when it pays (TYCHE_TRACES; half an hour)
+tables: $(VENV)/.run  ## write every table of policies anew: README, decision modes, reproduction, when it pays (TYCHE_TRACES: GenTD26; half an hour)
 	$(BIN)/python benchmarks/scenario_table.py
 	$(BIN)/python benchmarks/decision_modes.py --write $(SCENARIOS)
 	$(BIN)/tyche reproduce regime --page docs/when-it-pays.md
 	$(BIN)/tyche reproduce paper --page docs/reproduction.md
 	$(BIN)/tyche leaderboard write
 
-train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (TYCHE_TRACES names the traces; SEEDS=3; SPREAD= takes --jobs, --on)
+train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (SEEDS=3; SPREAD= takes --jobs, --on)
 	$(BIN)/python -m agents.train hazard --seeds $(SEEDS) $(SPREAD) --out runs/hazard
 	$(BIN)/python -m agents.train priced-ppo --seeds $(SEEDS) $(SPREAD) --out runs/priced-ppo
 	$(BIN)/python -m agents.evaluate runs/hazard runs/priced-ppo $(SPREAD) --out runs/trained

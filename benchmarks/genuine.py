@@ -4,7 +4,7 @@
 
 The measurements are in ``benchmarks/results/openwhisk``; its README says how they were made.  Profiles and delays are
 fitted to one run (none, in slots, paper mode, window 0), as ``tyche profile calibrate`` does; everything else is
-predicted.  Needs the trace of ``real-azure``.
+predicted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write the README's table of policies anew: realistic mode, OpenWhisk keep-alive, the first twelve test windows.
 
-.venv/bin/python benchmarks/scenario_table.py            needs the trace files; --print writes nothing
+.venv/bin/python benchmarks/scenario_table.py            needs GenTD26 (TYCHE_TRACES); --print writes nothing
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from tyche_env.cli import run
 
 TRACES, CONTAINERS = "the trace files", "real containers"
 NEEDS = {
-    TRACES: r"TYCHE_TRACES|azure|gentd26|train-|costly-|paper-"
-    r"|tyche (reproduce|train|leaderboard)|make (train|decision-modes|results)",
+    TRACES: r"TYCHE_TRACES|gentd26|hazard-both",
+    "an NVIDIA GPU": r"make gpu",
     CONTAINERS: r"backend|make real|tyche platform|tyche profile (measure|memory|calibrate)",
     r"(\d+|a few|several) (minutes|hours)": r"make |tyche (reproduce|train|leaderboard)|--backend",
     "the agent trained above": r"runs/\S+",
@@ -77,7 +77,6 @@ RUNNABLE = [
     for page in CHECKED_HERE
     if any(not block.needs and (block.language == "python" or block.commands) for block in blocks_of(page))
 ]
-WITH_TRACES = [page for page in CHECKED_HERE if any(block.needs == (TRACES,) for block in blocks_of(page))]
 
 
 def follow(page: Path, folder: Path, provided: tuple[str, ...]) -> None:
@@ -112,16 +111,6 @@ def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("TYCHE_TRACES", raising=False)
     monkeypatch.chdir(tmp_path)
     follow(page, tmp_path, provided=())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", WITH_TRACES, ids=of_page)
-def test_what_a_page_shows_runs_with_the_trace_files(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trace_folder: Path
-) -> None:
-    monkeypatch.setenv("TYCHE_TRACES", str(trace_folder.resolve()))
-    monkeypatch.chdir(tmp_path)
-    follow(page, tmp_path, provided=(TRACES,))
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,10 @@ TYPICAL: list[tuple[list[str], str]] = [
     ([*EVALUATE, "--backend", "simulate"], "backend simulate: there is no such backend; did you mean simulated?"),
     ([*EVALUATE, "--windows", "9999"], "--windows: scenario small has 40 test windows, asked for 9999"),
     (
-        ["evaluate", "--scenario", "azure-8h"],
-        "the environment variable TYCHE_TRACES must name the folder of azure2019_8h_invocations.csv.gz, "
-        "azure2019_8h_durations.csv.gz, azure2019_8h_memory.csv.gz, but it is not set; the public data set is "
-        "described at github.com/Azure/AzurePublicDataset; the scenario 'small' needs no files",
+        ["evaluate", "--scenario", "alibaba-gentd26"],
+        "the environment variable TYCHE_TRACES must name the folder of alibaba_gentd26_requests_to_1130.csv.gz, but "
+        "it is not set; the public data set is described at github.com/alibaba/clusterdata; the scenarios 'small' "
+        "and 'azure-8h' need no files",
     ),
     (
         ["trace", "inspect", "requests.csv"],

@@ -88,10 +88,7 @@ def test_the_pages_show_what_was_recorded() -> None:
 
 
 @pytest.mark.slow
-def test_the_predictions_are_what_the_simulator_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trace_folder: Path
-) -> None:
-    monkeypatch.setenv("TYCHE_TRACES", str(trace_folder))
+def test_the_predictions_are_what_the_simulator_gives(tmp_path: Path) -> None:
     rows = genuine.predictions(genuine.calibrated(tmp_path))
     page = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
     assert genuine.table(rows) in page

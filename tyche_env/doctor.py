@@ -95,17 +95,19 @@ def _package(name: str, remedy: str) -> Finding:
 
 
 def _traces() -> list[Finding]:
-    from tyche_env.sources import FILES, VARIABLE
+    from tyche_env.sources import FILES, SHIPPED, VARIABLE, SourceError, folder_of
 
-    folder = os.environ.get(VARIABLE, "")
-    if not folder:
-        return [Finding("traces", VARIABLE, False, "not set; it names the folder of the trace files")]
-    findings = [Finding("traces", VARIABLE, Path(folder).is_dir(), folder)]
+    named = os.environ.get(VARIABLE, "")
+    said = named or "not set; it may name a folder of more trace files"
+    findings = [Finding("traces", VARIABLE, Path(named).is_dir() if named else True, said)]
     for family, names in FILES.items():
-        missing = [name for name in names if not (Path(folder) / name).is_file()]
-        findings.append(
-            Finding("traces", family, not missing, f"missing: {', '.join(missing)}" if missing else "ready")
-        )
+        try:
+            folder = folder_of(family)
+        except SourceError as error:
+            findings.append(Finding("traces", family, False, str(error)))
+            continue
+        where = f"missing: {', '.join(names)}" if folder is None else "shipped" if folder == SHIPPED else str(folder)
+        findings.append(Finding("traces", family, folder is not None, where))
     return findings
 
 

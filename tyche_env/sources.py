@@ -1,7 +1,7 @@
 """Where a scenario's requests come from: trace files or a synthesis, read once a process.
 
 Reading, expanding counts into arrivals and planning windows are cached, since evaluation asks for many windows of the
-same trace.  Trace files lie in the folder that the environment variable TYCHE_TRACES names.
+same trace.  Trace files lie in the folder that the environment variable TYCHE_TRACES names, or come with the package.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from tyche_env.errors import UserError
 from tyche_env.part import Part
 
 VARIABLE = "TYCHE_TRACES"
-"""Environment variable that names the folder of the trace files."""
+"""Environment variable that names a folder of trace files, which is looked into first."""
+
+SHIPPED = Path(traces.__file__).parent / "shipped"
+"""Trace files that come with the package; NOTICE.md there says whose they are."""
 
 FILES: dict[str, tuple[str, ...]] = {
     "azure2019-8h": (
@@ -121,15 +124,37 @@ def trace_files(settings: TraceSettings) -> tuple[Path, ...]:
             if path.is_file():
                 return (path.resolve(),)
         raise SourceError(f"trace.file: no such file: {', '.join(map(str, candidates))}")
-    names = FILES.get(settings.family, ())
-    missing = [name for name in names if not folder or not (Path(folder) / name).is_file()]
-    if missing:
-        state = f"{folder} lacks {missing[0]}" if folder else "it is not set"
+    if settings.family not in FILES:
+        return ()
+    names, chosen = FILES[settings.family], folder_of(settings.family)
+    if chosen is None:
+        state = f"{folder} lacks {names[0]}" if folder else "it is not set"
         raise SourceError(
             f"the environment variable {VARIABLE} must name the folder of {', '.join(names)}, but {state}; "
-            f"the public data set is described at {_DESCRIBED_AT[settings.family]}; the scenario 'small' needs no files"
+            f"the public data set is described at {_DESCRIBED_AT[settings.family]}; the scenarios 'small' and "
+            "'azure-8h' need no files"
         )
-    return tuple((Path(folder) / name).resolve() for name in names)
+    return tuple((chosen / name).resolve() for name in names)
+
+
+def folder_of(family: str) -> Path | None:
+    """Where the files of a family are: in the folder that TYCHE_TRACES names, else among those that are shipped.
+
+    All of a family's files come from one folder, so that what belongs together is never mixed.
+
+    Raises:
+        SourceError: the variable names no folder, or one that has some of the family's files, but not all.
+    """
+    names = FILES[family]
+    if named := os.environ.get(VARIABLE, ""):
+        if not Path(named).is_dir():
+            raise SourceError(f"{VARIABLE}: {named} is no folder")
+        lacking = [name for name in names if not (Path(named) / name).is_file()]
+        if not lacking:
+            return Path(named)
+        if len(lacking) < len(names):
+            raise SourceError(f"{VARIABLE}: {named} has files of {family}, but lacks {', '.join(lacking)}")
+    return SHIPPED if all((SHIPPED / name).is_file() for name in names) else None
 
 
 def read_source(settings: TraceSettings) -> Counts | Trace:

@@ -132,8 +132,11 @@ def write(folder: Path, page: Path) -> None:
 @_folder
 @click.option("--board", "names", multiple=True, metavar="NAME", help="May be repeated.  [default: all]")
 @click.option("--windows", type=click.IntRange(min=1), help="Of each scenario, from the first.  [default: all]")
-def verify(folder: Path, names: tuple[str, ...], windows: int | None) -> None:
+@click.option("--strict", is_flag=True, help="Fail, too, if a board cannot be replayed because its traces are missing.")
+def verify(folder: Path, names: tuple[str, ...], windows: int | None, strict: bool) -> None:
     """Run every entry again and compare; exit status 2 if a number differs.
+
+    A board whose traces are not there is named and left out.
 
     \b
     Examples:
@@ -153,6 +156,10 @@ def verify(folder: Path, names: tuple[str, ...], windows: int | None) -> None:
             verdicts.append(replay(board, windows=windows, progress=partial(show, board.name)))
         for line in verdicts[-1].wrong:
             click.echo(f"{board.name}: {line}", err=True)
+        if verdicts[-1].absent:
+            click.echo(f"{board.name}: left out, {verdicts[-1].absent}", err=True)
     click.echo(summary(verdicts))
     if any(each.wrong for each in verdicts):
         raise UserError("the leaderboard does not hold: see the differences above")
+    if strict and any(each.absent for each in verdicts):
+        raise UserError("--strict: boards were left out: see above")

@@ -25,6 +25,7 @@ from agents.policies.trained import policy_of
 from traces.output import holds
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario
+from tyche_env.sources import SourceError, trace_files
 
 BEGIN, END = "<!-- written by tyche leaderboard write -->", "<!-- end -->"
 TOLERANCE = 1e-3
@@ -41,12 +42,14 @@ class Verdict:
         equal: those of them that gave the same numbers to the last bit.
         left_out: rows of agents whose weights are not there.
         wrong: what differs by more than the tolerance, or does not fit its hash.
+        absent: why nothing of it could be run, if traces are missing.
     """
 
-    replayed: int
-    equal: int
-    left_out: int
-    wrong: tuple[str, ...]
+    replayed: int = 0
+    equal: int = 0
+    left_out: int = 0
+    wrong: tuple[str, ...] = ()
+    absent: str = ""
 
 
 def boards_in(folder: Path) -> list[Path]:
@@ -130,10 +133,15 @@ def verify(board: Path, *, windows: int | None = None, progress: Progress | None
         progress: called with (finished, all) rows.
 
     Raises:
-        UserError: a scenario is not the one that was measured, or traces are missing.
+        UserError: a scenario is not the one that was measured.
     """
     content = read_results(board)
     scenarios = {name: _scenario(name, about, board) for name, about in content["scenarios"].items()}
+    try:
+        for scenario in scenarios.values():
+            trace_files(scenario.trace)
+    except SourceError as error:
+        return Verdict(absent=str(error))
     agents, wrong = _agents(content, board)
     rows = [row for row in content["rows"] if windows is None or row["window"] < windows]
     replayed = equal = left_out = 0

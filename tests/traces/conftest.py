@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import traces
 from traces import Counts
 
 Writer = Callable[[str, str], Path]
 
-_REAL = Path(os.environ.get("TYCHE_TRACES", Path(__file__).parents[3] / "shared" / "traces"))
+_SHIPPED = Path(traces.__file__).parent / "shipped"
 
 
 @pytest.fixture
@@ -54,12 +55,14 @@ def table() -> Callable[..., Counts]:
 
 @pytest.fixture
 def real() -> Callable[[str], Path]:
-    """Find a real trace file, or skip the test."""
+    """Find a real trace file, or skip the test: one that is not shipped lies where TYCHE_TRACES says."""
 
     def _real(name: str) -> Path:
-        path = _REAL / name
+        if (_SHIPPED / name).exists():
+            return _SHIPPED / name
+        path = Path(os.environ.get("TYCHE_TRACES", "")) / name
         if not path.exists():
-            pytest.skip(f"{name} is not in {_REAL}; set TYCHE_TRACES to the folder that has it")
+            pytest.skip(f"{name} is not shipped; TYCHE_TRACES may name a folder that has it")
         return path
 
     return _real

@@ -215,7 +215,7 @@ class TestScenario:
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("TYCHE_TRACES", raising=False)
-        assert cli.run(["scenario", "show", "azure-8h"]) == 0
+        assert cli.run(["scenario", "show", "alibaba-gentd26"]) == 0
         assert "# windows unknown: the environment variable TYCHE_TRACES" in capsys.readouterr().out
 
     def test_show_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,15 +294,21 @@ class TestDoctor:
         assert kernels.found
         assert kernels.detail.startswith(f"{tmp_path}/tyche-env-{os.geteuid()}, kernels of 0 versions; there, since ")
 
-    def test_traces_are_looked_for_where_the_variable_points(
+    def test_traces_are_looked_for_where_the_variable_points_and_among_the_shipped(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
+        def found() -> dict[str, tuple[bool, str]]:
+            return {each.name: (each.found, each.detail) for each in examine() if each.topic == "traces"}
+
+        monkeypatch.delenv("TYCHE_TRACES", raising=False)
+        assert found()["azure2019-day"] == (True, "shipped")
+        assert found()["alibaba-gentd26"] == (False, "missing: alibaba_gentd26_requests_to_1130.csv.gz")
         (tmp_path / "azure2019_day_unique_A.csv.gz").touch()
+        (tmp_path / "azure2019_8h_durations.csv.gz").touch()
         monkeypatch.setenv("TYCHE_TRACES", str(tmp_path))
-        found = {finding.name: finding for finding in examine() if finding.topic == "traces"}
-        assert found["azure2019-day"].found
-        assert not found["azure2019-8h"].found
-        assert "azure2019_8h_memory.csv.gz" in found["azure2019-8h"].detail
+        assert found()["azure2019-day"] == (True, str(tmp_path))
+        assert not found()["azure2019-8h"][0]
+        assert "lacks azure2019_8h_invocations.csv.gz, azure2019_8h_memory.csv.gz" in found()["azure2019-8h"][1]
 
     def test_without_docker_it_says_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -157,10 +156,7 @@ def test_a_step_in_which_scoring_begins_and_the_window_ends_is_added_up_alike(
     assert True in apart  # so it matters how they are added up
 
 
-def test_a_batch_equals_a_single_environment_where_loads_have_a_price(
-    trace_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TYCHE_TRACES", str(trace_folder))
+def test_a_batch_equals_a_single_environment_where_loads_have_a_price() -> None:
     assert a_batch_equals_a_single_environment(Scenario.load("costly-25")) < -10
 
 

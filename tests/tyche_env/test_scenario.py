@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from tyche_env import profiles
 from tyche_env.errors import UserError
 from tyche_env.profiles import load_catalogue
 from tyche_env.scenario import Conditions, Scenario, ScenarioError
-from tyche_env.sources import SourceError
+from tyche_env.sources import FILES, SHIPPED, SourceError, folder_of
 from tyche_env.world import AfterRun, Isolation, Kernel, Prewarm, Routing
 
 
@@ -99,8 +102,10 @@ class TestShipped:
         self, name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         scenario = Scenario.load(name)
-        if scenario.trace.family != "synthetic":
-            monkeypatch.setenv("TYCHE_TRACES", str(request.getfixturevalue("trace_folder")))
+        if scenario.trace.family == "alibaba-gentd26":
+            request.getfixturevalue("trace_folder")
+        else:
+            monkeypatch.delenv("TYCHE_TRACES", raising=False)
         assert len(scenario.windows("test")) >= 12
         assert len({window.group for window in scenario.windows("test")}) >= 3
         used = [{f for window in scenario.windows(split) for f in window.functions} for split in ("train", "test")]
@@ -427,22 +432,44 @@ class TestTraceFiles:
         monkeypatch.setenv("TYCHE_TRACES", str(tmp_path))
         assert scenario.world().function_count == 2
 
-    @pytest.mark.parametrize(
-        ("name", "file", "described_at"),
-        [
-            ("azure-8h", "azure2019_8h_durations.csv.gz", "github.com/Azure/AzurePublicDataset"),
-            ("alibaba-gentd26", "alibaba_gentd26_requests_to_1130.csv.gz", "github.com/alibaba/clusterdata"),
-        ],
-    )
-    def test_missing_trace_files_say_what_to_do(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, described_at: str
-    ) -> None:
-        for folder in ("", str(tmp_path)):
+    def test_missing_trace_files_say_what_to_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file, described_at = "alibaba_gentd26_requests_to_1130.csv.gz", "github.com/alibaba/clusterdata"
+        for folder, state in (("", "it is not set"), (str(tmp_path), f"{tmp_path} lacks {file}")):
             monkeypatch.setenv("TYCHE_TRACES", folder)
             with pytest.raises(SourceError) as refusal:
-                Scenario.load(name).world()
-            for part in ("TYCHE_TRACES", file, described_at, "'small'"):
+                Scenario.load("alibaba-gentd26").world()
+            for part in ("TYCHE_TRACES", file, state, described_at, "'azure-8h'"):
                 assert part in str(refusal.value)
+
+    def test_a_folder_that_is_none_is_refused_also_for_what_is_shipped(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TYCHE_TRACES", str(tmp_path / "nowhere"))
+        with pytest.raises(SourceError, match=r"TYCHE_TRACES: .*nowhere is no folder"):
+            Scenario.load("azure-8h").world()
+
+    def test_the_named_folder_comes_before_what_is_shipped_and_is_never_mixed_with_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("TYCHE_TRACES", raising=False)
+        assert folder_of("azure2019-8h") == folder_of("azure2019-day") == SHIPPED
+        monkeypatch.setenv("TYCHE_TRACES", str(tmp_path))
+        assert folder_of("azure2019-8h") == SHIPPED
+        for number, name in enumerate(FILES["azure2019-8h"], start=1):
+            (tmp_path / name).touch()
+            if number < len(FILES["azure2019-8h"]):
+                with pytest.raises(SourceError, match=r"has files of azure2019-8h, but lacks azure2019_8h_"):
+                    folder_of("azure2019-8h")
+        assert folder_of("azure2019-8h") == tmp_path
+        assert folder_of("azure2019-day") == SHIPPED
+
+    @pytest.mark.parametrize("name", sorted({*FILES["azure2019-8h"], *FILES["azure2019-day"]}))
+    def test_what_is_shipped_is_what_its_notice_says(self, name: str) -> None:
+        notice = (SHIPPED / "NOTICE.md").read_text(encoding="utf-8")
+        digest = hashlib.sha256(gzip.decompress((SHIPPED / name).read_bytes())).hexdigest()
+        assert re.search(rf"^\| `{re.escape(name)}` \| .* \| `{digest}` \|$", notice, re.MULTILINE)
+        assert "CC-BY" in notice
+        assert "USENIX ATC 2020" in notice
 
     def test_a_broken_trace_file_is_refused_by_its_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "azure2019_day_unique_A.csv.gz").write_bytes(b"")

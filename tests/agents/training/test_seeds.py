@@ -48,7 +48,7 @@ def test_without_traces_the_command_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TYCHE_TRACES", raising=False)
-    assert run(["train", "hazard", "--out", str(tmp_path)]) == 2
+    assert run(["train", "hazard-both", "--out", str(tmp_path)]) == 2
     printed = capsys.readouterr().err
     assert "TYCHE_TRACES must name the folder" in printed
-    assert "github.com/Azure/AzurePublicDataset" in printed
+    assert "github.com/alibaba/clusterdata" in printed
