@@ -12,9 +12,10 @@ import click
 from traces.output import held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from traces.counts import Counts
+    from traces.prepare import Prepared
     from traces.tables import Progress
     from traces.trace import Trace
 
@@ -274,6 +275,99 @@ def synthesize(
     _show_fidelity(real, imitation)
     if plot is not None:
         _draw({like: real, target: imitation}, plot)
+
+
+@trace.group()
+def prepare() -> None:
+    """Make the files of our scenarios from what their authors publish.
+
+    Prints the SHA-256 of each file's CSV text, and whether it is the sample that the documentation's tables were
+    measured on. Files go into the folder --out, by default the one that TYCHE_TRACES names.
+
+    \b
+    Examples:
+      tyche trace prepare gentd26 lora_request_trace.csv --out traces
+      tyche trace prepare azure2019-8h invitro/data/traces/500 keys.csv --out traces
+    """  # noqa: D301 (click wants the character)
+
+
+_out = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="TYCHE_TRACES",
+    required=True,
+    help="Folder for the files.  [default: TYCHE_TRACES]",
+)
+_file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+
+
+@prepare.command("gentd26")
+@_file
+@_out
+def prepare_gentd26(file: Path, out: Path) -> None:
+    """Requests of Alibaba GenTD26 up to November 2024.
+
+    FILE is cluster-trace-v2026-GenAI/lora_request_trace.csv of github.com/alibaba/clusterdata (commit 7a6c496). The
+    data are for research and study.
+
+    \b
+    Example:
+      tyche trace prepare gentd26 lora_request_trace.csv --out traces
+    """  # noqa: D301 (click wants the character)
+    from traces import prepare as making
+
+    _prepare(lambda: making.prepare_gentd26(file), out)
+
+
+@prepare.command("azure2019-day")
+@_file
+@_out
+def prepare_azure2019_day(file: Path, out: Path) -> None:
+    """Distinct rate vectors of a day of Azure Functions 2019.
+
+    FILE is data/traces/1350_inv.csv of github.com/vhive-serverless/invitro (commit b12de00). The result is shipped.
+
+    \b
+    Example:
+      tyche trace prepare azure2019-day invitro/data/traces/1350_inv.csv --out traces
+    """  # noqa: D301 (click wants the character)
+    from traces import prepare as making
+
+    _prepare(lambda: making.prepare_azure2019_day(file), out)
+
+
+@prepare.command("azure2019-8h")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("keys", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_out
+def prepare_azure2019_8h(folder: Path, keys: Path, out: Path) -> None:
+    """Eight hours of 250 functions of Azure Functions 2019.
+
+    FOLDER is data/traces/500 of github.com/vhive-serverless/invitro (commit 163911a), KEYS
+    scripts/invitro_traces/samples/250/invocations.csv of github.com/eth-easl/dirigent (commit de98aff). The result is
+    shipped.
+
+    \b
+    Example:
+      tyche trace prepare azure2019-8h invitro/data/traces/500 keys.csv --out traces
+    """  # noqa: D301 (click wants the character)
+    from traces import prepare as making
+
+    _prepare(lambda: making.prepare_azure2019_8h(folder, keys), out)
+
+
+def _prepare(make: Callable[[], list[Prepared]], out: Path) -> None:
+    from traces.errors import TraceError
+    from traces.prepare import write
+
+    try:
+        files = make()
+    except TraceError as error:
+        _refuse(error)
+    for file, path in zip(files, write(files, out), strict=True):
+        click.echo(f"{path}: {file.rows} of {file.of} rows, sha256 of the text {file.digest}")
+        told = "this is" if file.is_known else "not"
+        click.echo(f"  {told} the sample that the documentation's tables were measured on")
 
 
 def _show_fidelity(real: Trace, made: Trace) -> None:

@@ -19,7 +19,7 @@ LICENCE = "research and study only"
 
 _TIME, _STATUS, _SECONDS, _MODEL = "gmt_create", "predict_status", "exec_time_seconds", "checkpoint_model_version_id"
 _RAN = ("SUCCEED", "FAILED")
-_NEVER_RAN = ("PENDING",)
+_NEVER_ENDED = ("PENDING", "PROCESSING")
 _SECOND_US = 1_000_000
 _LONGEST_S = 10_800.0
 
@@ -28,7 +28,8 @@ def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = 
     """Read the requests; a function is a base model, its run time the request's own.
 
     Requests that succeeded and those that failed are kept: both arrived, and ran on their model (a failed one for 13 s
-    in the mean).  Pending ones are left out: they never ran and name no model.
+    in the mean).  Pending ones and those in process are left out: no run time is known of them, and the pending name
+    no model.  Two equal rows are two requests: nothing identifies a request, and stamps are of a second.
 
     Args:
         requests: CSV, plain or gzip, with gmt_create (YYYY-MM-DD hh:mm:ss), predict_status, exec_time_seconds and
@@ -41,25 +42,24 @@ def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = 
 
     Raises:
         TraceError: With file, row and column: a missing column, a time, status or number that cannot be read, run times
-            that cannot be seconds, two equal rows.
+            that cannot be seconds.
     """
     file = CsvFile(requests, progress)
     file.require([_TIME, _STATUS, _SECONDS, _MODEL])
     kinds: dict[str, Kind] = dict.fromkeys(file.header, "text")
     kinds[_SECONDS] = "number"
     columns = file.read(kinds, optional=frozenset(file.header) - {_TIME, _STATUS, _SECONDS})
-    file.refuse_duplicates(columns)
 
     created = pd.to_datetime(pd.Series(columns[_TIME]), format="%Y-%m-%d %H:%M:%S", errors="coerce")
     unread = created.isna().to_numpy()
     status = columns[_STATUS]
     ran = np.isin(status.astype(str), _RAN)
-    unknown = ~ran & ~np.isin(status.astype(str), _NEVER_RAN)
+    unknown = ~ran & ~np.isin(status.astype(str), _NEVER_ENDED)
     seconds = columns[_SECONDS].astype(np.float64)
     nameless = ran & pd.isna(pd.Series(columns[_MODEL])).to_numpy()
     for wrong, name, problem in (
         (unread, _TIME, "is not a time, expected YYYY-MM-DD hh:mm:ss"),
-        (unknown, _STATUS, f"is unknown, expected one of {', '.join((*_RAN, *_NEVER_RAN))}"),
+        (unknown, _STATUS, f"is unknown, expected one of {', '.join((*_RAN, *_NEVER_ENDED))}"),
         (seconds < 0, _SECONDS, "is negative, expected seconds >= 0"),
         (seconds > _LONGEST_S, _SECONDS, f"is above {_LONGEST_S:g} s: the unit looks wrong, expected seconds"),
         (nameless, _MODEL, "is empty, expected the model of a request that ran"),

@@ -76,10 +76,6 @@ class _Subcommands(click.Group):
             command = entry.load()
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} of group {_GROUP} is no click command")
-        if isinstance(command, click.Group):
-            for inner in command.commands.values():  # whole first lines, as in the list of all commands
-                inner.short_help = inner.short_help or (inner.help or "").partition("\n")[0]
-                _end_with_examples(inner)
         _end_with_examples(command)
         _take_debug(command)
         return command
@@ -134,7 +130,11 @@ def _take_debug(command: click.Command) -> None:
 
 
 def _end_with_examples(command: click.Command) -> None:
-    """Move the examples that end a command's docstring behind its options, to the end of its help."""
+    """Move the examples that end a command's docstring behind its options, to the end of its help; below it, too."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        # whole first lines, as in the list of all commands
+        inner.short_help = inner.short_help or (inner.help or "").partition("\n")[0]
+        _end_with_examples(inner)
     text, mark, examples = inspect.cleandoc(command.help or "").partition("\n\b\nExample")
     if mark:
         command.help, command.epilog = text.rstrip(), f"\b\nExample{examples}"
