@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from traces.counts import Counts
     from traces.prepare import Prepared
+    from traces.repairs import BadRows
     from traces.tables import Progress
     from traces.trace import Trace
 
@@ -36,6 +37,16 @@ _columns = click.option(
     metavar="WHAT=NAME",
     help="Which column is what, in a file of no known form; may be repeated. WHAT: time, function, duration, owner, "
     "trigger; also time_unit (ns us ms s min h iso), duration_unit and time_is (arrival end).",
+)
+_existing = click.Path(exists=True, dir_okay=False)
+_durations = click.option("--durations", type=_existing, help="Azure Functions 2019: the file of run times.")
+_memory = click.option("--memory", type=_existing, help="Azure Functions 2019: the file of memory.")
+_bad_rows = click.option(
+    "--bad-rows",
+    type=click.Choice(("fail", "repair")),
+    default="fail",
+    show_default=True,
+    help="Azure Functions 2019: refuse rows that there is a rule for, or mend them and say how many.",
 )
 _plot = click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Draw a picture: PNG, SVG or PDF.")
 
@@ -61,15 +72,27 @@ def trace() -> None:
 @trace.command()
 @_source
 @_columns
+@_durations
+@_memory
+@_bad_rows
 @_plot
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def inspect(source: str, columns: tuple[str, ...], plot: str | None, as_json: bool) -> None:
+def inspect(
+    source: str,
+    columns: tuple[str, ...],
+    durations: str | None,
+    memory: str | None,
+    bad_rows: BadRows,
+    plot: str | None,
+    as_json: bool,
+) -> None:
     """Say what a trace file holds: source, functions, rates, regularity, daily shape, timers, gaps.
 
     \b
     Examples:
       tyche trace inspect invocations.csv.gz --plot trace.png
       tyche trace inspect mine.csv --column time=when --column time_unit=iso --column function=model
+      tyche trace inspect invocations.csv --durations durations.csv --memory memory.csv --bad-rows repair
     """  # noqa: D301 (click wants the character)
     import json
 
@@ -77,7 +100,7 @@ def inspect(source: str, columns: tuple[str, ...], plot: str | None, as_json: bo
     from traces.picture import draw, sparkline
     from traces.shape import shape
 
-    loaded = _load(source, columns)
+    loaded = _load(source, columns, durations=durations, memory=memory, bad_rows=bad_rows)
     table = statistics(loaded)
     about: dict[str, Any] = {
         "file": source,
@@ -91,14 +114,18 @@ def inspect(source: str, columns: tuple[str, ...], plot: str | None, as_json: bo
         **shape(loaded, table).as_dict(),
         "cov_classes": {name: int((table["cov_class"] == name).sum()) for name in COV_CLASSES},
         "rate_groups": {name: int((table["rate_group"] == name).sum()) for name in RATE_GROUPS},
+        "repairs": [str(repair) for repair in getattr(loaded, "repairs", ())],
     }
     if plot is not None:
         draw({source: loaded}, plot)
     if as_json:
         click.echo(json.dumps(about))
         return
+    repairs = about.pop("repairs")
     for key, value in about.items():
         click.echo(f"{key:20} {_shown(value)}")
+    for repair in repairs:
+        click.echo(f"{'repaired':20} {repair}")
     click.echo(f"{'requests over time':20} {sparkline(loaded)}")
     if plot is not None:
         click.echo(f"{'picture':20} {plot}")
@@ -111,6 +138,9 @@ def inspect(source: str, columns: tuple[str, ...], plot: str | None, as_json: bo
 @click.option("--base-ms", type=float, help="Azure LLM traces: run time of any request.  [default: 50]")
 @click.option("--prefill-ms", type=float, help="Azure LLM traces: and of each context token.  [default: 0.25]")
 @click.option("--decode-ms", type=float, help="Azure LLM traces: and of each generated token.  [default: 30]")
+@_durations
+@_memory
+@_bad_rows
 @_method
 @_seed
 def convert(
@@ -120,6 +150,9 @@ def convert(
     base_ms: float | None,
     prefill_ms: float | None,
     decode_ms: float | None,
+    durations: str | None,
+    memory: str | None,
+    bad_rows: BadRows,
     method: str,
     seed: int,
 ) -> None:
@@ -133,7 +166,10 @@ def convert(
     """  # noqa: D301 (click wants the character)
     given = {"base_ms": base_ms, "prefill_ms_per_token": prefill_ms, "decode_ms_per_token": decode_ms}
     cost = {name: value for name, value in given.items() if value is not None}
-    loaded = _load_llm(source, cost) if cost else _load(source, columns)
+    more = {"durations": durations, "memory": memory, "bad_rows": bad_rows}
+    loaded = _load_llm(source, cost) if cost else _load(source, columns, **more)
+    for repair in getattr(loaded, "repairs", ()):
+        click.echo(f"repaired: {repair}", err=True)
     _write(_expanded(loaded, method, seed), target)
 
 
@@ -402,7 +438,7 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _load(source: str, columns: tuple[str, ...] = ()) -> Counts | Trace:
+def _load(source: str, columns: tuple[str, ...] = (), **options: Any) -> Counts | Trace:
     from traces.errors import TraceError
     from traces.files import load
     from traces.mapped import columns_of
@@ -410,7 +446,7 @@ def _load(source: str, columns: tuple[str, ...] = ()) -> Counts | Trace:
     try:
         mapping = columns_of(columns)
         with _bar(source) as progress:
-            return load(source, mapping, progress)
+            return load(source, mapping, progress, **options)
     except TraceError as error:
         _refuse(error)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError
+from traces.repairs import Repair
 
 MINUTE_US = 60_000_000
 """Microseconds in a minute."""
@@ -30,6 +31,7 @@ class Counts:
         weights: int64 (F,), how many functions of the full data set a row stands for.
         source: Where the data come from.
         licence: Their licence.
+        repairs: What was mended in the files.
 
     Raises:
         TraceError: Lengths that do not fit each other, or a name twice.
@@ -46,6 +48,7 @@ class Counts:
     weights: NDArray[np.int64]
     source: str
     licence: str
+    repairs: tuple[Repair, ...] = ()
 
     def __post_init__(self) -> None:
         functions = len(self.names)

@@ -7,6 +7,7 @@ from typing import Any
 
 import traces
 from traces.errors import did_you_mean
+from traces.repairs import BadRows
 from tyche_env.profiles import load_catalogue
 from tyche_env.scenario import Cluster, Scenario, ScenarioError
 
@@ -18,7 +19,15 @@ _SHORTEST_MIN = 12.0
 
 
 def own_scenario(
-    name: str, trace_file: str, catalogue: str, cluster: Cluster, columns: Mapping[str, str] | None = None
+    name: str,
+    trace_file: str,
+    catalogue: str,
+    cluster: Cluster,
+    columns: Mapping[str, str] | None = None,
+    *,
+    durations_file: str | None = None,
+    memory_file: str | None = None,
+    bad_rows: BadRows = "fail",
 ) -> Scenario:
     """Make a scenario.
 
@@ -32,6 +41,9 @@ def own_scenario(
         catalogue: name or CSV file of the profiles.
         cluster: the machines.
         columns: which column is what in the trace file (``traces.ColumnMap``), if it has no known form.
+        durations_file: run times that belong to Azure Functions 2019 counts.
+        memory_file: their memory.
+        bad_rows: whether defects of such files are refused or mended.
 
     Raises:
         ScenarioError: the trace is too short, the catalogue has profiles for some of the functions only, or the
@@ -40,7 +52,7 @@ def own_scenario(
         ProfileError: the catalogue is.
     """
     mapping = traces.ColumnMap.model_validate(dict(columns)) if columns else None
-    trace = traces.load(trace_file, mapping)
+    trace = traces.load(trace_file, mapping, durations=durations_file, memory=memory_file, bad_rows=bad_rows)
     minutes, functions = trace.end_us / 60e6, len(trace.names)
     if minutes < _SHORTEST_MIN:
         raise ScenarioError(f"{trace_file}: lasts {minutes:.1f} minutes, a scenario needs {_SHORTEST_MIN:g}")
@@ -61,6 +73,9 @@ def own_scenario(
             "family": "file",
             "file": trace_file,
             "columns": dict(columns) if columns else None,
+            "durations_file": durations_file,
+            "memory_file": memory_file,
+            "bad_rows": bad_rows,
             "group_size": min(_LARGEST_GROUP, max(1, int(0.15 * functions))) if apart else functions,
             "window_min": min(_LONGEST_WINDOW_MIN, int(1000 * minutes / 30) / 1000),
             "warm_up_min": min(_LONGEST_WARM_UP_MIN, int(1000 * minutes / 6) / 1000),

@@ -409,8 +409,11 @@ class Scenario(Part):
         """Sixteen hexadecimal digits over everything that can change a result, the profiles' numbers included."""
         content = self.model_dump(mode="json", exclude={"name", "title", "description"})
         # hashes of scenarios from before there were these keys stay as they are
-        for part, key in (("reward", "terms"), ("trace", "columns")):
-            if not content[part][key]:
+        for part, key in (
+            *(("reward", "terms"), ("trace", "columns")),
+            *(("trace", "durations_file"), ("trace", "memory_file"), ("trace", "bad_rows")),
+        ):
+            if content[part][key] in (None, [], {}, "fail"):
                 del content[part][key]
         content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
         for profile in content["functions"]["profiles"]:

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 import traces
 from traces import ColumnMap, Counts, Split, Trace, Window
+from traces.repairs import BadRows
 from tyche_env.errors import UserError
 from tyche_env.part import Part
 
@@ -76,6 +77,9 @@ class TraceSettings(Part):
             any form that ``traces.load`` knows; a relative path is looked for in the working directory, then in
             TYCHE_TRACES.
         columns: which column is what, for a ``file`` of no known form.
+        durations_file: the run times that belong to a ``file`` of Azure Functions 2019 counts; looked for as it is.
+        memory_file: its memory.
+        bad_rows: whether defects of such files are refused or mended by the reader's rules (``traces``).
         synthesis: size of the family ``synthetic``.
         expansion: how counts per minute become arrival times; without effect on traces that have times.
         min_requests: functions with fewer requests in the whole trace are left out.
@@ -90,6 +94,9 @@ class TraceSettings(Part):
     family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "parquet", "file"]
     file: str | None = None
     columns: ColumnMap | None = None
+    durations_file: str | None = None
+    memory_file: str | None = None
+    bad_rows: BadRows = "fail"
     synthesis: Synthesis | None = None
     expansion: Literal["uniform", "exponential", "equidistant", "timer_phase"] = "uniform"
     min_requests: Annotated[int, Field(ge=0)] = 1
@@ -106,8 +113,9 @@ class TraceSettings(Part):
             if (getattr(self, key) is not None) != (self.family in families):
                 named = " or ".join(families)
                 raise ValueError(f"{key} belongs to the family {named} and to no other; the family is {self.family}")
-        if self.columns is not None and self.family != "file":
-            raise ValueError(f"columns belongs to the family file and to no other; the family is {self.family}")
+        for key, default in (("columns", None), ("durations_file", None), ("memory_file", None), ("bad_rows", "fail")):
+            if getattr(self, key) != default and self.family != "file":
+                raise ValueError(f"{key} belongs to the family file and to no other; the family is {self.family}")
         return self
 
 
@@ -119,11 +127,9 @@ def trace_files(settings: TraceSettings) -> tuple[Path, ...]:
     """
     folder = os.environ.get(VARIABLE, "")
     if settings.file is not None:
-        candidates = [Path(settings.file), *([Path(folder) / settings.file] if folder else [])]
-        for path in candidates:
-            if path.is_file():
-                return (path.resolve(),)
-        raise SourceError(f"trace.file: no such file: {', '.join(map(str, candidates))}")
+        keys = ("file", "durations_file", "memory_file")
+        given = {key: getattr(settings, key) for key in keys if getattr(settings, key) is not None}
+        return tuple(_found(f"trace.{key}", name, folder) for key, name in given.items())
     if settings.family not in FILES:
         return ()
     names, chosen = FILES[settings.family], folder_of(settings.family)
@@ -135,6 +141,15 @@ def trace_files(settings: TraceSettings) -> tuple[Path, ...]:
             "'azure-8h' need no files"
         )
     return tuple((chosen / name).resolve() for name in names)
+
+
+def _found(key: str, name: str, folder: str) -> Path:
+    """A file as it is named, or in the folder of the traces."""
+    candidates = [Path(name), *([Path(folder) / name] if folder else [])]
+    for path in candidates:
+        if path.is_file():
+            return path.resolve()
+    raise SourceError(f"{key}: no such file: {', '.join(map(str, candidates))}")
 
 
 def folder_of(family: str) -> Path | None:
@@ -202,7 +217,10 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
     if settings.family == "parquet":
         return traces.read_parquet(files[0])
     if settings.family == "file":
-        return traces.load(files[0], settings.columns)
+        beside = iter(files[1:])
+        durations = next(beside) if settings.durations_file is not None else None
+        memory = next(beside) if settings.memory_file is not None else None
+        return traces.load(files[0], settings.columns, durations=durations, memory=memory, bad_rows=settings.bad_rows)
     if settings.family == "alibaba-gentd26":
         return traces.read_gentd26(files[0])
     return traces.read_azure2019(*files)

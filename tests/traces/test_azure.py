@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,3 +203,105 @@ def test_refuses_a_damaged_gzip(write: Writer) -> None:
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"none\.csv: no such file"):
         read_azure2019(tmp_path / "none.csv")
+
+
+# -- as published: several days, and their defects ---------------------------------------------------------------------
+
+DAY = ",".join(map(str, range(1, 1441)))
+
+
+def a_day(*rows: str) -> str:
+    """A file of whole days: each row is ``owner,app,function,trigger`` and the requests of minutes 1 and 1440."""
+    lines = [f"HashOwner,HashApp,HashFunction,Trigger,{DAY}"]
+    for row in rows:
+        *texts, first, last = row.split(",")
+        lines.append(",".join([*texts, first, *["0"] * 1438, last]))
+    return "\n".join(lines) + "\n"
+
+
+def official(write: Writer) -> tuple[list[Path], list[Path], list[Path]]:
+    """Two made-up official days with every defect that is known of the published ones.
+
+    Function f1 stands twice in day 1 and has another trigger on day 2; f3 is there on day 2 alone.  In the durations
+    f1 stands twice, f2 has an Average below 0, f4 one below 0 and no percentile that helps, f5 no row at all; f6 has
+    percentiles that fall.  Application a1 stands twice in the memory, a3 is missing.
+    """
+    first = a_day(
+        *("o1,a1,f1,others,1,2", "o1,a1,f2,timer,3,0", "o1,a1,f1,others,10,20", "o2,a2,f4,timer,0,1"),
+        *("o2,a2,f5,timer,0,4", "o2,a2,f6,http,1,1"),
+    )
+    second = a_day("o3,a3,f3,queue,5,6", "o1,a1,f1,http,100,200")
+    head = "HashOwner,HashApp,HashFunction,Average,Count,Minimum,Maximum,percentile_Average_0,percentile_Average_50"
+    durations_1 = (
+        f"{head}\no1,a1,f1,100,3,-1027768,900,1,90\no1,a1,f1,200,1,1,900,1,90\no1,a1,f2,-41692,7,1,90,1,30\n"
+        "o2,a2,f4,-5,7,1,90,-9,-8\no2,a2,f6,70,7,1,90,60,50\n"
+    )
+    durations_2 = f"{head}\no1,a1,f1,425,4,1,900,1,90\no3,a3,f3,0,9,0,0,0,0\n"
+    memory_1 = "HashOwner,HashApp,SampleCount,AverageAllocatedMb\no1,a1,30,100\no1,a1,10,200\no2,a2,5,50\n"
+    memory_2 = "HashOwner,HashApp,SampleCount,AverageAllocatedMb\no1,a1,40,75\n"
+    return (
+        [write("i1.csv", first), write("i2.csv.gz", second)],
+        [write("d1.csv", durations_1), write("d2.csv", durations_2)],
+        [write("m1.csv", memory_1), write("m2.csv", memory_2)],
+    )
+
+
+def test_days_are_joined_and_each_defect_is_mended_by_its_rule(write: Writer) -> None:
+    counts = read_azure2019(*official(write), bad_rows="repair")
+    assert counts.names == ("f1", "f2", "f4", "f5", "f6", "f3")
+    assert counts.minutes == 2 * 1440
+    assert counts.first_minute == 1
+    edges = counts.counts[:, [0, 1439, 1440, 2879]]
+    assert edges.tolist() == [[11, 22, 100, 200], [3, 0, 0, 0], [0, 1, 0, 0], [0, 4, 0, 0], [1, 1, 0, 0], [0, 0, 5, 6]]
+    assert counts.counts.sum() == edges.sum()
+    assert counts.triggers == ("http", "timer", "timer", "timer", "http", "queue")
+    # f1: (3 x 100 + 1 x 200 + 4 x 425) / 8; f2: its median; f4 and f5: the median of the timers, which is f2's
+    np.testing.assert_allclose(counts.duration_ms, [275, 30, 30, 30, 70, 0])
+    # a1: (30 x 100 + 10 x 200 + 40 x 75) / 80; a3: the median of the six functions' that have one
+    np.testing.assert_allclose(counts.memory_mb, [100, 100, 50, 50, 50, 50])
+    assert counts.weights.tolist() == [1] * 6
+    assert {(repair.rule.partition(":")[0], repair.count, repair.first_row) for repair in counts.repairs} == {
+        ("a function that stands twice in a day's counts", 1, 4),
+        ("a function with several triggers", 1, 0),
+        ("a key that stands twice, by Count", 1, 3),
+        ("a key that stands twice, by SampleCount", 1, 3),
+        ("an Average below 0", 2, 4),
+        ("percentiles that fall", 1, 6),
+        ("no duration", 2, 0),
+        ("no memory", 1, 0),
+    }
+    (twice,) = (str(repair) for repair in counts.repairs if "counts" in repair.rule)
+    assert twice.endswith("i1.csv, row 4)")
+    assert twice.startswith("1 x a function that stands twice in a day's counts: its counts are added (first in ")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [(0, "i1.csv, row 4"), (1, "d1.csv, row 3"), (2, "m1.csv, row 3")],
+)
+def test_without_repair_the_first_defect_is_refused(write: Writer, part: int, message: str) -> None:
+    files: list[Any] = [write("i.csv", a_day("o1,a1,f1,http,1,1")), None, None]
+    files[part] = official(write)[part]
+    with pytest.raises(TraceError, match=f"{message}, column .*: repeats the key of row 2"):
+        read_azure2019(*files)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (
+            "HashOwner,HashApp,HashFunction,Trigger,1,2\no,a,f,http,1,1\n",
+            "has minutes 1 to 2, expected 1 to 1440: several files",
+        ),
+        (f"HashFunction,{DAY}\nf,{','.join(['0'] * 1440)}\n", "has other columns than"),
+    ],
+)
+def test_days_that_do_not_fit_each_other_are_refused(write: Writer, second: str, message: str) -> None:
+    with pytest.raises(TraceError, match=message):
+        read_azure2019([write("one.csv", a_day("o,a,f,http,1,1")), write("two.csv", second)])
+
+
+def test_counts_that_add_up_to_too_much_are_refused(write: Writer) -> None:
+    path = write("i.csv", "HashFunction,1\nf,2000000000\nf,2000000000\n")
+    with pytest.raises(TraceError, match="function f: its counts of one minute add up to 4000000000"):
+        read_azure2019(path, bad_rows="repair")

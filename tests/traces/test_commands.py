@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,3 +82,22 @@ def test_bad_input_is_one_line_and_exit_2(write: Writer, tmp_path: Path) -> None
     few = _run("sample", write("i.csv", COUNTS), tmp_path / "out.parquet", "-n", 9)
     assert few.exit_code == 2
     assert "cannot draw 9 functions of 3" in few.output
+
+
+def test_repairs_are_printed_and_files_beside_counts_are_taken(write: Writer, tmp_path: Path) -> None:
+    counts = write("i.csv", "HashOwner,HashApp,HashFunction,Trigger,1\no,a,f,http,1\no,a,g,http,3\no,a,f,http,10\n")
+    durations = write("d.csv", "HashOwner,HashApp,HashFunction,Average,Count\no,a,f,40,1\n")
+    refused = _run("inspect", counts, "--durations", durations)
+    assert refused.exit_code == 2
+    assert "repeats the key of row 2" in refused.output
+    words = (counts, "--durations", durations, "--bad-rows", "repair")
+    printed = _run("inspect", *words).output
+    assert re.search(r"^requests +14$", printed, re.MULTILINE)
+    twice = r"^repaired +1 x a function that stands twice in a day's counts: .* \(first in .*i\.csv, row 4\)$"
+    assert re.search(twice, printed, re.MULTILINE)
+    assert re.search(r"^repaired +1 x no duration: the median of", printed, re.MULTILINE)
+    assert len(json.loads(_run("inspect", *words, "--json").output)["repairs"]) == 2
+    out = tmp_path / "made.parquet"
+    made = _run("convert", counts, out, *words[1:])
+    assert "repaired: 1 x a function that stands twice" in made.output
+    assert read_parquet(out).duration_us.tolist() == [40_000] * 14

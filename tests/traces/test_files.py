@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from traces import Counts, Trace, TraceError, expand, load, write_parquet
+from traces import ColumnMap, Counts, Trace, TraceError, expand, load, write_parquet
 
 Writer = Callable[[str, str], Path]
 
@@ -30,3 +31,32 @@ def test_refuses_an_unknown_header_and_a_missing_file(write: Writer, tmp_path: P
         load(write("a.csv", "x,y\n1,2\n"))
     with pytest.raises(TraceError, match="no such file"):
         load(tmp_path / "none.csv")
+
+
+COUNTS = "HashOwner,HashApp,HashFunction,Trigger,1,2\no,a,f,http,1,2\no,a,g,http,3,4\no,a,f,http,10,20\n"
+DURATIONS = "HashOwner,HashApp,HashFunction,Average,Count\no,a,f,40,1\n"
+MEMORY = "HashOwner,HashApp,SampleCount,AverageAllocatedMb\no,a,1,100\n"
+
+
+def test_files_beside_counts_and_repairs_reach_the_reader(write: Writer) -> None:
+    paths = write("i.csv", COUNTS), write("d.csv", DURATIONS), write("m.csv", MEMORY)
+    with pytest.raises(TraceError, match="row 4, .*repeats the key of row 2"):
+        load(paths[0], durations=paths[1])
+    counts = load(paths[0], durations=paths[1], memory=paths[2], bad_rows="repair")
+    assert isinstance(counts, Counts)
+    assert counts.counts.tolist() == [[11, 22], [3, 4]]
+    assert counts.duration_ms.tolist() == [40, 40]
+    assert counts.memory_mb.tolist() == [100, 100]
+    assert [repair.count for repair in counts.repairs] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [({"durations": "d.csv"}, "durations"), ({"bad_rows": "repair"}, "bad_rows")]
+)
+def test_what_belongs_to_azure_2019_alone_is_refused_elsewhere(write: Writer, given: dict[str, Any], name: str) -> None:
+    path = write("b.txt", "app,func,end_timestamp,duration\na,f,3,1\n")
+    message = rf"{name} belongs to Azure Functions 2019 counts, and b\.txt is of another form"
+    with pytest.raises(TraceError, match=message):
+        load(path, **given)
+    with pytest.raises(TraceError, match=message):
+        load(path, ColumnMap(time="end_timestamp"), **given)

@@ -408,6 +408,30 @@ class TestWorlds:
 
 
 class TestTraceFiles:
+    def test_files_beside_counts_are_read_and_mended_as_the_scenario_says(
+        self, small: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        minutes = ",".join(map(str, range(1, 241)))
+        rows = [f"o,a,f{row % 6},http,{','.join(['1'] * 240)}" for row in range(7)]  # f0 twice
+        (tmp_path / "i.csv").write_text(f"HashOwner,HashApp,HashFunction,Trigger,{minutes}\n" + "\n".join(rows) + "\n")
+        lengths = "".join(f"o,a,f{row},{100 + row},1\n" for row in range(6))
+        (tmp_path / "d.csv").write_text(f"HashOwner,HashApp,HashFunction,Average,Count\n{lengths}")
+        monkeypatch.setenv("TYCHE_TRACES", str(tmp_path))
+        beside = {"trace.family": "file", "trace.file": "i.csv", "trace.durations_file": "d.csv"}
+        refused = from_file(tmp_path, small).with_(**beside, **{"trace.durations": "trace"})
+        with pytest.raises(ScenarioError, match="repeats the key of row 2"):
+            refused.world()
+        scenario = refused.with_(**{"trace.bad_rows": "repair"})
+        world = scenario.world()
+        window = scenario.windows("test")[0]
+        assert set(world.arrival_duration_us.tolist()) == {1000 * (100 + function) for function in window.functions}
+        assert scenario.hash() != refused.hash()
+        assert (
+            from_file(tmp_path, small).hash() == from_file(tmp_path, small).with_(**{"trace.bad_rows": "fail"}).hash()
+        )
+        with pytest.raises(ScenarioError, match="durations_file belongs to the family file and to no other"):
+            small.with_(**{"trace.durations_file": "d.csv"})
+
     def test_durations_of_the_trace_replace_the_profiles(self, small: Scenario, tmp_path: Path) -> None:
         lengths = np.arange(1, 1441, dtype=np.int64)
         scenario = from_file(tmp_path, small, duration_us=lengths)
