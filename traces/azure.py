@@ -95,15 +95,19 @@ def read_azure2019(
     number = every.groupby(names, sort=False).ngroup().to_numpy(dtype=np.int64)
     functions = int(number.max()) + 1
     table = every.drop_duplicates(names, ignore_index=True)
-    counts = np.zeros((functions, sum(day.counts.shape[1] for day in days)), np.int64 if repairs.wanted else np.int32)
+    counts = np.zeros((functions, sum(day.counts.shape[1] for day in days)), np.int32)
     at = minute = 0
     for day in days:
         rows, minutes = day.counts.shape
-        np.add.at(counts[:, minute : minute + minutes], number[at : at + rows], day.counts)
+        own = number[at : at + rows]
+        counts[own, minute : minute + minutes] = day.counts
+        for function in np.flatnonzero(np.bincount(own, minlength=functions) > 1):
+            together = day.counts[own == function].sum(axis=0, dtype=np.int64)
+            if together.max() > _COUNT_LIMIT:
+                problem = f"counts of function {table['HashFunction'][function]} add up to {together.max()} in a minute"
+                raise TraceError.at(day.file.path, problem)
+            counts[function, minute : minute + minutes] = together
         at, minute = at + rows, minute + minutes
-    if counts.max() > _COUNT_LIMIT:
-        function = table["HashFunction"][int(counts.max(axis=1).argmax())]
-        raise TraceError.at(first.file.path, f"function {function}: its counts of one minute add up to {counts.max()}")
     unknown = ("",) * functions
     texts = {name: tuple(map(str, table[name])) if name in table else unknown for name in _KEYS}
     triggers = _triggers(every, number, repairs) if "Trigger" in every else unknown
@@ -119,7 +123,7 @@ def read_azure2019(
         owners=texts["HashOwner"],
         apps=texts["HashApp"],
         triggers=triggers,
-        counts=counts.astype(np.int32, copy=False),
+        counts=counts,
         first_minute=first.first_minute,
         duration_ms=_unknown(functions) if duration_ms is None else duration_ms,
         memory_mb=_unknown(functions) if memory_mb is None else memory_mb,

@@ -392,6 +392,41 @@ def prepare_azure2019_8h(folder: Path, keys: Path, out: Path) -> None:
     _prepare(lambda: making.prepare_azure2019_8h(folder, keys), out)
 
 
+@prepare.command("azure2019")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--days", default="1-14", show_default=True, metavar="FIRST-LAST", help="Days of the trace.")
+@click.option("--at-least", type=click.IntRange(min=0), default=1, show_default=True, help="Requests of a function.")
+@click.option("--functions", type=click.IntRange(min=1), help="How many are drawn.  [default: all]")
+@_seed
+@_out
+def prepare_azure2019(folder: Path, days: str, at_least: int, functions: int | None, seed: int, out: Path) -> None:
+    """Official days of Azure Functions 2019, joined and mended, as three files for a scenario.
+
+    FOLDER holds the published CSV files, plain or gzip, unpacked from azurefunctions-dataset2019.tar.xz. Each repair is
+    printed with its count (tyche trace inspect --bad-rows repair follows the same rules). All fourteen days take some
+    12 GB of memory, by reckoning.
+
+    \b
+    Examples:
+      tyche trace prepare azure2019 azure2019 --days 1-2 --at-least 100 --functions 500 --out traces
+      tyche scenario new mine.yaml --trace traces/azure2019_invocations.csv.gz \\
+          --durations traces/azure2019_durations.csv.gz --memory traces/azure2019_memory.csv.gz --cluster nodes.yaml
+    """  # noqa: D301 (click wants the character)
+    from traces import prepare as making
+
+    def make() -> list[Prepared]:
+        first, _, last = days.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            raise click.BadParameter(f"expected FIRST-LAST, such as 1-14, got {days}", param_hint="--days")
+        chosen = range(int(first), int(last or first) + 1)
+        files, repairs = making.prepare_azure2019(folder, chosen, at_least, functions, seed)
+        for repair in repairs:
+            click.echo(f"repaired: {repair}", err=True)
+        return files
+
+    _prepare(make, out)
+
+
 def _prepare(make: Callable[[], list[Prepared]], out: Path) -> None:
     from traces.errors import TraceError
     from traces.prepare import write

@@ -10,19 +10,31 @@ import csv
 import gzip
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from traces.azure import read_azure2019
 from traces.errors import TraceError
 from traces.output import held
+from traces.repairs import Repair
 
 KEY: Final = ("HashOwner", "HashApp", "HashFunction")
 GENTD26_END: Final = "2024-12-01"
 """Requests of GenTD26 from this day on are left out."""
 MINUTES_A_DAY: Final = 1440
+DAYS: Final = 14
+"""Days of Azure Functions 2019."""
+OFFICIAL: Final = {
+    "invocations": "invocations_per_function_md",
+    "durations": "function_durations_percentiles",
+    "memory": "app_memory_percentiles",
+}
+"""How the names of the published files of each day begin."""
 
 KNOWN: Final = {
     "azure2019_day_unique_A.csv": "b53c3527b0f89cd220473dad649453986a2b0153fbd107987ff0e8d712d22037",
@@ -141,12 +153,69 @@ def prepare_azure2019_8h(folder: Path, keys: Path) -> list[Prepared]:
     return found
 
 
-FAMILIES: Final[dict[str, Callable[..., list[Prepared]]]] = {
-    "gentd26": prepare_gentd26,
-    "azure2019-day": prepare_azure2019_day,
-    "azure2019-8h": prepare_azure2019_8h,
-}
-"""What can be prepared, by name, and by what."""
+def prepare_azure2019(
+    folder: Path, days: Sequence[int], at_least: int = 1, functions: int | None = None, seed: int = 0
+) -> tuple[list[Prepared], tuple[Repair, ...]]:
+    """Official days of Azure Functions 2019, joined and mended, as three files for a scenario.
+
+    Functions with fewer than ``at_least`` requests in all days together are left out; of the others ``functions`` are
+    drawn without replacement by NumPy's ``default_rng(seed)``, and stand in their order in the published files.
+
+    Args:
+        folder: with ``invocations_per_function_md.anon.dNN.csv``, ``function_durations_percentiles.anon.dNN.csv`` and
+            ``app_memory_percentiles.anon.dNN.csv``, plain or gzip; days 13 and 14 have no memory.
+        days: their numbers, 1 to 14, one after the other.
+        at_least: see above.
+        functions: how many; None: all.
+        seed: of the draw.
+
+    Returns:
+        The files, and what was mended.
+
+    Raises:
+        TraceError: a file is missing or broken, days do not follow each other, or there are too few functions.
+    """
+    if list(days) != list(range(days[0], days[0] + len(days))) or not 1 <= days[0] <= days[-1] <= DAYS:
+        raise TraceError(f"days: expected some of 1 to {DAYS}, one after the other, got {', '.join(map(str, days))}")
+    parts = {
+        part: [path for day in days if (path := _day_of(folder, stem, day, part != "memory")) is not None]
+        for part, stem in OFFICIAL.items()
+    }
+    counts = read_azure2019(parts["invocations"], parts["durations"], parts["memory"] or None, bad_rows="repair")
+    kept = np.flatnonzero(counts.counts.sum(axis=1, dtype=np.int64) >= at_least)
+    if functions is not None:
+        if functions > len(kept):
+            raise TraceError(f"{folder}: {len(kept)} functions have {at_least} requests or more, asked for {functions}")
+        kept = np.sort(np.random.default_rng(seed).choice(kept, functions, replace=False))
+    hashes = [name.rpartition("/")[2] for name in counts.names]
+    keys = [(counts.owners[row], counts.apps[row], hashes[row]) for row in kept]
+    minutes = [str(minute) for minute in range(1, counts.minutes + 1)]
+    tables = {
+        "invocations": (["Trigger", *minutes], [[counts.triggers[row], *counts.counts[row].tolist()] for row in kept]),
+        "durations": (["Average"], [[f"{counts.duration_ms[row]:.3f}"] for row in kept]),
+        "memory": (["AverageAllocatedMb"], [[f"{counts.memory_mb[row]:.3f}"] for row in kept]),
+    }
+    files = [
+        _made(
+            f"azure2019_{part}.csv",
+            [*KEY, *header],
+            [[*key, *map(str, row)] for key, row in zip(keys, rows, strict=True)],
+            len(counts.names),
+        )
+        for part, (header, rows) in tables.items()
+    ]
+    return files, counts.repairs
+
+
+def _day_of(folder: Path, stem: str, day: int, needed: bool) -> Path | None:
+    """The published file of a day, plain or gzip."""
+    for suffix in (".csv", ".csv.gz"):
+        path = folder / f"{stem}.anon.d{day:02}{suffix}"
+        if path.is_file():
+            return path
+    if needed:
+        raise TraceError(f"{folder}: has no {stem}.anon.d{day:02}.csv, plain or gzip")
+    return None
 
 
 def write(files: Sequence[Prepared], folder: Path) -> list[Path]:

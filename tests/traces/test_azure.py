@@ -303,5 +303,5 @@ def test_days_that_do_not_fit_each_other_are_refused(write: Writer, second: str,
 
 def test_counts_that_add_up_to_too_much_are_refused(write: Writer) -> None:
     path = write("i.csv", "HashFunction,1\nf,2000000000\nf,2000000000\n")
-    with pytest.raises(TraceError, match="function f: its counts of one minute add up to 4000000000"):
+    with pytest.raises(TraceError, match="counts of function f add up to 4000000000 in a minute"):
         read_azure2019(path, bad_rows="repair")

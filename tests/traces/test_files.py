@@ -40,7 +40,7 @@ MEMORY = "HashOwner,HashApp,SampleCount,AverageAllocatedMb\no,a,1,100\n"
 
 def test_files_beside_counts_and_repairs_reach_the_reader(write: Writer) -> None:
     paths = write("i.csv", COUNTS), write("d.csv", DURATIONS), write("m.csv", MEMORY)
-    with pytest.raises(TraceError, match="row 4, .*repeats the key of row 2"):
+    with pytest.raises(TraceError, match=r"row 4, .*repeats the key of row 2"):
         load(paths[0], durations=paths[1])
     counts = load(paths[0], durations=paths[1], memory=paths[2], bad_rows="repair")
     assert isinstance(counts, Counts)

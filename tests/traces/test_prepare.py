@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from traces import read_azure2019, read_gentd26
+from traces import Counts, load, read_azure2019, read_gentd26
 from traces.commands import trace as command
 from traces.errors import TraceError
 from traces.prepare import (
     KNOWN,
+    prepare_azure2019,
     prepare_azure2019_8h,
     prepare_azure2019_day,
     prepare_gentd26,
@@ -123,6 +124,76 @@ def test_what_does_not_fit_is_refused_by_its_place(tmp_path: Path, changed: dict
         prepare_azure2019_8h(*eight_hours(tmp_path, **changed))
 
 
+def official_days(folder: Path) -> Path:
+    """Two days of three functions; f2 is rare, f3 comes on day 2, a2 has no memory, day 2 no file of memory."""
+    names = ",".join(map(str, range(1, 1441)))
+
+    def counts(*rows: tuple[str, int]) -> str:
+        lines = [f"HashOwner,HashApp,HashFunction,Trigger,{names}"]
+        return "\n".join([*lines, *(f"{key},http,{requests}" + ",0" * 1439 for key, requests in rows)]) + "\n"
+
+    run_times = "HashOwner,HashApp,HashFunction,Average,Count\n"
+    texts = {
+        "invocations_per_function_md.anon.d01.csv": counts(("o,a1,f1", 5), ("o,a2,f2", 1)),
+        "invocations_per_function_md.anon.d02.csv": counts(("o,a2,f3", 7), ("o,a1,f1", 6)),
+        "function_durations_percentiles.anon.d01.csv": f"{run_times}o,a1,f1,10,1\n",
+        "function_durations_percentiles.anon.d02.csv": f"{run_times}o,a1,f1,40,2\no,a2,f3,7,1\n",
+        "app_memory_percentiles.anon.d01.csv": "HashOwner,HashApp,SampleCount,AverageAllocatedMb\no,a1,3,120\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_official_days_become_three_files_of_functions_that_are_asked_often_enough(tmp_path: Path) -> None:
+    files, repairs = prepare_azure2019(official_days(tmp_path), [1, 2], at_least=2)
+    invocations, durations, memory = files
+    header, *rows = rows_of(invocations.text)
+    assert header == ["HashOwner", "HashApp", "HashFunction", "Trigger", *map(str, range(1, 2881))]
+    assert [(row[:4], row[4], row[4 + 1440]) for row in rows] == [
+        (["o", "a1", "f1", "http"], "5", "6"),
+        (["o", "a2", "f3", "http"], "0", "7"),
+    ]
+    assert durations.text == "HashOwner,HashApp,HashFunction,Average\no,a1,f1,30.000\no,a2,f3,7.000\n"
+    assert memory.text == ("HashOwner,HashApp,HashFunction,AverageAllocatedMb\no,a1,f1,120.000\no,a2,f3,120.000\n")
+    assert {(file.rows, file.of) for file in files} == {(2, 3)}
+    assert [(repair.rule.partition(":")[0], repair.count) for repair in repairs] == [
+        ("no duration", 1),
+        ("no memory", 2),
+    ]
+    # they are read again as any trace of this form is
+    paths = write(files, tmp_path / "out")
+    counts = load(paths[0], durations=paths[1], memory=paths[2])
+    assert isinstance(counts, Counts)
+    assert counts.minutes == 2880
+    assert counts.duration_ms.tolist() == [30, 7]
+
+
+def test_functions_are_drawn_by_the_seed_and_stand_in_their_order(tmp_path: Path) -> None:
+    drawn = {
+        tuple(row[2] for row in rows_of(prepare_azure2019(official_days(tmp_path), [1, 2], 1, 2, seed)[0][0].text)[1:])
+        for seed in range(20)
+    }
+    assert drawn == {("f1", "f2"), ("f1", "f3"), ("f2", "f3")}
+    with pytest.raises(TraceError, match="2 functions have 2 requests or more, asked for 3"):
+        prepare_azure2019(tmp_path, [1, 2], 2, 3)
+    with pytest.raises(TraceError, match=r"has no invocations_per_function_md\.anon\.d03\.csv, plain or gzip"):
+        prepare_azure2019(tmp_path, [2, 3])
+    for days in ([0, 1], [14, 15], [1, 3]):
+        with pytest.raises(TraceError, match="days: expected some of 1 to 14, one after the other"):
+            prepare_azure2019(tmp_path, days)
+
+
+def test_the_command_takes_official_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["trace", "prepare", "azure2019", str(official_days(tmp_path)), "--out", str(tmp_path / "out")]
+    assert run([*words, "--days", "1-2", "--at-least", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "azure2019_memory.csv.gz: 2 of 3 rows, sha256 of the text " in printed.out
+    assert "repaired: 1 x no duration: the median of" in printed.err
+    assert run([*words, "--days", "one"]) == 2
+    assert "expected FIRST-LAST, such as 1-14, got one" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder, keys = eight_hours(tmp_path)
     (folder / "memory.csv").unlink()
@@ -160,4 +231,4 @@ def test_what_is_shipped_is_known(real: Callable[[str], Path]) -> None:
 
 
 def test_the_command_teaches() -> None:
-    assert set(command.commands["prepare"].commands) == {"gentd26", "azure2019-day", "azure2019-8h"}  # type: ignore[attr-defined]
+    assert set(command.commands["prepare"].commands) == {"gentd26", "azure2019-day", "azure2019-8h", "azure2019"}  # type: ignore[attr-defined]
