@@ -7,24 +7,24 @@ Namespaces.scala, Limits.scala, ErrorResponse.scala).  Paths, statuses and recor
 from __future__ import annotations
 
 import importlib.resources
-import json
 import secrets
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from real_backend.platform import kinds
+from real_backend.platform import kinds, strict_json
 from real_backend.platform.config import Limits
-from real_backend.platform.errors import ApiError, missing
+from real_backend.platform.errors import ApiError, malformed, missing, nowhere
 from real_backend.platform.metrics import Metrics
 from real_backend.platform.pool import Pooled
 from real_backend.platform.records import NAME_PATTERN, ActionPut, Json, PackagePut
@@ -41,8 +41,8 @@ Name = Annotated[str, Path(pattern=NAME_PATTERN, max_length=256)]
 Flag = Annotated[bool, Query()]
 Limit = Annotated[int, Query(ge=0, le=_MAX_LIST, description="0 means 200")]
 Skip = Annotated[int, Query(ge=0, le=_EPOCH_MAX)]
-Wait = Annotated[int | None, Query(ge=1, le=_EPOCH_MAX, description="ms")]
-ActivationId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+Wait = Annotated[int | None, Query(ge=1, description="ms; at most what a blocking call may take")]
+ActivationId = Annotated[str, Path(pattern=r"^[0-9a-fA-F]{32}$")]
 Epoch = Annotated[int | None, Query(ge=0, le=_EPOCH_MAX, description="ms since 1970")]
 
 
@@ -81,8 +81,13 @@ class _Transactions:
         transaction = given[:64] if given.isalnum() else uuid.uuid4().hex.encode()
         scope.setdefault("state", {})["transaction"] = transaction.decode()
         path = scope["path"]
+        if b"%2f" in (scope.get("raw_path") or b"").lower():
+            # A slash within a name does not part names, and no name may hold it or what stands for it here.
+            raw = scope["raw_path"].partition(b"?")[0].decode("ascii", "replace")
+            path = "/".join(unquote(each).replace("/", "%2F") for each in raw.split("/"))
         if path.startswith(("http://", "https://")):
-            scope["path"] = "/" + path.partition("://")[2].partition("/")[2]
+            path = "/" + path.partition("://")[2].partition("/")[2]
+        scope["path"] = path
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -93,28 +98,61 @@ class _Transactions:
 
 
 def _refuse(request: Request, status: int, message: str) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Basic"} if status == 401 else None
-    return JSONResponse({"error": message, "code": request.state.transaction}, status, headers)
+    headers = {"WWW-Authenticate": 'Basic realm="OpenWhisk secure realm",charset=UTF-8'} if status == 401 else None
+    answer = JSONResponse({"error": message, "code": request.state.transaction}, status, headers)
+    if request.method == "HEAD":
+        answer.body = b""
+    return answer
 
 
 async def _read(request: Request, limit_bytes: int, what: str) -> bytes:
-    """The body, unless it is longer than ``limit_bytes``."""
+    """The body, unless it is longer than ``limit_bytes`` or says that it is no JSON."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit_bytes:
             announced = request.headers.get("content-length", str(len(body)))
             raise ApiError(413, f"{what} larger than allowed: {announced} > {limit_bytes} bytes.")
+    kind = request.headers.get("content-type", "application/octet-stream")
+    if body and kind.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, f"The request's Content-Type [{kind}] is not supported. Expected:\napplication/json")
     return bytes(body)
 
 
-def _parse(body: bytes, model: type[_BodyT]) -> _BodyT:
+def _json(body: bytes) -> Json:
     try:
-        return model.model_validate_json(body or b"{}")
+        return strict_json.parse(body)
+    except ValueError as error:
+        raise malformed(str(error)) from error
+
+
+def _parse(body: bytes, model: type[_BodyT]) -> _BodyT:
+    value = _json(body)
+    try:
+        parsed = model.model_validate_json(body)
+        if isinstance(value, dict):
+            strict_json.require_finite([value.get(field) for field in ("parameters", "annotations")])
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ApiError(400, f"The request content was malformed:\n{place or 'body'}: {first['msg']}") from error
+        raise malformed(_problem(error)) from error
+    except ValueError as error:
+        raise malformed(str(error)) from error
+    return parsed
+
+
+def _problem(error: ValidationError) -> str:
+    """What is wrong with a body, in OpenWhisk's words where it has some of its own."""
+    first = error.errors(include_url=False)[0]
+    match first["loc"]:
+        case () if error.title == ActionPut.__name__:
+            return "Object expected in field 'exec'"
+        case ("exec", "kind"):
+            return "'kind' must be a string defined in 'exec'"
+        case ("exec", "code"):
+            return f"Could not deserialize as attachment record: {first['input']}"
+        case ("limits", limit):
+            return f"{limit} limit malformed"
+        case place:
+            return f"{'.'.join(map(str, place)) or 'body'}: {first['msg']}"
 
 
 def _body(model: type[BaseModel] | None, required: bool) -> dict[str, Any]:
@@ -125,7 +163,7 @@ def _body(model: type[BaseModel] | None, required: bool) -> dict[str, Any]:
 
 _BODIES: tuple[type[BaseModel], ...] = (ActionPut, PackagePut, NewContainer)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal} for status in (400, 401, 403, 404, 409, 413, 429, 503)
+    status: {"model": Refusal} for status in (400, 401, 403, 404, 409, 413, 415, 429, 503, 507)
 }
 
 
@@ -148,7 +186,9 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
     expected = key.encode()
 
     def authenticated(credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]) -> None:
-        given = "" if credentials is None else f"{credentials.username}:{credentials.password}"
+        if credentials is None:
+            raise ApiError(401, "The resource requires authentication, which was not supplied with the request")
+        given = f"{credentials.username}:{credentials.password}"
         if not secrets.compare_digest(given.encode("utf-8", "surrogateescape"), expected):
             raise ApiError(401, "The supplied authentication is invalid.")
 
@@ -157,7 +197,7 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
     page = importlib.resources.files("real_backend.platform").joinpath("status.html").read_text(encoding="utf-8")
     app.include_router(_namespaces(service), prefix="/api/v1", dependencies=guarded)
     own = Depends(_own_namespace(service))
-    for router in (_actions(service), _activations(service), _packages(service)):
+    for router in (_actions(service), _activations(service), _packages(service), _absent(service)):
         app.include_router(router, prefix="/api/v1/namespaces/{namespace}", dependencies=[*guarded, own])
     app.include_router(_tyche(service, read_gpus), prefix="/api/v1/tyche", dependencies=guarded)
 
@@ -181,13 +221,13 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return refused(request, 400, f"The parameter '{first['loc'][-1]}' was malformed: {first['msg']}")
+        return refused(request, 400, _invalid(request, error, service.config.limits))
 
     @app.exception_handler(StarletteHTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        message = missing().message if error.status_code == 404 else str(error.detail)
-        return refused(request, error.status_code, message)
+        if error.status_code in (404, 405):
+            return refused(request, 404, nowhere().message)
+        return refused(request, error.status_code, str(error.detail))
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
@@ -196,6 +236,34 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
     app.add_middleware(_Transactions)
     _describe_bodies(app)
     return app
+
+
+def _invalid(request: Request, error: RequestValidationError, limits: Limits) -> str:
+    """What is wrong with a path or a query, in OpenWhisk's words where it has some of its own."""
+    first = error.errors()[0]
+    place, name, given = first["loc"][0], str(first["loc"][-1]), first.get("input")
+    if place == "path" and name == "activation":
+        if len(str(given)) != 32:
+            return f"Activation id length is {len(str(given))} but must be 32."
+        return "The activation id contains characters that are no hexadecimal digits."
+    if place == "path":
+        length = len(str(given))
+        longest = f"Name segement longer than allowed: {length} > 256."
+        return longest if length > 256 else "The name of the entity contains illegal characters."
+    parts = request.url.path.split("/")
+    collection = next(
+        (each for each in ("actions", "activations", "packages", "triggers", "rules") if each in parts), ""
+    )
+    reasons = {
+        "limit": f"The value '{given}' is not in the range of 0 to {_MAX_LIST} for {collection}.",
+        "skip": f"The value '{given}' is not greater than or equal to 0 for {collection}.",
+        "timeout": f"Timeout must be number of milliseconds up to {round(limits.blocking_s * 1000)}.",
+        "since": f"Parameter is not a valid value for epoch seconds: {given}",
+        "upto": f"Parameter is not a valid value for epoch seconds: {given}",
+    }
+    if first["type"].startswith("bool"):
+        reasons[name] = f"'{given}' is not a valid Boolean value"
+    return f"The query parameter '{name}' was malformed:\n{reasons.get(name, first['msg'])}"
 
 
 def _describe_bodies(app: FastAPI) -> None:
@@ -230,6 +298,15 @@ def _public(limits: Limits) -> APIRouter:
                 "actions_per_minute": limits.invocations_per_minute,
                 "concurrent_actions": limits.concurrent_invocations,
                 "triggers_per_minute": 0,
+                **{
+                    f"default_{bound}_action_{what}": value
+                    for what, low, high in (
+                        ("duration", limits.timeout_min_ms, limits.timeout_max_ms),
+                        ("memory", limits.memory_min_mib * 2**20, limits.memory_max_mib * 2**20),
+                        ("logs", 0, limits.logs_max_mib * 2**20),
+                    )
+                    for bound, value in (("min", low), ("max", high))
+                },
                 "sequence_length": limits.sequence_length,
                 "min_action_duration": limits.timeout_min_ms,
                 "max_action_duration": limits.timeout_max_ms,
@@ -251,6 +328,17 @@ def _public(limits: Limits) -> APIRouter:
             "swagger_paths": {"ui": "/docs", "api-docs": "/openapi.json"},
         }
 
+    @router.get("/ping", response_class=PlainTextResponse)
+    async def ping() -> str:
+        """Whether somebody is there."""
+        return "pong"
+
+    async def web(path: str) -> None:
+        """Web actions: there are none, whatever is asked for."""
+        raise missing()
+
+    everything = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    router.add_api_route("/api/v1/web/{path:path}", web, methods=everything, include_in_schema=False)
     router.add_api_route("/api/v1", version)
     router.add_api_route("/api/v1/", version, include_in_schema=False)
     return router
@@ -261,7 +349,7 @@ def _own_namespace(service: Service) -> Callable[[str], None]:
 
     def own(namespace: str) -> None:
         if namespace not in ("_", service.config.namespace):
-            raise ApiError(403, "The supplied authentication is not authorized to access this resource.")
+            raise ApiError(403, f"The supplied authentication is not authorized to access '{namespace}'.")
 
     return own
 
@@ -290,7 +378,8 @@ def _namespaces(service: Service) -> APIRouter:
             "maxActionLogs": limits.logs_max_mib,
             "minActionConcurrency": 1,
             "maxActionConcurrency": 1,
-            "maxParameterSize": limits.payload_bytes,
+            "maxActionInstances": limits.concurrent_invocations,
+            "maxParameterSize": f"{limits.payload_bytes} B",
         }
 
     router.add_api_route("/namespaces/", namespaces, include_in_schema=False)
@@ -327,16 +416,19 @@ def _actions(service: Service) -> APIRouter:
 
     async def invoke(request: Request, path: str, blocking: bool, result: bool, timeout: int | None) -> Response:
         body = await _read(request, limits.payload_bytes, "Request")
-        try:
-            payload = json.loads(body or b"{}")
-        except ValueError as error:
-            raise ApiError(400, f"The request content was malformed:\n{error}") from error
+        payload = _json(body or b"{}")
         if not isinstance(payload, dict):
-            raise ApiError(400, "The request content was malformed:\nexpected a JSON object")
+            raise malformed("JSON object expected")
+        longest_ms = round(limits.blocking_s * 1000)
+        if timeout is not None and timeout > longest_ms:
+            raise ApiError(
+                400,
+                "The query parameter 'timeout' was malformed:\n"
+                f"Timeout must be number of milliseconds up to {longest_ms}.",
+            )
         activation = service.invoke(path, payload, request.state.transaction)
         headers = {"x-openwhisk-activation-id": activation.id}
-        longest_s = limits.blocking_s
-        wait_s = longest_s if timeout is None else min(longest_s, timeout / 1000)
+        wait_s = limits.blocking_s if timeout is None else timeout / 1000
         if not blocking or not await service.wait(activation, wait_s):
             return JSONResponse({"activationId": activation.id}, 202, headers)
         response = activation.record["response"]
@@ -389,7 +481,7 @@ def _actions(service: Service) -> APIRouter:
     @router.get("/actions/{package}/{name}")
     async def get_in_package(package: Name, name: Name, code: Flag = True) -> dict[str, Json]:
         """An action of a package."""
-        return service.action(f"{package}/{name}").body(code)
+        return service.inheriting(f"{package}/{name}").body(code)
 
     @router.get("/actions/{name}")
     async def get_alone(name: Name, code: Flag = True) -> dict[str, Json]:
@@ -439,8 +531,8 @@ def _activations(service: Service) -> APIRouter:
     @router.get("/activations/{activation}/result")
     async def get_result(activation: ActivationId) -> dict[str, Json]:
         """The response of a finished activation."""
-        record = await service.record(activation)
-        return {**record["response"], "logs": record["logs"]}
+        found: dict[str, Json] = (await service.record(activation))["response"]
+        return found
 
     @router.get("/activations/{activation}/logs")
     async def get_logs(activation: ActivationId) -> dict[str, list[str]]:
@@ -466,9 +558,9 @@ def _packages(service: Service) -> APIRouter:
 
     @router.put("/packages/{name}", openapi_extra=_body(PackagePut, required=True))
     async def put(request: Request, name: Name, overwrite: Flag = False) -> dict[str, Json]:
-        """Make or, with ``overwrite``, update a package."""
+        """Make or, with ``overwrite``, update a package or a binding."""
         body = await _read(request, service.config.limits.payload_bytes, "Request")
-        return service.put_package(name, _parse(body, PackagePut), overwrite).body(service.actions(name))
+        return service.put_package(name, _parse(body, PackagePut), overwrite).body()
 
     @router.get("/packages/{name}")
     async def get(name: Name) -> dict[str, Json]:
@@ -476,10 +568,42 @@ def _packages(service: Service) -> APIRouter:
         return service.package(name).body(service.actions(name))
 
     @router.delete("/packages/{name}")
-    async def delete(name: Name) -> dict[str, Json]:
-        """Delete an empty package."""
-        return service.delete_package(name).body([])
+    async def delete(name: Name, force: Flag = False) -> dict[str, Json]:
+        """Delete a binding, an empty package or, with ``force``, a package and all that is in it."""
+        return service.delete_package(name, force).body()
 
+    return router
+
+
+def _absent(service: Service) -> APIRouter:
+    """Triggers and rules: there are none, and none can be made."""
+    router = APIRouter(tags=["triggers and rules"])
+
+    async def refuse(name: Name) -> None:
+        """Refused."""
+        raise ApiError(
+            400,
+            "Triggers and rules are not supported by this platform: invoke actions from outside, by a timer for "
+            "instance.",
+        )
+
+    async def unknown(name: Name) -> None:
+        """There is none."""
+        raise missing()
+
+    for collection in ("triggers", "rules"):
+
+        def none(
+            limit: Limit = 30, skip: Skip = 0, count: Flag = False, collection: str = collection
+        ) -> list[Json] | dict[str, int]:
+            """None."""
+            return {collection: 0} if count else []
+
+        router.add_api_route(f"/{collection}", none)
+        router.add_api_route(f"/{collection}/", none, include_in_schema=False)
+        router.add_api_route(f"/{collection}/{{name}}", refuse, methods=["PUT"], response_model=None)
+        for method in ("GET", "POST", "DELETE"):
+            router.add_api_route(f"/{collection}/{{name}}", unknown, methods=[method], response_model=None)
     return router
 
 

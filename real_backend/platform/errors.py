@@ -17,6 +17,21 @@ class ApiError(Exception):
         self.message = message
 
 
+def malformed(reason: str) -> ApiError:
+    """400 for a body that is not what it should be."""
+    return ApiError(400, f"The request content was malformed:\n{reason}")
+
+
 def missing() -> ApiError:
     """404, as OpenWhisk says it."""
     return ApiError(404, "The requested resource does not exist.")
+
+
+def nowhere() -> ApiError:
+    """404 for a path or a method that there is not."""
+    return ApiError(404, "The requested resource could not be found.")
+
+
+def is_there() -> ApiError:
+    """409 for a name that is taken."""
+    return ApiError(409, "resource already exists")

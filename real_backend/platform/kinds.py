@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from real_backend.platform.config import PlatformConfig
-from real_backend.platform.errors import ApiError
+from real_backend.platform.errors import ApiError, malformed
 from real_backend.platform.records import Exec
 
 PYTHON = "python:3"
 WORKER = "tyche:1"
 WORKER_IMAGE = "tyche-worker"
 SEQUENCE = "sequence"
-_PYTHON_NAMES = (PYTHON, "python:default", f"python:3.{sys.version_info.minor}")
+EXACT_PYTHON = f"python:3.{sys.version_info.minor}"
+"""The same kind by the version that is at hand, as OpenWhisk names its kinds; ``python:default`` becomes it."""
+
+_PYTHON_NAMES = (PYTHON, EXACT_PYTHON)
 
 
 @dataclass(frozen=True)
@@ -39,32 +42,30 @@ def is_archive(code: str) -> bool:
         return False
 
 
-def check(what: Exec, limits_bytes: int, sequence_length: int) -> None:
-    """Refuse what cannot be run.
+def check(what: Exec, limits_bytes: int, sequence_length: int) -> Exec:
+    """What is stored: with the kind's own name, and archives known as such.
 
     Raises:
         ApiError: 400, the kind is unknown or lacks what it needs; 413, the code is too long.
     """
     if what.code is not None and len(what.code) > limits_bytes:
         raise ApiError(413, f"exec larger than allowed: {len(what.code)} > {limits_bytes} bytes.")
-    if what.kind == SEQUENCE:
+    kind = EXACT_PYTHON if what.kind == "python:default" else what.kind
+    if kind == SEQUENCE:
         if not what.components:
             raise ApiError(400, "No component specified for the sequence.")
         if len(what.components) > sequence_length:
             raise ApiError(400, "Too many actions in the sequence.")
-    elif what.kind == "blackbox":
+    elif kind == "blackbox":
         if not what.image:
-            raise ApiError(400, _malformed("'image' must be a string defined in 'exec' for 'blackbox' actions"))
-    elif what.kind in _PYTHON_NAMES:
-        if not isinstance(what.code, str):
-            raise ApiError(400, _malformed(f"'code' must be a string defined in 'exec' for '{what.kind}' actions"))
-    elif what.kind != WORKER:
-        known = ", ".join(f"'{kind}'" for kind in (PYTHON, WORKER, "blackbox", SEQUENCE))
-        raise ApiError(400, _malformed(f"kind '{what.kind}' not in Set({known})"))
-
-
-def _malformed(message: str) -> str:
-    return f"The request content was malformed:\n{message}"
+            raise malformed("'image' must be a string defined in 'exec' for 'blackbox' actions")
+    elif kind in _PYTHON_NAMES:
+        if what.code is None:
+            raise malformed(f"'code' must be a string or attachment object defined in 'exec' for '{kind}' actions")
+    elif kind != WORKER:
+        known = ", ".join(f"'{each}'" for each in (EXACT_PYTHON, PYTHON, WORKER, SEQUENCE, "blackbox"))
+        raise malformed(f"The specified runtime '{kind}' is not supported by this platform. Valid values are: {known}.")
+    return what.model_copy(update={"kind": kind, "binary": what.binary or is_archive(what.code or "")})
 
 
 def runtime_of(what: Exec, config: PlatformConfig) -> Runtime | None:
@@ -81,7 +82,8 @@ def runtime_of(what: Exec, config: PlatformConfig) -> Runtime | None:
 
 def manifest() -> dict[str, list[dict[str, object]]]:
     """The runtimes that ``GET /`` lists."""
+    about = {"deprecated": False, "requireMain": False, "attached": True}
     return {
-        family: [{"kind": kind, "default": True, "deprecated": False, "requireMain": False, "attached": True}]
-        for family, kind in (("python", PYTHON), ("tyche", WORKER))
+        "python": [{"kind": EXACT_PYTHON, "default": True, **about}, {"kind": PYTHON, "default": False, **about}],
+        "tyche": [{"kind": WORKER, "default": True, **about}],
     }

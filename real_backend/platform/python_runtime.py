@@ -1,8 +1,8 @@
 """Action server of the kind ``python:3``: runs a function that comes as text or as a zip archive.
 
 It is run by its path and needs nothing but the standard library, so that it starts fast.  Protocol: OpenWhisk's
-``/init`` (once) and ``/run``, the sentinel on both streams after each activation.  The module of the action lives as
-long as the process.
+``/init`` (once) and ``/run``, the sentinel on both streams after each activation.  The module of the action, by the
+name that it has in OpenWhisk's Python kinds, lives as long as the process.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import types
 import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,6 +24,10 @@ from pathlib import Path
 from typing import Any
 
 _SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+
+
+_MODULE = "main__"
+_LARGEST_BODY = 64 << 20
 
 
 class InitError(Exception):
@@ -42,7 +47,10 @@ def load(value: dict[str, Any]) -> Callable[..., Any]:
     """
     code, main = value.get("code") or "", value.get("main") or "main"
     folder = Path(tempfile.mkdtemp(prefix="tyche-action-")) if value.get("binary") else Path()
-    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(folder.absolute() / "__main__.py")}
+    # A module of its own: what is found by its name, as pickle does, is not looked for in this program.
+    module = types.ModuleType(_MODULE)
+    module.__file__ = str(folder.absolute() / "__main__.py")
+    sys.modules[_MODULE] = module
     if value.get("binary"):
         try:
             archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(code)))
@@ -56,13 +64,13 @@ def load(value: dict[str, Any]) -> Callable[..., Any]:
         os.chdir(folder)
         code = start.read_text(encoding="utf-8")
     try:
-        exec(compile(code, names["__file__"], "exec"), names)
+        exec(compile(code, module.__file__, "exec"), module.__dict__)
+        function: Callable[..., Any] = getattr(module, main)
+        if not callable(function):
+            raise TypeError(f"{main} is no function")
     except BaseException as error:
         traceback.print_exc()
         raise InitError(f"The action failed to initialize: {type(error).__name__}: {error}") from error
-    function: Callable[..., Any] | None = names.get(main)
-    if function is None or not callable(function):
-        raise InitError(f"The action has no function '{main}'.")
     return function
 
 
@@ -105,11 +113,9 @@ class ActionServer(HTTPServer):
             result = self._function(body.get("value") or {})
         except Exception as error:
             traceback.print_exc()
-            return 200, {"error": str(error) or type(error).__name__}
-        if result is None:
-            return 200, {}
+            return 502, {"error": f"{type(error).__name__}: {error}"}
         if not isinstance(result, (dict, list)):
-            return 502, {"error": "The action did not return a dictionary or an array."}
+            return 502, {"error": "The action did not return a dictionary or array."}
         return 200, result
 
 

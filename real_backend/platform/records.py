@@ -5,7 +5,6 @@ Requests ignore fields that are not named here, as OpenWhisk does; clients send 
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -21,11 +20,14 @@ NAME_PATTERN = r"^[A-Za-z0-9_]([A-Za-z0-9_ @.\-]{0,254}[A-Za-z0-9_@.\-])?$"
 Status = Literal["success", "application error", "action developer error", "whisk internal error"]
 """What became of an activation; its place among them is the ``statusCode`` of lists."""
 
+COMPONENTS = "_actions"
+"""Parameter in which the record of a sequence shows its components."""
+
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class KeyValue(_Request):
@@ -39,7 +41,7 @@ class KeyValue(_Request):
 class Exec(_Request):
     """What an action runs."""
 
-    kind: str = Field(description="python:3, tyche:1, blackbox or sequence")
+    kind: str = Field(description="python:3, python:default, tyche:1, blackbox or sequence")
     code: str | None = None
     binary: bool = False
     main: str | None = None
@@ -54,6 +56,7 @@ class ActionLimits(_Request):
     memory: int | None = Field(None, description="MiB")
     logs: int | None = Field(None, description="MiB")
     concurrency: int | None = None
+    instances: int | None = Field(None, description="refused: an action has as many containers as fit")
 
 
 class ActionPut(_Request):
@@ -61,14 +64,24 @@ class ActionPut(_Request):
 
     exec: Exec | None = None
     parameters: list[KeyValue] | None = None
-    annotations: list[KeyValue] | None = None
+    annotations: list[KeyValue] | None = Field(None, description="an update adds them to those that are there")
+    delAnnotations: list[str] | None = Field(None, description="names of annotations that go")  # noqa: N815
     limits: ActionLimits | None = None
     version: str | None = None
     publish: bool | None = None
 
 
+class Binding(_Request):
+    """The package that a binding stands for."""
+
+    namespace: str
+    name: str
+
+
 class PackagePut(_Request):
     """Body of PUT .../packages/NAME."""
+
+    binding: Binding | None = Field(None, description="makes a binding of a package, with parameters of its own")
 
     parameters: list[KeyValue] | None = None
     annotations: list[KeyValue] | None = None
@@ -114,6 +127,10 @@ class Action(BaseModel):
         """Value of an annotation, or None."""
         return next((each.value for each in self.annotations if each.key == key), None)
 
+    def is_set(self, key: str) -> bool:
+        """Whether an annotation is there and says yes."""
+        return truthy(self.annotation(key))
+
     def body(self, code: bool = True) -> dict[str, Json]:
         """The full record of the interface; without the code if ``code`` is false."""
         what = self.exec.model_dump(exclude_none=True, exclude=None if code else {"code"})
@@ -147,6 +164,7 @@ class Package(BaseModel):
     parameters: list[KeyValue]
     annotations: list[KeyValue]
     updated: int
+    binding: Binding | None = None
 
     def brief(self) -> dict[str, Json]:
         """The record of a list."""
@@ -156,29 +174,48 @@ class Package(BaseModel):
             "version": self.version,
             "publish": self.publish,
             "annotations": _pairs(self.annotations),
-            "binding": False,
+            "binding": False if self.binding is None else self.binding.model_dump(),
             "updated": self.updated,
         }
 
-    def body(self, actions: list[Action]) -> dict[str, Json]:
-        """The full record, with the actions in it."""
+    def body(self, actions: list[Action] | None = None) -> dict[str, Json]:
+        """The full record, with the actions in it if they are given."""
+        whole = {
+            **self.brief(),
+            "binding": {} if self.binding is None else self.binding.model_dump(),
+            "parameters": _pairs(self.parameters),
+        }
+        if actions is None:
+            return whole
         inside = [
             {"name": each.name, "version": each.version, "annotations": _pairs(each.annotations)} for each in actions
         ]
-        return {
-            **self.brief(),
-            "binding": {},
-            "parameters": _pairs(self.parameters),
-            "actions": inside,
-            "feeds": [],
-        }
+        return {**whole, "actions": inside, "feeds": []}
 
 
 def _pairs(values: list[KeyValue]) -> list[dict[str, Json]]:
     return [{"key": each.key, "value": each.value, **({"init": True} if each.init else {})} for each in values]
 
 
-def new_action(place: tuple[str, str | None, str], put: ActionPut, old: Action | None, limits: Limits) -> Action:
+def truthy(value: Json) -> bool:
+    """Whether the value of an annotation says yes, as OpenWhisk takes it."""
+    return value not in (None, False, 0, "", [], {})
+
+
+REFUSED_ANNOTATIONS = {
+    "web-export": "it has no web actions: call the action with the key",
+    "raw-http": "it has no web actions: call the action with the key",
+    "require-whisk-auth": "it has no web actions: call the action with the key",
+    "web-custom-options": "it has no web actions: call the action with the key",
+    "conductor": "it has no conductors: make a sequence, or call actions from outside",
+    "feed": "it has no triggers that a feed could fire",
+}
+"""Annotations that would change what an action is, and why this platform refuses them where they say yes."""
+
+
+def new_action(
+    place: tuple[str, str | None, str], put: ActionPut, old: Action | None, limits: Limits, updated: int
+) -> Action:
     """The action that a PUT makes.
 
     Args:
@@ -186,21 +223,30 @@ def new_action(place: tuple[str, str | None, str], put: ActionPut, old: Action |
         put: The request.
         old: What it replaces.
         limits: What actions may ask for.
+        updated: Time of the request, epoch milliseconds.
 
     Raises:
-        ApiError: 400, a limit is out of range or there is nothing to run.
+        ApiError: 400, a limit is out of range, an annotation is not supported or there is nothing to run.
     """
     namespace, package, name = place
     what = put.exec if put.exec is not None else (old.exec if old else None)
     if what is None:
-        raise ApiError(400, "The request content was malformed:\nexec undefined")
+        raise ApiError(400, "exec undefined")
     bounds = _set_limits(put.limits or ActionLimits(), old.limits if old else None, limits)
-    annotations = put.annotations if put.annotations is not None else (old.annotations if old else [])
-    shown = {each.key: each for each in annotations}
+    shown = {each.key: each for each in (old.annotations if old else [])}
+    for gone in put.delAnnotations or []:
+        shown.pop(gone, None)
+    shown.update({each.key: each for each in put.annotations or []})
     for key, value in (("provide-api-key", False), ("exec", what.kind)):
         if key == "exec" or key not in shown:
             shown[key] = KeyValue(key=key, value=value)
-    now = time.time_ns() // 1_000_000
+    for key, reason in REFUSED_ANNOTATIONS.items():
+        if key in shown and truthy(shown[key].value):
+            raise ApiError(400, f"The annotation '{key}' is not supported by this platform: {reason}.")
+    parameters = put.parameters if put.parameters is not None else (old.parameters if old else [])
+    if what.kind == "sequence":
+        components = KeyValue(key=COMPONENTS, value=what.components)
+        parameters = [*(each for each in parameters if each.key != COMPONENTS), components]
     return Action(
         namespace=namespace,
         package=package,
@@ -208,15 +254,18 @@ def new_action(place: tuple[str, str | None, str], put: ActionPut, old: Action |
         version=put.version or next_version(old.version if old else None),
         publish=bool(put.publish if put.publish is not None else old and old.publish),
         exec=what,
-        parameters=put.parameters if put.parameters is not None else (old.parameters if old else []),
+        parameters=parameters,
         annotations=list(shown.values()),
         limits=bounds,
-        updated=now,
+        updated=updated,
         revision="",
     )
 
 
 def _set_limits(asked: ActionLimits, old: SetLimits | None, limits: Limits) -> SetLimits:
+    if asked.instances is not None:
+        raise ApiError(400, "The limit 'instances' is not supported by this platform: as many containers as fit.")
+
     def choose(value: int | None, before: int | None, standard: int) -> int:
         return value if value is not None else before if before is not None else standard
 
@@ -226,17 +275,17 @@ def _set_limits(asked: ActionLimits, old: SetLimits | None, limits: Limits) -> S
         logs=choose(asked.logs, old.logs if old else None, limits.logs_max_mib),
         concurrency=choose(asked.concurrency, old.concurrency if old else None, 1),
     )
-    for what, value, low, high in (
-        ("memory", chosen.memory, limits.memory_min_mib, limits.memory_max_mib),
-        ("timeout", chosen.timeout, limits.timeout_min_ms, limits.timeout_max_ms),
-        ("logs", chosen.logs, 0, limits.logs_max_mib),
-        ("concurrency", chosen.concurrency, 1, 1),
+    for what, value, low, high, unit in (
+        ("memory size", chosen.memory, limits.memory_min_mib, limits.memory_max_mib, " MB"),
+        ("duration", chosen.timeout, limits.timeout_min_ms, limits.timeout_max_ms, " milliseconds"),
+        ("log size", chosen.logs, 0, limits.logs_max_mib, " MB"),
+        ("concurrency", chosen.concurrency, 1, 1, ""),
     ):
         if not low <= value <= high:
             raise ApiError(
                 400,
-                f"The request content was malformed:\nrequirement failed: {what} {value} "
-                f"{'below' if value < low else 'exceeds'} allowed threshold of {low if value < low else high}",
+                f"requirement failed: {what} {value}{unit} {'below' if value < low else 'exceeds'} "
+                f"allowed threshold of {low if value < low else high}{unit}",
             )
     return chosen
 
@@ -249,14 +298,15 @@ def next_version(old: str | None) -> str:
     return f"{head}.{int(patch) + 1}" if patch.isdigit() else old
 
 
-def outcome(status: Status, result: Json) -> dict[str, Json]:
-    """The field ``response`` of an activation."""
-    return {"result": result, "status": status, "success": status == "success"}
+def outcome(status: Status, result: Json, size: int | None = None) -> dict[str, Json]:
+    """The field ``response`` of an activation; ``size`` is that of the container's answer in bytes, if it gave one."""
+    sized = {} if size is None else {"size": size}
+    return {"result": result, **sized, "status": status, "success": status == "success"}
 
 
-def failure(status: Status, message: Json) -> dict[str, Json]:
+def failure(status: Status, message: Json, size: int | None = None) -> dict[str, Json]:
     """The field ``response`` of an activation that failed."""
-    return outcome(status, {"error": message})
+    return outcome(status, {"error": message}, size)
 
 
 def summary_of(record: dict[str, Json]) -> dict[str, Json]:

@@ -138,7 +138,7 @@ async def _run(
         telemetry = resources.enter_context(Telemetry())
         store = Store(state.database, config.keep_activations)
         metrics = Metrics()
-        service = Service(config, factory, store, metrics.observe)
+        service = Service(config, factory, store, metrics.observe, url, state.key)
         metrics.watch(service)
         server = _Server(
             uvicorn.Config(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
@@ -13,15 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from real_backend.containers.factory import ContainerFactory
-from real_backend.platform import kinds
+from real_backend.platform import kinds, strict_json
 from real_backend.platform.config import PlatformConfig
 from real_backend.platform.container_client import ContainerLostError, ContainerSlowError
-from real_backend.platform.errors import ApiError, missing
+from real_backend.platform.errors import ApiError, is_there, malformed, missing
 from real_backend.platform.events import ContainerEvent
 from real_backend.platform.pool import CreationError, Lease, Need, Pool, Pooled
 from real_backend.platform.records import (
+    COMPONENTS,
     Action,
     ActionPut,
+    Binding,
     Exec,
     Json,
     KeyValue,
@@ -32,7 +33,7 @@ from real_backend.platform.records import (
     next_version,
     outcome,
 )
-from real_backend.platform.store import Store
+from real_backend.platform.store import Store, StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class Activation:
 
     Attributes:
         id: Its id.
-        record: Its record; complete once ``done`` is set, but for the logs.
-        task: Ends when the logs are in the record as well, and all is stored.
+        record: Its record; complete once ``done`` is set, but for what a container wrote.
+        task: Ends when that is stored as well.
     """
 
     id: str
@@ -66,6 +67,8 @@ class Service:
         factory: Makes containers; started already.
         store: What outlives it.
         observe: Told every finished record; for metrics.
+        address: Where actions find the platform.
+        key: What actions that are provided with a key get.
     """
 
     def __init__(
@@ -74,12 +77,18 @@ class Service:
         factory: ContainerFactory,
         store: Store,
         observe: Callable[[dict[str, Json]], None],
+        address: str,
+        key: str,
     ) -> None:
         self.config = config
         self.factory = factory
         self.store = store
         self.pool = Pool(factory, config, self._stem_runtime)
         self._observe = observe
+        self._address = address
+        self._key = key
+        self._updated = 0
+        self._unwritten: dict[str, dict[str, Json]] = {}
         self._actions = {action.path: action for action in store.actions()}
         self._packages = {package.name: package for package in store.packages()}
         self._running: dict[str, Activation] = {}
@@ -119,29 +128,64 @@ class Service:
             raise ValueError(f"no kind {kind!r} for stem cells")
         return runtime
 
+    def _update_time(self) -> int:
+        """Epoch milliseconds, later than any before: lists are in the order of updates."""
+        self._updated = max(time.time_ns() // 1_000_000, self._updated + 1)
+        return self._updated
+
     # Actions and packages
 
     def action(self, path: str) -> Action:
-        """The action at ``PACKAGE/NAME`` or ``NAME``.
+        """The action at ``PACKAGE/NAME`` or ``NAME``, also through a binding, without what it inherits.
 
         Raises:
             ApiError: 404.
         """
+        package, _, name = path.rpartition("/")
+        if package and package in self._packages:
+            path = f"{self._provider(self._packages[package]).name}/{name}"
         found = self._actions.get(path)
         if found is None:
             raise missing()
         return found
 
+    def inheriting(self, path: str) -> Action:
+        """The action at ``path`` with the parameters of its package and of the binding below its own.
+
+        Raises:
+            ApiError: 404.
+        """
+        action, package = self.action(path), path.rpartition("/")[0]
+        if not package:
+            return action
+        inherited = {each.key: each for each in self.package(package).parameters}
+        inherited |= {each.key: each for each in action.parameters}
+        return action.model_copy(update={"parameters": list(inherited.values())})
+
     def actions(self, package: str | None = None) -> list[Action]:
-        """Actions, last updated first; of one package if one is named.
+        """Actions, last updated first; of one package, or of what a binding stands for, if one is named.
 
         Raises:
             ApiError: 404, there is no such package.
         """
-        if package is not None and package not in self._packages:
-            raise missing()
+        if package is not None:
+            if package not in self._packages:
+                raise missing()
+            package = self._provider(self._packages[package]).name
         chosen = [action for action in self._actions.values() if package is None or action.package == package]
         return sorted(chosen, key=lambda action: (-action.updated, action.path))
+
+    def _own_package(self, package: str) -> Package:
+        """A package whose contents may be changed.
+
+        Raises:
+            ApiError: 404, there is none; 400, it is a binding.
+        """
+        if package not in self._packages:
+            raise missing()
+        if self._packages[package].binding is not None:
+            raise ApiError(400, "Operation not permitted on package binding.")
+        return self._packages[package]
 
     def put_action(self, package: str | None, name: str, put: ActionPut, overwrite: bool) -> Action:
         """Make or update an action.
@@ -150,19 +194,23 @@ class Service:
             ApiError: 404, no such package; 409, it is there and ``overwrite`` is false; 400 or 413, it cannot run.
         """
         path = name if package is None else f"{package}/{name}"
-        if package is not None and package not in self._packages:
-            raise missing()
+        if package is not None:
+            self._own_package(package)
         old = self._actions.get(path)
         if old is not None and not overwrite:
-            raise ApiError(409, "resource already exists")
+            raise is_there()
         what = put.exec
         if what is not None:
-            kinds.check(what, self.config.limits.code_bytes, self.config.limits.sequence_length)
-            if kinds.is_archive(what.code or ""):
-                put = put.model_copy(update={"exec": what.model_copy(update={"binary": True})})
-            for component in (what.components or []) if what.kind == kinds.SEQUENCE else []:
-                self._check_component(component, path)
-        action = new_action((self.config.namespace, package, name), put, old, self.config.limits)
+            what = kinds.check(what, self.config.limits.code_bytes, self.config.limits.sequence_length)
+            if what.kind == kinds.SEQUENCE:
+                components = [self._component(each) for each in what.components or []]
+                for component in components:
+                    self._check_component(component, path)
+                what = what.model_copy(
+                    update={"components": [f"/{self.config.namespace}/{each}" for each in components]}
+                )
+            put = put.model_copy(update={"exec": what})
+        action = new_action((self.config.namespace, package, name), put, old, self.config.limits, self._update_time())
         action = action.model_copy(update={"revision": uuid.uuid4().hex})
         self.store.put_action(action)
         self._actions[path] = action
@@ -170,80 +218,145 @@ class Service:
         return action
 
     def _component(self, name: str) -> str:
-        """Path of a sequence's component, which is written ``/NAMESPACE/[PACKAGE/]NAME``."""
-        parts = name.strip("/").split("/")
-        return "/".join(parts[1:] if name.startswith("/") and parts[0] in ("_", self.config.namespace) else parts)
+        """Path of a sequence's component, which is written ``/NAMESPACE/[PACKAGE/]NAME``.
 
-    def _check_component(self, name: str, path: str) -> None:
-        open_paths, seen = [self._component(name)], set[str]()
+        Raises:
+            ApiError: 400, it is not written like that.
+        """
+        parts = name.strip("/").split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise malformed(
+                "requirement failed: The fully qualified name of the entity must contain at least the namespace "
+                "and the name of the entity."
+            )
+        if parts[0] not in ("_", self.config.namespace):
+            raise ApiError(400, "Sequence component does not exist.")
+        return "/".join(parts[1:])
+
+    def _check_component(self, component: str, path: str) -> None:
+        open_paths, seen = [component], set[str]()
         while open_paths:
             each = open_paths.pop()
             if each == path:
                 raise ApiError(400, "Sequence may not refer to itself.")
-            if each not in self._actions:
-                raise ApiError(400, "Sequence component does not exist.")
+            try:
+                found = self.action(each)
+            except ApiError:
+                raise ApiError(400, "Sequence component does not exist.") from None
+            if found.path == path:
+                raise ApiError(400, "Sequence may not refer to itself.")
             if each not in seen:
                 seen.add(each)
-                open_paths.extend(self._component(inner) for inner in self._actions[each].exec.components or [])
+                open_paths.extend(self._component(inner) for inner in found.exec.components or [])
 
     def delete_action(self, path: str) -> Action:
         """Forget an action and remove its idle containers.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404; 400, it is reached through a binding.
         """
+        package = path.rpartition("/")[0]
+        if package:
+            self._own_package(package)
         action = self.action(path)
-        self.store.delete_action(action)
-        del self._actions[path]
-        self.pool.retire(path, None)
+        self._forget(action)
         return action
 
+    def _forget(self, action: Action) -> None:
+        self.store.delete_action(action)
+        del self._actions[action.path]
+        self.pool.retire(action.path, None)
+
     def package(self, name: str) -> Package:
-        """A package.
+        """A package; a binding with the parameters of what it stands for below its own.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404, also if a binding's package is no more.
         """
         if name not in self._packages:
             raise missing()
-        return self._packages[name]
+        package = self._packages[name]
+        if package.binding is None:
+            return package
+        merged = {each.key: each for each in self._provider(package).parameters}
+        merged |= {each.key: each for each in package.parameters}
+        return package.model_copy(update={"parameters": list(merged.values())})
+
+    def _provider(self, package: Package) -> Package:
+        """What a binding stands for; a package stands for itself."""
+        if package.binding is None:
+            return package
+        found = self._packages.get(package.binding.name)
+        if found is None or found.binding is not None:
+            raise missing()
+        return found
 
     def packages(self) -> list[Package]:
         """All packages, last updated first."""
         return sorted(self._packages.values(), key=lambda package: (-package.updated, package.name))
 
     def put_package(self, name: str, put: PackagePut, overwrite: bool) -> Package:
-        """Make or update a package.
+        """Make or update a package or a binding.
 
         Raises:
-            ApiError: 409, it is there and ``overwrite`` is false.
+            ApiError: 409, it is there and ``overwrite`` is false, or it is a package that was to become a binding;
+                400, the name is reserved or there is nothing to bind.
         """
+        if name == "default":
+            raise ApiError(400, "Package name 'default' is reserved.")
         old = self._packages.get(name)
         if old is not None and not overwrite:
-            raise ApiError(409, "resource already exists")
+            raise is_there()
+        binding = self._binding(put.binding, old)
+        annotations = put.annotations if put.annotations is not None else (old.annotations if old else [])
+        if binding is not None:
+            shown = KeyValue(key="binding", value={"name": binding.name, "namespace": binding.namespace})
+            annotations = [*(each for each in annotations if each.key != "binding"), shown]
         package = Package(
             namespace=self.config.namespace,
             name=name,
             version=put.version or next_version(old.version if old else None),
             publish=bool(put.publish if put.publish is not None else old and old.publish),
             parameters=put.parameters if put.parameters is not None else (old.parameters if old else []),
-            annotations=put.annotations if put.annotations is not None else (old.annotations if old else []),
-            updated=time.time_ns() // 1_000_000,
+            annotations=annotations,
+            updated=self._update_time(),
+            binding=binding,
         )
         self.store.put_package(package)
         self._packages[name] = package
         return package
 
-    def delete_package(self, name: str) -> Package:
-        """Forget an empty package.
+    def _binding(self, asked: Binding | None, old: Package | None) -> Binding | None:
+        if asked is None or not (asked.namespace or asked.name):
+            return old.binding if old is not None else None
+        if old is not None and old.binding is None:
+            raise ApiError(409, "Resource is a package and cannot be converted into a binding.")
+        provider = self._packages.get(asked.name)
+        if asked.namespace not in ("_", self.config.namespace) or provider is None:
+            raise ApiError(400, "Binding references a package that does not exist.")
+        if provider.binding is not None:
+            raise ApiError(400, "Cannot bind to another package binding.")
+        return Binding(namespace=self.config.namespace, name=asked.name)
+
+    def delete_package(self, name: str, force: bool) -> Package:
+        """Forget a package or a binding.
+
+        Args:
+            name: Its name.
+            force: Whether the actions in a package go with it.
 
         Raises:
             ApiError: 404; 409, it is not empty.
         """
-        package = self.package(name)
-        inside = len(self.actions(name))
-        if inside:
-            raise ApiError(409, f"Package not empty (contains {inside} {'entities' if inside > 1 else 'entity'})")
+        if name not in self._packages:
+            raise missing()
+        package = self._packages[name]
+        inside = [] if package.binding is not None else self.actions(name)
+        if inside and not force:
+            count = f"{len(inside)} {'entities' if len(inside) > 1 else 'entity'}"
+            raise ApiError(409, f"Package not empty (contains {count}). Set force param or delete package contents.")
+        for action in inside:
+            self._forget(action)
         self.store.delete_package(name)
         del self._packages[name]
         return package
@@ -254,9 +367,14 @@ class Service:
         """Accept an activation and begin it.
 
         Raises:
-            ApiError: 404; 429, a limit of the namespace; 503, no node can run it or the platform stops.
+            ApiError: 404; 400, a parameter is final; 429, a limit of the namespace; 503, no node can run it or the
+                platform stops; 507, it cannot be noted.
         """
-        action = self.action(path)
+        action = self.inheriting(path)
+        if action.is_set("final"):
+            final = {each.key for each in action.parameters if each.value is not None}
+            if not final.isdisjoint(payload):
+                raise ApiError(400, "Request defines parameters that are not allowed (e.g., reserved properties).")
         if self._stopped.is_set() or not self._can_run(action):
             raise ApiError(
                 503, "The server is currently unavailable (because it is overloaded or down for maintenance)."
@@ -299,20 +417,25 @@ class Service:
             "logs": [],
             "publish": False,
             "response": {},
-            "annotations": [
-                {"key": "path", "value": f"{action.place}/{action.name}"},
-                {"key": "kind", "value": action.exec.kind},
-                {"key": "limits", "value": action.limits.model_dump()},
-                {"key": "timeout", "value": False},
-            ],
+            "annotations": [],
         }
+        sequence = action.exec.kind == kinds.SEQUENCE
+        if sequence and cause is None:
+            _annotate(record, "topmost", True)
+        _annotate(record, "path", f"{action.place}/{action.name}")
+        _annotate(record, "waitTime", 0)
+        _annotate(record, "kind", action.exec.kind)
+        if not sequence:
+            _annotate(record, "timeout", False)
+        _annotate(record, "limits", action.limits.model_dump())
         if cause is not None:
             record["cause"] = cause
             _annotate(record, "causedBy", "sequence")
         activation = Activation(record["activationId"], record)
+        self._write_late()
         self.store.accept(record, action.path)
         self._running[activation.id] = activation
-        run = self._run_sequence if action.exec.kind == kinds.SEQUENCE else self._run
+        run = self._run_sequence if sequence else self._run
         arguments = self._arguments(action, payload)
         activation.task = asyncio.create_task(
             self._carry_out(run(activation, action, arguments, transaction), activation)
@@ -320,12 +443,11 @@ class Service:
         return activation
 
     def _arguments(self, action: Action, payload: Mapping[str, Json]) -> dict[str, Json]:
-        """Parameters of the package, of the action and of the request; later ones prevail."""
-        bound: list[KeyValue] = []
-        if action.package is not None and action.package in self._packages:
-            bound += self._packages[action.package].parameters
-        bound += action.parameters
-        return {**{each.key: each.value for each in bound if not each.init}, **payload}
+        """Parameters of the action, which has inherited those of its package, and of the request, which prevail."""
+        bound = {each.key: each.value for each in action.parameters if not each.init}
+        if action.exec.kind == kinds.SEQUENCE:
+            bound.pop(COMPONENTS, None)
+        return {**bound, **payload}
 
     async def _carry_out(self, run: Any, activation: Activation) -> None:
         try:
@@ -333,6 +455,8 @@ class Service:
         except asyncio.CancelledError:
             if not activation.done.is_set():
                 self._finish(activation, failure("whisk internal error", "The platform was stopped."))
+        except ApiError as error:
+            self._finish(activation, failure("whisk internal error", error.message))
         except Exception:
             _log.exception("activation %s failed inside the platform", activation.id)
             if not activation.done.is_set():
@@ -346,9 +470,25 @@ class Service:
         record["end"] = int(now * 1000)
         record["duration"] = record["end"] - record["start"]
         record["response"] = response
-        self.store.finish(record)
+        try:
+            self._write_late()
+            self.store.finish(record)
+        except StoreError as error:
+            # Whoever waits is told what a later reader of the record will be told.
+            record["response"] = failure("whisk internal error", str(error))
+            self._unwritten[activation.id] = record
         activation.done.set()
         self._observe(record)
+
+    def _write_late(self) -> None:
+        """Store what could not be stored when it was due.
+
+        Raises:
+            StoreError: It cannot be stored now either.
+        """
+        for identity in list(self._unwritten):
+            self.store.finish(self._unwritten[identity])
+            del self._unwritten[identity]
 
     def _need(self, action: Action) -> Need | None:
         runtime = kinds.runtime_of(action.exec, self.config)
@@ -395,11 +535,29 @@ class Service:
             response, healthy = await self._serve(record, lease, action, arguments, transaction, started)
             self._finish(activation, response, started)
             assert pooled.container is not None
-            record["logs"] = await pooled.container.logs.collect(_LOG_WAIT_S if healthy else 0.05)
-            if record["logs"]:
-                self.store.finish(record)
+            lines = await pooled.container.logs.collect(_LOG_WAIT_S if healthy else 0.05)
+            # As on a genuine OpenWhisk, what raises, or answers what is no JSON, loses its container.
+            healthy = healthy and response["status"] != "action developer error"
+            if lines and activation.id not in self._unwritten:
+                # Whoever waits for the result gets the record without them, always.
+                self._finish_logs({**record, "logs": lines})
         finally:
             pooled.activations += 1
+            self._give_back(pooled, action, healthy)
+
+    def _finish_logs(self, record: dict[str, Json]) -> None:
+        try:
+            self.store.finish(record)
+        except StoreError as error:
+            # The record without its logs is stored and was answered.
+            _log.warning("logs of activation %s are lost: %s", record["activationId"], error)
+
+    def _give_back(self, pooled: Pooled, action: Action, healthy: bool) -> None:
+        """Give a container back; one whose action was updated or deleted meanwhile never serves again."""
+        now = self._actions.get(action.path)
+        if healthy and (now is None or now.revision != action.revision):
+            self.pool.discard(pooled, "outdated")
+        else:
             self.pool.release(pooled, keep=healthy)
 
     async def _serve(
@@ -433,9 +591,10 @@ class Service:
                 "transaction_id": transaction,
                 "deadline": str(int((started + limit_s) * 1000)),
             }
+            if action.is_set("provide-api-key"):
+                environment["api_key"] = self._key
             status, answer, length = await pooled.client.post("/run", {"value": arguments, **environment}, limit_s)
         except ContainerSlowError:
-            record["annotations"] = [each for each in record["annotations"] if each["key"] != "timeout"]
             _annotate(record, "timeout", True)
             during = " during initialization" if initialising else ""
             message = f"The action exceeded its time limits of {action.limits.timeout} milliseconds{during}."
@@ -464,21 +623,16 @@ class Service:
             "binary": action.exec.binary,
             "env": {
                 **{each.key: each.value for each in action.parameters if each.init},
+                "__OW_API_HOST": self._address,
                 "__OW_NAMESPACE": self.config.namespace,
                 "__OW_ACTION_NAME": f"/{action.place}/{action.name}",
                 "__OW_ACTION_VERSION": action.version,
             },
         }
-        status, answer, _ = await pooled.client.post("/init", {"value": value}, limit_s)
+        status, answer, length = await pooled.client.post("/init", {"value": value}, limit_s)
         milliseconds = (time.perf_counter() - begun) * 1e3
         if status != 200:
-            message = _json(answer)
-            shown = (
-                message["error"]
-                if isinstance(message, dict) and "error" in message
-                else answer.decode(errors="replace")
-            )
-            return failure("action developer error", shown), milliseconds
+            return failure("action developer error", _error_in(answer), length), milliseconds
         pooled.initialised = True
         return None, milliseconds
 
@@ -488,27 +642,34 @@ class Service:
         if length > allowed:
             return failure(
                 "application error",
-                f"The action produced a response that exceeded the allowed length: {length} > {allowed} bytes.",
+                f"The action produced a response that exceeded the allowed length: {length} > {allowed} bytes. "
+                f"The truncated response was: {answer.decode(errors='replace')}",
+                length,
             )
-        result = _json(answer)
+        if status != 200:
+            return failure("action developer error", _error_in(answer), length)
+        try:
+            result = strict_json.parse_finite(answer)
+        except ValueError:
+            result = None
         if not isinstance(result, (dict, list)):
             shown = answer[:1024].decode(errors="replace")
-            return failure("action developer error", f"The action did not produce a valid JSON response: {shown}")
-        if status != 200:
-            error = result.get("error", result) if isinstance(result, dict) else result
-            return failure("action developer error", error)
+            message = f"The action did not produce a valid JSON or JSON Array response: {shown}"
+            return failure("action developer error", message, length)
         if isinstance(result, dict) and "error" in result:
-            return outcome("application error", result)
-        return outcome("success", result)
+            return outcome("application error", {"error": result["error"]}, length)
+        return outcome("success", result, length)
 
     async def _run_sequence(
         self, activation: Activation, action: Action, arguments: dict[str, Json], transaction: str
     ) -> None:
         started = time.time()
         response = outcome("success", arguments)
-        activation.record["annotations"] += [{"key": "topmost", "value": True}]
         for name in action.exec.components or []:
-            component = self._actions.get(self._component(name))
+            try:
+                component = self.inheriting(self._component(name))
+            except ApiError:
+                component = None
             if component is None:
                 response = failure("application error", "Sequence component does not exist.")
             elif not isinstance(response["result"], dict):
@@ -541,7 +702,7 @@ class Service:
         if running is not None and running.done.is_set() and running.task is not None:
             # Only its logs are missing.
             await asyncio.wait([running.task], timeout=2 * _LOG_WAIT_S)
-        found = self.store.activation(identity)
+        found = self._unwritten.get(identity) or self.store.activation(identity)
         if found is None:
             raise missing()
         return found
@@ -599,16 +760,25 @@ class Service:
         except (ContainerLostError, ContainerSlowError) as error:
             raise ApiError(409, f"action {action.path!r} cannot be initialised: {error}") from error
         finally:
-            self.pool.release(pooled, keep=healthy)
+            self._give_back(pooled, action, healthy)
         return pooled
 
 
 def _annotate(record: dict[str, Json], key: str, value: Json) -> None:
+    """Set an annotation: in its place if it is there, else at the end."""
+    for each in record["annotations"]:
+        if each["key"] == key:
+            each["value"] = value
+            return
     record["annotations"].append({"key": key, "value": value})
 
 
-def _json(raw: bytes) -> Json:
+def _error_in(answer: bytes) -> Json:
+    """The field ``error`` of a container's answer, or all that it said."""
     try:
-        return json.loads(raw)
+        found = strict_json.parse_finite(answer)
     except ValueError:
-        return None
+        found = None
+    if isinstance(found, dict) and "error" in found:
+        return found["error"]
+    return f"The action did not produce a valid response: {answer[:1024].decode(errors='replace')}"

@@ -1,15 +1,18 @@
 """What outlives the platform: actions, packages and activations in an SQLite file.
 
-Every write is one transaction in write-ahead mode: it survives the death of the process, if not the machine's.
+Every write is one transaction in write-ahead mode: it survives the death of the process, if not the machine's.  A
+write that fails, on a full disk for instance, changes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from real_backend.platform.errors import ApiError
 from real_backend.platform.records import Action, Package, failure, summary_of
 
 _SCHEMA = """
@@ -23,6 +26,10 @@ CREATE INDEX IF NOT EXISTS activations_unfinished ON activations (finished) WHER
 """
 
 
+class StoreError(ApiError):
+    """The state file cannot be written; nothing was changed."""
+
+
 class Store:
     """The state file.
 
@@ -32,6 +39,7 @@ class Store:
     """
 
     def __init__(self, file: Path, keep_activations: int) -> None:
+        self._file = file
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -44,16 +52,22 @@ class Store:
         """Close the file."""
         self._db.close()
 
+    def _write(self, statement: str, values: Sequence[object]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StoreError(507, f"The platform cannot write its state ({self._file}): {error}.") from error
+
     def put_action(self, action: Action) -> None:
         """Store an action in place of the one with its name."""
-        self._db.execute(
+        self._write(
             "INSERT OR REPLACE INTO actions VALUES (?, ?, ?)",
             (action.package or "", action.name, action.model_dump_json()),
         )
 
     def delete_action(self, action: Action) -> None:
         """Forget an action."""
-        self._db.execute("DELETE FROM actions WHERE package = ? AND name = ?", (action.package or "", action.name))
+        self._write("DELETE FROM actions WHERE package = ? AND name = ?", (action.package or "", action.name))
 
     def actions(self) -> list[Action]:
         """All actions."""
@@ -61,11 +75,11 @@ class Store:
 
     def put_package(self, package: Package) -> None:
         """Store a package in place of the one with its name."""
-        self._db.execute("INSERT OR REPLACE INTO packages VALUES (?, ?)", (package.name, package.model_dump_json()))
+        self._write("INSERT OR REPLACE INTO packages VALUES (?, ?)", (package.name, package.model_dump_json()))
 
     def delete_package(self, name: str) -> None:
         """Forget a package."""
-        self._db.execute("DELETE FROM packages WHERE name = ?", (name,))
+        self._write("DELETE FROM packages WHERE name = ?", (name,))
 
     def packages(self) -> list[Package]:
         """All packages."""
@@ -73,14 +87,14 @@ class Store:
 
     def accept(self, record: dict[str, Any], path: str) -> None:
         """Note an activation that has not finished."""
-        self._db.execute(
+        self._write(
             "INSERT INTO activations VALUES (?, ?, ?, ?, 0, ?)",
             (record["activationId"], record["name"], path, record["start"], json.dumps(record)),
         )
 
     def finish(self, record: dict[str, Any]) -> None:
         """Store the record of a finished activation; again when its logs are there."""
-        self._db.execute(
+        self._write(
             "UPDATE activations SET start = ?, finished = 1, body = ? WHERE id = ?",
             (record["start"], json.dumps(record), record["activationId"]),
         )

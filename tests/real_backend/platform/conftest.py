@@ -40,7 +40,8 @@ def open_site(tmp_path: Path) -> Open:
         chosen = factory if factory is not None else ProcessContainerFactory(f"test-{os.getpid()}")
         await chosen.start()
         metrics = Metrics()
-        service = Service(config, chosen, Store(tmp_path / "state.sqlite", config.keep_activations), metrics.observe)
+        store = Store(tmp_path / "state.sqlite", config.keep_activations)
+        service = Service(config, chosen, store, metrics.observe, "http://platform", KEY)
         metrics.watch(service)
         transport = httpx.ASGITransport(
             make_app(service, metrics, KEY, lambda: Reading(absent="no GPU in tests")), raise_app_exceptions=False

@@ -48,7 +48,7 @@ async def test_a_blocking_invocation_gives_the_record_or_only_the_result(open_si
         record = whole.json()
         assert whole.status_code == 200
         assert whole.headers["x-openwhisk-activation-id"] == record["activationId"]
-        assert record["response"] == {"result": {"n": 1, "x": 5}, "status": "success", "success": True}
+        assert record["response"] == {"result": {"n": 1, "x": 5}, "size": 16, "status": "success", "success": True}
         assert notes(record)["kind"] == "python:3"
         assert notes(record)["waitTime"] >= 0
         assert notes(record)["initTime"] >= 0
@@ -92,10 +92,12 @@ async def test_what_takes_too_long_to_wait_for_is_accepted_with_202(open_site: O
     ("code", "status", "error"),
     [
         ("def main(args):\n    return {'error': 'no'}\n", "application error", "no"),
-        ("def main(args):\n    raise ValueError('bad luck')\n", "application error", "bad luck"),
+        ("def main(args):\n    raise ValueError('bad luck')\n", "action developer error", "ValueError: bad luck"),
         ("def main(args):\n    return 5\n", "action developer error", "did not return a dictionary"),
+        ("def main(args):\n    pass\n", "action developer error", "did not return a dictionary"),
+        ("def main(args):\n    return {'x': float('inf')}\n", "action developer error", "not produce a valid JSON"),
         ("def main(args)\n", "action developer error", "SyntaxError"),
-        ("def other(args):\n    return {}\n", "action developer error", "no function 'main'"),
+        ("def other(args):\n    return {}\n", "action developer error", "has no attribute 'main'"),
         ("import os\ndef main(args):\n    os._exit(3)\n", "action developer error", "exited unexpectedly"),
         ("import time\ndef main(args):\n    time.sleep(9)\n", "action developer error", "exceeded its time limits"),
         ("import time\ntime.sleep(9)\n", "action developer error", "during initialization"),
@@ -211,7 +213,21 @@ REFUSED = [
     ("GET", "activations/short", b"", 400),
     ("GET", "activations?docs=true&count=true", b"", 400),
     ("DELETE", "packages/missing", b"", 404),
-    ("GET", "triggers", b"", 404),
+    ("PUT", "triggers/t", b"{}", 400),
+    ("PUT", "rules/r", b"{}", 400),
+    ("GET", "triggers/t", b"", 404),
+    ("PATCH", "actions/here", b"{}", 404),
+    ("PUT", "packages/default", b"{}", 400),
+    ("POST", "actions/here", b'{"a": "\\ud800"}', 400),
+    ("POST", "actions/here", b"[" * 100_000, 400),
+    ("POST", "actions/here?timeout=60001", b"{}", 400),
+    (
+        "PUT",
+        "actions/a",
+        b'{"exec": {"kind": "python:3", "code": ""}, "parameters": [{"key": "p", "value": 1e400}]}',
+        400,
+    ),
+    ("PUT", "actions/a", b'{"exec": {"kind": "python:3", "code": ""}, "limits": {"instances": 2}}', 400),
 ]
 
 
@@ -220,7 +236,8 @@ async def test_refusals_carry_a_reason_and_the_transaction(open_site: Open) -> N
         await site.put("here", COUNT)
         for method, path, body, status in REFUSED:
             url = f"/namespaces/_/{path}"
-            answer = await site.http.request(method, url, content=body, headers={"X-Request-ID": "abc123"})
+            headers = {"X-Request-ID": "abc123", "Content-Type": "application/json"}
+            answer = await site.http.request(method, url, content=body, headers=headers)
             assert answer.status_code == status, (method, path, body[:80])
             assert answer.json()["error"]
             assert answer.json()["code"] == answer.headers["x-request-id"] == "abc123"
