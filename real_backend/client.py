@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 import tenacity
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tyche_env.errors import UserError
 
@@ -98,6 +99,9 @@ class _Answer(BaseModel):
     """Answers may have fields that we do not know."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+_AnswerT = TypeVar("_AnswerT", bound=_Answer)
 
 
 class Pair(_Answer):
@@ -409,6 +413,7 @@ class Client:
             message = f"{where}: {type(error).__name__} {error}"
             raise (_RefusedError(message) if repeatable else ConnectionLostError(message)) from error
         if response.status_code in accept:
+            _require_json(response, where)
             return response
         message = f"{where}: {response.status_code} {_reason(response)}"
         if response.status_code in _RETRIED_STATUSES:
@@ -462,8 +467,8 @@ class Client:
         found: list[Action] = []
         while True:
             query = {"limit": _PAGE, "skip": len(found)}
-            page = (await self._send("GET", self._at("actions"), query=query)).json()
-            found += [Action.model_validate(each) for each in page]
+            page = _read_all(Action, await self._send("GET", self._at("actions"), query=query))
+            found += page
             if len(page) < _PAGE:
                 return found
 
@@ -471,7 +476,7 @@ class Client:
         """Make or update an action."""
         query = {"overwrite": "true"}
         response = await self._send("PUT", self._at("actions", name), body=spec.body(), query=query)
-        return Action.model_validate_json(response.content)
+        return _read(Action, response)
 
     async def delete_action(self, name: str) -> None:
         """Delete an action."""
@@ -501,9 +506,9 @@ class Client:
             body=dict(payload or {}),
             query={"blocking": "true"},
         )
-        answer = response.json()
+        answer = _object(response)
         if "response" in answer:
-            return Activation.model_validate(answer)
+            return _read(Activation, response)
         if response.status_code == 202:
             return await self.wait(str(answer["activationId"]), max(0.0, deadline - time.monotonic()))
         raise ClientError(f"{name}: {response.status_code} {_reason(response)}", response.status_code)
@@ -529,7 +534,7 @@ class Client:
     async def activation(self, activation: str) -> Activation:
         """A finished activation; 404 while it runs."""
         response = await self._send("GET", self._at("activations", activation))
-        return Activation.model_validate_json(response.content)
+        return _read(Activation, response)
 
     # The embedded platform only
 
@@ -549,11 +554,11 @@ class Client:
 
     async def nodes(self) -> list[NodeInfo]:
         """The logical nodes."""
-        return [NodeInfo.model_validate(each) for each in (await self._send("GET", "tyche/nodes")).json()]
+        return _read_all(NodeInfo, await self._send("GET", "tyche/nodes"))
 
     async def containers(self) -> list[ContainerInfo]:
         """All containers."""
-        return [ContainerInfo.model_validate(each) for each in (await self._send("GET", "tyche/containers")).json()]
+        return _read_all(ContainerInfo, await self._send("GET", "tyche/containers"))
 
     async def events(self, after: int = 0, timeout_s: float = 0.0) -> EventPage:
         """Events of containers after number ``after``; waits up to ``timeout_s`` (2 s at most) for one.
@@ -561,13 +566,13 @@ class Client:
         If ``oldest`` is above ``after`` + 1, some were missed: read ``containers`` again.
         """
         query = {"after": after, "timeout": min(2000, round(timeout_s * 1000))}
-        return EventPage.model_validate_json((await self._send("GET", "tyche/events", query=query)).content)
+        return _read(EventPage, await self._send("GET", "tyche/events", query=query))
 
     async def create_container(self, action: str, node: str) -> ContainerInfo:
         """Make a container of an action, initialised, on a node ahead of time."""
         body = {"action": action, "node": node}
         response = await self._send("POST", "tyche/containers", accept=(201,), repeatable=False, body=body)
-        return ContainerInfo.model_validate_json(response.content)
+        return _read(ContainerInfo, response)
 
     async def remove_container(self, container: str) -> None:
         """Remove a container that is not serving."""
@@ -581,12 +586,66 @@ def _object(response: httpx.Response) -> dict[str, Any]:
     return found
 
 
+def _read(model: type[_AnswerT], response: httpx.Response) -> _AnswerT:
+    """An answer of OpenWhisk's.
+
+    Raises:
+        ClientError: It is somebody else's.
+    """
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        raise _stranger(response, error) from error
+
+
+def _read_all(model: type[_AnswerT], response: httpx.Response) -> list[_AnswerT]:
+    found = response.json()
+    if not isinstance(found, list):
+        raise ClientError(f"{response.url}: a list was expected", response.status_code)
+    try:
+        return [model.model_validate(each) for each in found]
+    except ValidationError as error:
+        raise _stranger(response, error) from error
+
+
+def _stranger(response: httpx.Response, error: ValidationError) -> ClientError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the answer"
+    return ClientError(f"{response.url}: no answer of an OpenWhisk, {place}: {first['msg']}", response.status_code)
+
+
+def _require_json(response: httpx.Response, where: str) -> None:
+    """Refuse what no OpenWhisk answers.
+
+    Raises:
+        ClientError: It is no JSON; the message says what it is.
+    """
+    try:
+        response.json()
+    except ValueError as error:
+        message = f"{where}: {response.status_code} {_described(response)}; is OW_APIHOST the host of an OpenWhisk?"
+        raise ClientError(message, response.status_code) from error
+
+
 def _reason(response: httpx.Response) -> str:
     try:
         found = response.json()
     except ValueError:
-        return response.text[:200]
+        return _described(response)
     return str(found.get("error", found)) if isinstance(found, dict) else str(found)
+
+
+def _described(response: httpx.Response) -> str:
+    """One line about an answer that is no JSON: its sort, where it leads to, who says so and how it begins."""
+    sort = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+    parts = [f"no JSON but {sort}"]
+    if "location" in response.headers:
+        parts.append(f"leads to {response.headers['location']}")
+    if "server" in response.headers:
+        parts.append(f"from {response.headers['server']}")
+    title = re.search(r"<title[^>]*>(.*?)</title", response.text[:10_000], re.IGNORECASE | re.DOTALL)
+    text = " ".join((title[1] if title else response.text[:1000]).split())[:120]
+    return ", ".join(parts) + (f": {text!r}" if text else ", empty")
 
 
 def _mib(value: Any) -> int | None:

@@ -211,3 +211,37 @@ async def test_a_genuine_openwhisk_is_told_from_the_embedded_platform() -> None:
         assert not await ow.is_embedded()
     async with client(Server(reply(200, {"name": "process", "notes": []}))) as ow:
         assert await ow.is_embedded()
+
+
+LOGIN = "<html><head><title>\n  Sign in\n</title></head><body>please</body></html>"
+STRANGERS = [
+    (
+        httpx.Response(200, html=LOGIN, headers={"Server": "nginx"}),
+        "200 no JSON but text/html, from nginx: 'Sign in'; is OW_APIHOST the host of an OpenWhisk?",
+    ),
+    (httpx.Response(502, text="upstream\n\nfailed"), "502 no JSON but text/plain: 'upstream failed'"),
+    (httpx.Response(200), "200 no JSON but no content type, empty; is OW_APIHOST"),
+    (
+        httpx.Response(302, html="", headers={"Location": "https://login.example/"}),
+        "302 no JSON but text/html, leads to https://login.example/, empty",
+    ),
+    (httpx.Response(200, json=[]), "an object was expected"),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), STRANGERS)
+async def test_what_is_no_openwhisk_is_described_in_one_line(answer: httpx.Response, said: str) -> None:
+    async with client(Server(answer)) as ow:
+        with pytest.raises(ClientError) as raised:
+            await ow.invoke("f")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_json_of_somebody_else_is_refused_by_what_it_lacks() -> None:
+    async with client(Server(reply(200, {"hello": 1}))) as ow:
+        with pytest.raises(ClientError, match="no answer of an OpenWhisk, activationId: Field required"):
+            await ow.activation("a" * 32)
+    async with client(Server(reply(200, [{"hello": 1}]))) as ow:
+        with pytest.raises(ClientError, match="no answer of an OpenWhisk, namespace: Field required"):
+            await ow.actions()
