@@ -19,7 +19,7 @@ from real_backend.platform.config import PlatformConfig
 from real_backend.platform.metrics import Metrics
 from real_backend.platform.service import Service
 from real_backend.platform.state import StateFolder
-from real_backend.platform.store import Store
+from real_backend.platform.store import Store, StoreError
 from real_backend.platform.sweeping import sweep
 from real_backend.telemetry import Telemetry
 from tyche_env.errors import UserError
@@ -161,6 +161,8 @@ async def _run(
             await service.close()
     except ContainerError as error:
         raise UserError(f"--containers {config.containers}: {error}") from error
+    except StoreError as error:
+        raise UserError(f"--state {state.folder}: {error.message}") from error
     finally:
         await factory.close()
         resources.close()

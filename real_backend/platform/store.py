@@ -36,17 +36,23 @@ class Store:
     Args:
         file: Where it is; made when missing.
         keep_activations: How many finished activations are kept when it is opened.
+
+    Raises:
+        StoreError: It cannot be opened; so do all methods that write.
     """
 
     def __init__(self, file: Path, keep_activations: int) -> None:
         self._file = file
-        self._db = sqlite3.connect(file, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
-        self._db.execute(
-            "DELETE FROM activations WHERE rowid <= (SELECT max(rowid) FROM activations) - ?", (keep_activations,)
-        )
+        try:
+            self._db = sqlite3.connect(file, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
+            self._db.execute(
+                "DELETE FROM activations WHERE rowid <= (SELECT max(rowid) FROM activations) - ?", (keep_activations,)
+            )
+        except sqlite3.Error as error:
+            raise self._cannot(error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -56,7 +62,10 @@ class Store:
         try:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
-            raise StoreError(507, f"The platform cannot write its state ({self._file}): {error}.") from error
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(507, f"The platform cannot write its state ({self._file}): {error}.")
 
     def put_action(self, action: Action) -> None:
         """Store an action in place of the one with its name."""
