@@ -20,6 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from real_backend.platform import kinds, strict_json
@@ -108,11 +109,14 @@ def _refuse(request: Request, status: int, message: str) -> JSONResponse:
 async def _read(request: Request, limit_bytes: int, what: str) -> bytes:
     """The body, unless it is longer than ``limit_bytes`` or says that it is no JSON."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            announced = request.headers.get("content-length", str(len(body)))
-            raise ApiError(413, f"{what} larger than allowed: {announced} > {limit_bytes} bytes.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit_bytes:
+                announced = request.headers.get("content-length", str(len(body)))
+                raise ApiError(413, f"{what} larger than allowed: {announced} > {limit_bytes} bytes.")
+    except ClientDisconnect as error:
+        raise ApiError(400, "The connection ended before the request did.") from error
     kind = request.headers.get("content-type", "application/octet-stream")
     if body and kind.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, f"The request's Content-Type [{kind}] is not supported. Expected:\napplication/json")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import traceback
@@ -28,6 +30,7 @@ _SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 
 _MODULE = "main__"
 _LARGEST_BODY = 64 << 20
+_DRAIN_S = 0.5
 
 
 class InitError(Exception):
@@ -72,6 +75,14 @@ def load(value: dict[str, Any]) -> Callable[..., Any]:
         traceback.print_exc()
         raise InitError(f"The action failed to initialize: {type(error).__name__}: {error}") from error
     return function
+
+
+class _MalformedError(Exception):
+    """A request that cannot be read."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ActionServer(HTTPServer):
@@ -125,27 +136,74 @@ def _text(value: Any) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    command = ""
     disable_nagle_algorithm = True
     # Head and body leave in one write; two would wait for each other's acknowledgement.
     wbufsize = -1
     server: ActionServer
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-        status, value = self.server.answer(self.path, body)
         try:
-            answer = json.dumps(value).encode()
-        except (TypeError, ValueError) as error:
-            status, answer = 502, json.dumps({"error": f"The action's result is no JSON: {error}"}).encode()
+            body = self._body()
+        except _MalformedError as error:
+            # What follows cannot be told from the rest of the body.
+            self.close_connection = True
+            self._answer(error.status, {"error": str(error)})
+            self._drain()
+            return
+        try:
+            status, value = self.server.answer(self.path, body)
+        except (AttributeError, TypeError, ValueError) as error:
+            status, value = 400, {"error": f"The message is malformed: {error}"}
         # One line for each activation, so none for an /init that goes well: the /run that follows writes it.
         if self.path != "/init" or status != 200:
             for stream in (sys.stdout, sys.stderr):
                 print(_SENTINEL, file=stream, flush=True)
+        self._answer(status, value)
+
+    def _body(self) -> dict[str, Any]:
+        given = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not (given.isascii() and given.isdigit()):
+            raise _MalformedError(411, "The request needs a Content-Length.")
+        if len(given) > 9 or int(given) > _LARGEST_BODY:
+            raise _MalformedError(413, f"The request is over {_LARGEST_BODY >> 20} MiB.")
+        try:
+            body = json.loads(self.rfile.read(int(given)) or b"{}")
+        except (ValueError, RecursionError) as error:
+            raise _MalformedError(400, f"The request is no JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise _MalformedError(400, "The request is no JSON object.")
+        return body
+
+    def _answer(self, status: int, value: Any) -> None:
+        try:
+            answer = json.dumps(value).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            status, answer = 502, json.dumps({"error": f"The action's result is no JSON: {error}"}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request, in JSON; a method or a version that we do not have is the caller's fault."""
+        self.close_connection = True
+        # Without it, a request that is malformed enough gets no status line.
+        self.request_version = self.protocol_version
+        self._answer({501: 405, 505: 400}.get(code, code), {"error": message or "The request is malformed."})
+        self._drain()
+
+    def _drain(self) -> None:
+        """Take what is still coming: closing on unread bytes could take the answer away from whoever reads it."""
+        with contextlib.suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_DRAIN_S)
+            for _ in range(100):
+                if not self.connection.recv(1 << 16):
+                    return
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the streams belong to the action."""

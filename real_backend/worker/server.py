@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import socket
 import sys
@@ -25,6 +26,7 @@ from real_backend.worker.messages import ActionError, Run, Settings
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 _LARGEST_BODY = 64 << 20
 _CHUNK = 1 << 16
+_DRAIN_S = 1.0
 _MARGIN_S = 0.05
 """We answer a little before the deadline, at which the platform would destroy the container and all it holds."""
 
@@ -60,7 +62,7 @@ class ActionServer:
             value = json.loads(body)
             if not isinstance(value, dict):
                 raise ValueError("it must be an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return 400, {"error": f"the body is no JSON object: {error}"}
         return self._init(value) if path == "/init" else await self._run(value)
 
@@ -71,6 +73,9 @@ class ActionServer:
         try:
             if not isinstance(value, dict):
                 raise ActionError("bad_request", "value: must be an object with name, main, code, binary and env")
+            environment = value.get("env") or {}
+            if not isinstance(environment, dict) or not isinstance(value.get("code") or "", str):
+                raise ActionError("bad_request", "value: env must be an object, and code text")
             settings = Settings.parse(value.get("code") or "")
             if settings.function is not None and settings.function not in self.manager.functions:
                 raise ActionError(
@@ -80,7 +85,7 @@ class ActionServer:
         except ActionError as error:
             self._end_of_activation()
             return 502, {"error": error.message}
-        self.environment.update({key: str(text) for key, text in (value.get("env") or {}).items()})
+        self.environment.update({key: str(text) for key, text in environment.items()})
         self._settings = settings
         self.node = settings.node or self.node
         return 200, {"ok": True, **self._common()}
@@ -124,6 +129,7 @@ class ActionServer:
             except h11.RemoteProtocolError as error:
                 if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     await _send(connection, writer, error.error_status_hint, {"error": str(error)})
+                    await _drain(reader, writer)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
@@ -146,6 +152,7 @@ class ActionServer:
                 body += event.data
                 if len(body) > _LARGEST_BODY:
                     await _send(connection, writer, 413, {"error": f"the body is over {_LARGEST_BODY >> 20} MiB"})
+                    await _drain(reader, writer)
                     return False
             elif isinstance(event, h11.EndOfMessage):
                 break
@@ -166,11 +173,23 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, status
     await writer.drain()
 
 
+async def _drain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take what is still coming: closing on unread bytes could take the answer away from whoever reads it."""
+    with contextlib.suppress(TimeoutError, OSError):
+        writer.write_eof()
+        async with asyncio.timeout(_DRAIN_S):
+            while await reader.read(_CHUNK):
+                pass
+
+
 def _seconds_left(deadline: Any) -> float | None:
     """Seconds until we have to answer; OpenWhisk's deadline is in epoch milliseconds, as text or number."""
     if deadline is None:
         return None
     try:
-        return float(deadline) / 1e3 - time.time() - _MARGIN_S
-    except (TypeError, ValueError):
+        left_s = float(deadline) / 1e3 - time.time() - _MARGIN_S
+        if not math.isfinite(left_s):
+            raise ValueError
+        return left_s
+    except (TypeError, ValueError, OverflowError):
         raise ActionError("bad_request", f"deadline: must be epoch milliseconds, got {deadline!r}") from None
