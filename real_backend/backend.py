@@ -13,12 +13,12 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from real_backend.client import Backoff, Client, ClientError, Credentials, Needs
 from real_backend.core import warm_up
@@ -26,8 +26,10 @@ from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.protocol import load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import Health, machine
+from real_backend.making import Making, functions_of, names_of
 from real_backend.platform.config import Containers, Limits, NodeSpec, PlatformConfig
-from real_backend.replay import Payload, Replay
+from real_backend.preflight import KEEP_WARM_S, rates, try_functions, try_nodes
+from real_backend.replay import Patience, Payload, Replay
 from real_backend.run import Run
 from real_backend.slots import Deployment, memory_mib
 from tyche_env import accounting
@@ -40,22 +42,16 @@ from tyche_env.world import World
 
 T = TypeVar("T")
 
-_DECLARATIONS = '''"""The functions of one world, each a process of its own even where two have the same profile."""
-
-from dataclasses import replace
-
-from real_backend.functions.protocol import Resources, load_functions
-
-KNOWN = load_functions({reference!r})
-FUNCTIONS = {{
-    name: replace(KNOWN[profile], resources=Resources(hold_mb, peak_mb, gpu_mb))
-    for name, profile, hold_mb, peak_mb, gpu_mb in {rows!r}
-}}
-'''
 _STYLES = ("-fast", "-mmap")
 _TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. "
+_PASSED: set[tuple[Any, ...]] = set()
+"""Functions that this process has tried on a platform, and found well."""
 _ROUNDING_MIB = 1
 """What a node needs more than its MB, for each container: their limits are whole MiB."""
+
+
+def _making(value: Any) -> Any:
+    return Making.parse(value, "deployment") if isinstance(value, str) else value
 
 
 class RealSettings(BaseModel):
@@ -63,6 +59,7 @@ class RealSettings(BaseModel):
 
     Attributes:
         credentials: an OpenWhisk to use; None: an embedded platform of its own.
+        deployment: what an action is made of; also as text, ``embedded``, ``kind:NAME`` or ``image:NAME``.
         containers: what the containers of the own platform are.
         functions: module or file that declares the functions, by the names of the profiles.
         timeout_s: time limit of an invocation.
@@ -70,11 +67,15 @@ class RealSettings(BaseModel):
         pause_after_s: idle time after which the own platform pauses a container; None: never.
         gpus: devices of the own platform's GPUs, one for each GPU of the world.
         backoff: how refused calls are repeated.
+        patience: how long it waits for what, and what it keeps warm.
+        preflight: whether each function is tried once, and rates and nodes are compared, before time begins.
+        node_tags: of each node of a world, where OpenWhisk's new scheduler is asked to keep slots on their nodes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     credentials: Credentials | None = None
+    deployment: Annotated[Making, BeforeValidator(_making)] = Making()
     containers: Containers = "process"
     functions: str = "real_backend.functions.catalogue"
     timeout_s: float = Field(120.0, gt=0, le=300)
@@ -82,10 +83,13 @@ class RealSettings(BaseModel):
     pause_after_s: float | None = None
     gpus: tuple[str, ...] = ()
     backoff: Backoff = Backoff()
+    patience: Patience = Patience()
+    preflight: bool = True
+    node_tags: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> RealSettings:
-        """From OW_APIHOST and OW_AUTH, TYCHE_CONTAINERS, TYCHE_FUNCTIONS and TYCHE_GPUS (with commas between)."""
+        """From OW_APIHOST and what belongs to it, and the variables ``TYCHE_...`` of ``docs/real-backend.md``."""
         found = dict(os.environ if environment is None else environment)
         refuse_variable("TYCHE_ENGINE", "TYCHE_CONTAINERS", found, BackendError)
         containers = found.get("TYCHE_CONTAINERS", "process")
@@ -94,9 +98,24 @@ class RealSettings(BaseModel):
         return cls(
             credentials=Credentials.find(found) if found.get("OW_APIHOST") else None,
             containers=cast(Containers, containers),
+            deployment=Making.parse(found.get("TYCHE_DEPLOYMENT") or "embedded"),
             functions=found.get("TYCHE_FUNCTIONS", "real_backend.functions.catalogue"),
-            gpus=tuple(name for name in found.get("TYCHE_GPUS", "").split(",") if name),
+            gpus=_listed(found, "TYCHE_GPUS"),
+            patience=Patience(keep_warm_s=KEEP_WARM_S if _switch(found, "TYCHE_KEEP_WARM", False) else None),
+            preflight=_switch(found, "TYCHE_PREFLIGHT", True),
+            node_tags=_listed(found, "TYCHE_NODE_TAGS"),
         )
+
+
+def _listed(found: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    return tuple(name for name in found.get(variable, "").split(",") if name)
+
+
+def _switch(found: Mapping[str, str], variable: str, otherwise: bool) -> bool:
+    value = found.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise BackendError(f"{variable}: 1 is on, 0 is off, got {value!r}")
+    return otherwise if value == "" else value == "1"
 
 
 def sample_payload(profile: str, request: int) -> dict[str, Any]:
@@ -244,14 +263,13 @@ class OpenWhiskBackend:
         self._site.close()
         site = self._site
         site.loop = _Loop()
-        names = self._names(world)
         nodes = tuple(f"invoker{node}" for node in range(world.node_count))
         try:
             credentials = self._settings.credentials
             if credentials is None:
                 site.platform = EmbeddedPlatform()
-                credentials = site.platform.start(self._config(world, names, nodes, site.platform.state.folder))
-            site.loop.call(self._prepare(world, credentials, names, nodes))
+                credentials = site.platform.start(self._config(world, nodes))
+            site.loop.call(self._prepare(world, credentials, nodes))
         except (ClientError, UserError) as error:
             site.close()
             raise BackendError(f"backend openwhisk: {error}") from error
@@ -311,6 +329,7 @@ class OpenWhiskBackend:
     # -- what native mode does otherwise -------------------------------------------------------------------------------
 
     _run_type: ClassVar[type[Replay]] = Run
+    _native: ClassVar[bool] = False
 
     def _keep_alive_s(self, world: World) -> float | None:
         """Keep-alive of the own platform's containers; None: the core removes them."""
@@ -374,31 +393,14 @@ class OpenWhiskBackend:
                     f"backend openwhisk: {profile} declares {needs.hold_mb} MB held and {needs.peak_mb} MB at the "
                     f"peak; its profile has only {table.hold_mb[f]} and {table.peak_mb[f]}"
                 )
-        if self._settings.credentials is not None and len(set(world.profiles)) < len(world.profiles):
-            twice = next(name for name in world.profiles if world.profiles.count(name) > 1)
-            raise BackendError(
-                f"backend openwhisk: two functions have the profile {twice}; on a platform that is already there, "
-                "each needs its own (functions.profiles in the scenario)"
-            )
 
-    def _names(self, world: World) -> tuple[str, ...]:
-        """What the action server calls the functions."""
-        if self._settings.credentials is not None:
-            return world.profiles
-        return tuple(f"{f}-{profile}" for f, profile in enumerate(world.profiles))
-
-    def _config(self, world: World, names: tuple[str, ...], nodes: tuple[str, ...], folder: Path) -> PlatformConfig:
+    def _config(self, world: World, nodes: tuple[str, ...]) -> PlatformConfig:
         """A platform with the world's nodes, on which nothing happens by itself."""
         table = world.functions
-        rows = [
-            (names[f], world.profiles[f], *(int(column[f]) for column in (table.hold_mb, table.peak_mb, table.gpu_mb)))
-            for f in range(world.function_count)
-        ]
-        reference = self._settings.functions
+        reference, files = self._settings.functions, []
         if reference.endswith(".py"):
-            reference = str(Path(reference).resolve())
-        declarations = folder / "functions_of_world.py"
-        declarations.write_text(_DECLARATIONS.format(reference=reference, rows=rows), encoding="utf-8")
+            files = [Path(reference).resolve()]
+            reference = str(files[0])
         most = [int(memory) // int(table.container_mb.min()) for memory in world.node_memory_mb]
         sizes = [memory_mib(int(size)) for size in table.container_mb]
         gpus: dict[int, list[str]] = {node: [] for node in range(world.node_count)}
@@ -424,22 +426,24 @@ class OpenWhiskBackend:
             pause_after_s=self._settings.pause_after_s,
             keep_alive_s=self._keep_alive_s(world),
             start_timeout_s=self._settings.start_timeout_s,
-            worker_arguments=("--functions", str(declarations)),
+            worker_arguments=("--functions", reference),
             environment=container_environment(),
-            mounts=(declarations, *([weights] if weights.is_dir() else [])),
+            mounts=(*files, *([weights] if weights.is_dir() else [])),
         )
 
-    async def _prepare(
-        self, world: World, credentials: Credentials, names: tuple[str, ...], nodes: tuple[str, ...]
-    ) -> None:
-        site = self._site
+    async def _prepare(self, world: World, credentials: Credentials, nodes: tuple[str, ...]) -> None:
+        site, settings = self._site, self._settings
         site.client = client = self._client(credentials)
-        await client.check(
-            Needs(
-                memory_mib=memory_mib(int(world.functions.container_mb.max())),
-                timeout_ms=round(self._settings.timeout_s * 1000),
-            )
-        )
+        await settings.deployment.require(client)
+        sizes = {
+            "memory_mib": memory_mib(int(world.functions.container_mb.max())),
+            "timeout_ms": round(settings.timeout_s * 1000),
+            "logs_mib": 0,
+        }
+        needs = Needs(**sizes)
+        if settings.preflight:
+            needs = rates(world, self._native, settings.patience.keep_warm_s is not None).model_copy(update=sizes)
+        await client.check(needs)
         if self._embedded:
             there = {node.name: node.memory_mib for node in await client.nodes()}
             for name, memory_mb in zip(nodes, world.node_memory_mb.tolist(), strict=True):
@@ -447,9 +451,60 @@ class OpenWhiskBackend:
                     raise BackendError(
                         f"backend openwhisk: the world has a node {name} of {memory_mb} MB, the platform has {there}"
                     )
-        site.deployment = Deployment(client, self._embedded, self._settings.timeout_s)
+        site.deployment = Deployment(
+            client,
+            self._embedded,
+            settings.timeout_s,
+            settings.deployment,
+            settings.functions,
+            functions_of(world),
+            self._tags(world, nodes),
+        )
         where = f"OpenWhisk at {credentials.host}"
         if self._embedded:
             where = f"{(await client.container_factory())['name']} containers, {machine()}"
-        site.run = self._run_type(world, client, site.deployment, names, nodes, self._payload, where)
+        if settings.preflight:
+            await self._preflight(world, site.deployment, nodes)
+        site.run = self._run_type(
+            world, client, site.deployment, names_of(world), nodes, self._payload, where, settings.patience
+        )
         await site.run.prepare()
+
+    def _tags(self, world: World, nodes: tuple[str, ...]) -> dict[str, str]:
+        """What binds slots to their nodes on a platform that is not embedded, where there is more than one."""
+        tags = self._settings.node_tags
+        if tags and (self._embedded or len(tags) != world.node_count):
+            what = "an embedded platform has none" if self._embedded else f"the world has {world.node_count} nodes"
+            raise BackendError(f"TYCHE_NODE_TAGS: names {len(tags)} tags, and {what}")
+        return dict(zip(nodes, tags or nodes, strict=True)) if not self._embedded and len(nodes) > 1 else {}
+
+    async def _preflight(self, world: World, deployment: Deployment, nodes: tuple[str, ...]) -> None:
+        """Try each function, and each node, before the first request is due.
+
+        Raises:
+            BackendError: what would fail, and why.
+        """
+        if not self._embedded and len(nodes) > 1 and not self._native:
+            problem = await try_nodes(world, deployment, nodes)
+            if problem:
+                raise BackendError(f"backend openwhisk: {problem}")
+        keys = [
+            self._key(profile, int(size))
+            for profile, size in zip(world.profiles, world.functions.container_mb, strict=True)
+        ]
+        passed = {f for f, key in enumerate(keys) if key in _PASSED}
+        problems = await try_functions(world, deployment, names_of(world), nodes, self._payload, passed)
+        if problems:
+            raise BackendError(
+                f"backend openwhisk: {len(problems)} of {world.function_count} functions cannot be used: "
+                f"{'; '.join(problems)} (TYCHE_PREFLIGHT=0 or --no-preflight plays all the same)"
+            )
+        _PASSED.update(keys)
+
+    def _key(self, profile: str, size_mb: int) -> tuple[Any, ...]:
+        """What a function that was tried once need not be tried again for; a file may have changed since."""
+        settings = self._settings
+        where = None if settings.credentials is None else settings.credentials.base
+        file = Path(settings.functions)
+        changed_ns = file.stat().st_mtime_ns if settings.functions.endswith(".py") else 0
+        return where, settings.containers, str(settings.deployment), settings.functions, changed_ns, profile, size_mb

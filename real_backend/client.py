@@ -56,6 +56,8 @@ class Credentials(BaseModel):
         host: Address, ``https://`` unless it says otherwise.
         key: ``UUID:KEY``.
         namespace: ``_`` is the key's own.
+        ca: PEM file of whoever signed the server's certificate, or of the certificate itself; None: the system's.
+        insecure: whether any certificate is accepted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,13 +65,17 @@ class Credentials(BaseModel):
     host: str
     key: str
     namespace: str = "_"
+    ca: Path | None = None
+    insecure: bool = False
 
     @classmethod
     def find(cls, environment: Mapping[str, str] | None = None, home: Path | None = None) -> Self:
-        """From OW_APIHOST, OW_AUTH and OW_NAMESPACE; what they leave open, from $WSK_CONFIG_FILE or ~/.wskprops.
+        """From OW_APIHOST, OW_AUTH, OW_NAMESPACE, OW_CA and OW_INSECURE.
+
+        What the first three leave open comes from $WSK_CONFIG_FILE or ~/.wskprops.
 
         Raises:
-            UserError: The host or the key is nowhere.
+            UserError: The host or the key is nowhere, or the certificate's variables cannot both hold.
         """
         found = dict(os.environ if environment is None else environment)
         file = Path(found.get("WSK_CONFIG_FILE") or (home or Path.home()) / ".wskprops")
@@ -87,7 +93,38 @@ class Credentials(BaseModel):
                 f"where is OpenWhisk? {lacking} not set, and {file} does not say; "
                 "or start the embedded platform with `tyche platform up`"
             )
-        return cls(host=host, key=key, namespace=found.get("OW_NAMESPACE") or written.get("NAMESPACE") or "_")
+        namespace = found.get("OW_NAMESPACE") or written.get("NAMESPACE") or "_"
+        insecure = found.get("OW_INSECURE") or "0"
+        if insecure not in ("0", "1"):
+            raise UserError(f"OW_INSECURE: 1 accepts any certificate, 0 none but good ones; got {insecure!r}")
+        ca = Path(found["OW_CA"]) if found.get("OW_CA") else None
+        return cls(host=host, key=key, namespace=namespace).trusting(ca, insecure == "1")
+
+    def trusting(self, ca: Path | None, insecure: bool) -> Self:
+        """The same, with other certificates accepted; nothing said leaves it as it is.
+
+        Raises:
+            UserError: Both are said.
+        """
+        if ca is not None and insecure:
+            raise UserError("a file of certificates (--ca, OW_CA) and none that is checked (--insecure, OW_INSECURE)?")
+        if ca is None and not insecure:
+            return self
+        return self.model_copy(update={"ca": ca, "insecure": insecure})
+
+    @property
+    def verify(self) -> bool | ssl.SSLContext:
+        """What httpx takes for checking certificates.
+
+        Raises:
+            UserError: The file of certificates cannot be read.
+        """
+        if self.ca is None:
+            return not self.insecure
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise UserError(f"{self.ca}: holds no certificates in PEM ({error})") from error
 
     @property
     def base(self) -> str:
@@ -177,6 +214,7 @@ class ServerLimits(_Answer):
     memory_max_mib: int | None = Field(None, validation_alias=AliasChoices("maxActionMemory", "actionMemoryMax"))
     timeout_min_ms: int | None = Field(None, validation_alias=AliasChoices("minActionTimeout", "actionDurationMin"))
     timeout_max_ms: int | None = Field(None, validation_alias=AliasChoices("maxActionTimeout", "actionDurationMax"))
+    logs_min_mib: int | None = Field(None, validation_alias=AliasChoices("minActionLogs", "actionLogsMin"))
     logs_max_mib: int | None = Field(None, validation_alias=AliasChoices("maxActionLogs", "actionLogsMax"))
 
 
@@ -314,7 +352,6 @@ class Client:
 
     Args:
         credentials: Where and who.
-        verify: Whether certificates are checked; a context brings own certificates.
         backoff: How refused requests are repeated.
         transport: In place of the network; for tests.
     """
@@ -323,7 +360,6 @@ class Client:
         self,
         credentials: Credentials,
         *,
-        verify: bool | ssl.SSLContext = True,
         backoff: Backoff | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -334,7 +370,7 @@ class Client:
         self._http = httpx.AsyncClient(
             base_url=f"{credentials.base}/api/v1/",
             auth=(user, password),
-            verify=verify,
+            verify=credentials.verify,
             transport=transport,
             trust_env=False,
             timeout=httpx.Timeout(90.0, connect=10.0),
@@ -439,6 +475,7 @@ class Client:
             "maxActionMemory": _mib(whole.get("max_action_memory")),
             "minActionTimeout": whole.get("min_action_duration"),
             "maxActionTimeout": whole.get("max_action_duration"),
+            "minActionLogs": _mib(whole.get("min_action_logs")),
             "maxActionLogs": _mib(whole.get("max_action_logs")),
             "invocationsPerMinute": whole.get("actions_per_minute"),
             "concurrentInvocations": whole.get("concurrent_actions"),
@@ -449,14 +486,22 @@ class Client:
             **{name: value if value is not None else filled[name] for name, value in named.items()}
         )
 
+    async def kinds(self) -> tuple[str, ...]:
+        """Kinds of actions that the server lists; empty where it does not say."""
+        try:
+            found = _object(await self._send("GET", f"{self._credentials.base}/")).get("runtimes", {})
+        except ClientError:
+            # Behind a gateway the root may belong to somebody else.
+            return ()
+        return tuple(str(each["kind"]) for family in found.values() for each in family)
+
     async def check(self, needs: Needs) -> None:
         """Compare what is needed with the server's limits.
 
         Raises:
             LimitError: Something is out of range; the message names every setting to change.
         """
-        limits = await self.limits()
-        problems = list(_problems(needs, limits))
+        problems = problems_of(needs, await self.limits())
         if problems:
             raise LimitError(f"{self._credentials.base} allows too little: {'; '.join(problems)}")
 
@@ -652,6 +697,11 @@ def _mib(value: Any) -> int | None:
     return None if value is None else int(value) // 2**20
 
 
+def problems_of(needs: Needs, limits: ServerLimits) -> list[str]:
+    """What is out of range, each with the setting to change."""
+    return list(_problems(needs, limits))
+
+
 def _problems(needs: Needs, limits: ServerLimits) -> Iterable[str]:
     """A line for each need that is out of range, with the settings of OpenWhisk and of `tyche platform up`."""
     for what, value, low, high, genuine, embedded in (
@@ -671,7 +721,14 @@ def _problems(needs: Needs, limits: ServerLimits) -> Iterable[str]:
             ("whisk.time-limit.min", "whisk.time-limit.max"),
             "",
         ),
-        ("logs of an action, MiB", needs.logs_mib, None, limits.logs_max_mib, ("", "whisk.log-limit.max"), ""),
+        (
+            "logs of an action, MiB",
+            needs.logs_mib,
+            limits.logs_min_mib,
+            limits.logs_max_mib,
+            ("whisk.log-limit.min", "whisk.log-limit.max"),
+            "",
+        ),
         (
             "activations a minute",
             needs.per_minute,

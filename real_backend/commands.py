@@ -22,6 +22,7 @@ from tyche_env.errors import UserError
 from tyche_env.options import refuse_variable, renamed
 
 if TYPE_CHECKING:
+    from real_backend.client import Credentials
     from real_backend.containers.factory import ContainerFactory
     from real_backend.platform.state import StateFolder
 
@@ -32,6 +33,12 @@ _STATE = click.option(
     help="Folder of the platform's state.  [default: ~/.local/state/tyche/platform]",
 )
 
+_CA = click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file of the certificate's authority, or of the certificate itself.  [env: OW_CA]",
+)
+_INSECURE = click.option("--insecure", is_flag=True, help="Accept any certificate.  [env: OW_INSECURE=1]")
 
 _T = TypeVar("_T")
 
@@ -105,6 +112,15 @@ def _state(folder: Path | None) -> StateFolder:
     from real_backend.platform.state import StateFolder, default_folder
 
     return StateFolder((folder or default_folder()).absolute())
+
+
+def _credentials(state_folder: Path | None) -> Credentials:
+    """Of the running platform, unless OW_APIHOST names another; else what the environment or ~/.wskprops says."""
+    from real_backend.client import Credentials
+
+    state = _state(state_folder)
+    url = None if "OW_APIHOST" in os.environ else state.url
+    return Credentials.find({**os.environ, "OW_APIHOST": url, "OW_AUTH": state.key} if url else None)
 
 
 def _config(options: dict[str, Any]) -> Any:
@@ -229,7 +245,7 @@ def status(state_folder: Path | None, as_json: bool) -> None:
         return
 
     async def ask() -> dict[str, Any]:
-        async with Client(Credentials(host=url, key=state.key), verify=False) as client:
+        async with Client(Credentials(host=url, key=state.key, insecure=True)) as client:
             return {
                 "running": True,
                 "url": url,
@@ -286,21 +302,33 @@ def _show(found: dict[str, Any]) -> None:
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Code: .py or .zip.")
 @click.option("--kind", help="Kind of a managed runtime, such as python:3.")
 @click.option("--image", help="Image of a blackbox action, such as tyche-worker.")
+@click.option(
+    "--deployment",
+    metavar="MAKE",
+    help="The pre-loading action server, made of: embedded, kind:KIND (kind:python:3.11) or image:NAME.",
+)
+@click.option("--functions", help="With --deployment kind:...: module or file of functions.  [default: the catalogue]")
 @click.option("--main", help="Name of the function in the code.")
 @click.option("--memory-mb", type=click.IntRange(1), default=256, show_default=True, help="MiB.")
 @click.option("--timeout-s", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
+@click.option("--logs-mb", type=click.IntRange(0), help="MiB of logs.  [default: the platform's; 0 with --deployment]")
 @click.option("--concurrent", type=click.IntRange(1), default=1, help="Activations that will be in flight at once.")
-@click.option("--insecure", is_flag=True, help="Accept any certificate.")
+@_CA
+@_INSECURE
 def deploy(
     state_folder: Path | None,
     names: tuple[str, ...],
     file: Path | None,
     kind: str | None,
     image: str | None,
+    deployment: str | None,
+    functions: str | None,
     main: str | None,
     memory_mb: int,
     timeout_s: float,
+    logs_mb: int | None,
     concurrent: int,
+    ca: Path | None,
     insecure: bool,
 ) -> None:
     """Make or update the actions NAMES ([PACKAGE/]NAME) on the running platform, or on OW_APIHOST / ~/.wskprops.
@@ -308,24 +336,36 @@ def deploy(
     \b
     Examples:
       tyche platform deploy hello --file hello.py --kind python:3
-      tyche platform deploy slot-0 slot-1 --image tyche-worker --memory-mb 2048
+      tyche platform deploy slot-0 slot-1 --deployment kind:python:3.11 --functions mine.py --memory-mb 2048
     """  # noqa: D301 (click wants the character)
-    from real_backend.client import ActionSpec, Client, Credentials, Needs
+    from real_backend.client import ActionSpec, Client, Needs
+    from real_backend.making import Making
+    from real_backend.worker.messages import Settings
 
-    if (kind is None) == (image is None):
-        raise UserError("say either --kind or --image")
-    spec = ActionSpec(kind=kind, image=image, main=main, memory_mib=memory_mb, timeout_ms=round(timeout_s * 1000))
+    if [kind, image, deployment].count(None) != 2:
+        raise UserError("say one of --kind, --image and --deployment")
+    limits = {"memory_mib": memory_mb, "timeout_ms": round(timeout_s * 1000), "logs_mib": logs_mb}
+    if deployment is not None:
+        if file is not None or main is not None:
+            raise UserError("--deployment: brings its own code; leave --file and --main out")
+        making = Making.parse(deployment, "--deployment")
+        if functions is not None and making.how != "kind":
+            raise UserError(f"--functions: go along with kind:KIND only; {deployment} has its own")
+        reference = functions or "real_backend.functions.catalogue"
+        spec = making.spec(Settings(), reference).model_copy(update={**limits, "logs_mib": logs_mb or 0})
+    elif functions is not None:
+        raise UserError("--functions: goes with --deployment")
+    else:
+        spec = ActionSpec(kind=kind, image=image, main=main, **limits)
     if file is not None:
         binary = file.suffix == ".zip"
         code = base64.b64encode(file.read_bytes()).decode() if binary else file.read_text(encoding="utf-8")
         spec = spec.model_copy(update={"code": code, "binary": binary})
-    state = _state(state_folder)
-    url = None if "OW_APIHOST" in os.environ else state.url
-    credentials = Credentials(host=url, key=state.key) if url is not None else Credentials.find()
-    needs = Needs(memory_mib=memory_mb, timeout_ms=spec.timeout_ms, concurrent=concurrent)
+    credentials = _credentials(state_folder).trusting(ca, insecure)
+    needs = Needs(memory_mib=memory_mb, timeout_ms=spec.timeout_ms, logs_mib=spec.logs_mib, concurrent=concurrent)
 
     async def send() -> None:
-        async with Client(credentials, verify=not insecure) as client:
+        async with Client(credentials) as client:
             await client.check(needs)
             for name in names:
                 action = await client.put_action(name, spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,9 +75,16 @@ class Health:
     Attributes:
         statuses: requests by how they ended.
         retries: refused or broken calls that were repeated, by reason.
-        lost_containers: containers that vanished.
+        lost_containers: containers that vanished, or in whose place another one answered.
+        silent_containers: those among them that were there, and did not answer for too long.
+        run_twice: runs of requests beyond those that were asked for, as the action servers count them.
+        perhaps_run_twice: answers of a new container after the platform had tried the old one, which may have begun.
         lost_residents: functions that vanished from a container that lives on, or with it.
         failed_loads: loads that failed.
+        failing_loads: those by function, with the last reason.
+        postponed_loads: loads that were not tried, so soon after one of the same function had failed.
+        keep_warm_calls: calls that only kept containers from being paused.
+        keep_warm_ms: what they took, in all.
         late_us: (R,) how late each request was sent.
         decision_us: time of each decision of the core.
         invocations: every order that was carried out, in the order of their ends.
@@ -95,6 +102,13 @@ class Health:
     invocations: Sequence[Invocation]
     load_average: tuple[float, float]
     where: str
+    silent_containers: int = 0
+    run_twice: int = 0
+    perhaps_run_twice: int = 0
+    postponed_loads: int = 0
+    failing_loads: dict[str, tuple[int, str]] = field(default_factory=dict)
+    keep_warm_calls: int = 0
+    keep_warm_ms: float = 0.0
 
     def summary(self) -> dict[str, Any]:
         """As JSON: counts, and percentiles of what there are many of."""
@@ -104,7 +118,14 @@ class Health:
             "retries": self.retries,
             "lost_containers": self.lost_containers,
             "lost_residents": self.lost_residents,
+            "silent_containers": self.silent_containers,
+            "run_twice": self.run_twice,
+            "perhaps_run_twice": self.perhaps_run_twice,
             "failed_loads": self.failed_loads,
+            "failing_loads": {name: list(each) for name, each in self.failing_loads.items()},
+            "postponed_loads": self.postponed_loads,
+            "keep_warm_calls": self.keep_warm_calls,
+            "keep_warm_ms": round(self.keep_warm_ms, 1),
             "late_ms_p50": round(float(late_ms[0]), 3),
             "late_ms_p99": round(float(late_ms[1]), 3),
             "late_ms_max": round(float(late_ms[2]), 3),

@@ -8,7 +8,6 @@ take, which is asked for once a second.
 from __future__ import annotations
 
 import asyncio
-import json
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from real_backend.client import Activation, ClientError
 from real_backend.health import Invocation
 from real_backend.replay import START_TYPES, Replay
 from real_backend.slots import STAGES, memory_mib, reply_of
+from real_backend.worker.messages import Settings
 from tyche_env.backend import BackendError, Capabilities
 from tyche_env.world import Decision, StartType, World
 
@@ -38,7 +38,7 @@ class NativeRun(Replay):
                     self._deployment.deploy(
                         str(f),
                         memory_mib(int(self.world.functions.container_mb[f])),
-                        code=json.dumps({"mode": "native", "function": name, "after_run": self._after_run}),
+                        Settings(mode="native", function=name, after_run=self._after_run),
                     )
                     for f, name in enumerate(self._functions)
                 )
@@ -67,20 +67,13 @@ class NativeRun(Replay):
         f = int(self._state.arrival_function[request])
         begin_us = self.now_us()
         answer = await self._deployment.invoke(self._actions[f], dict(self._payload(self.world.profiles[f], request)))
-        wait_us = 0
-        if isinstance(answer, Activation):
-            reply = reply_of(answer)
-            # the platform counts making a container as a wait; here that is warming
-            made_us = reply.warming_us - 1000 * (answer.init_ms or 0) if reply.fresh else 0
-            wait_us = max(0, 1000 * (answer.wait_ms or 0) - made_us)
-        else:
-            reply = answer
+        reply = reply_of(answer) if isinstance(answer, Activation) else answer
         at = self._new_record(request)
         row = self._state.log[at]
         met = StartType.COLD if reply.fresh else START_TYPES.get(reply.start_type or "", StartType.WARM)
-        row["container"] = self._number(reply.container)
+        row["container"] = self._number(reply.boot)
         row["node"] = self._nodes.index(reply.node) if reply.node in self._nodes else -1
-        row["queue_us"] = begin_us - int(row["arrival_us"]) + wait_us
+        row["queue_us"] = begin_us - int(row["arrival_us"]) + reply.wait_us
         row["start_type"] = met
         row["kept"] = met <= StartType.MEMORY
         row["warming_us"] = reply.warming_us
@@ -92,7 +85,7 @@ class NativeRun(Replay):
                 function=f,
                 container=int(row["container"]),
                 order_us=begin_us,
-                begin_us=begin_us + wait_us,
+                begin_us=begin_us + reply.wait_us,
                 end_us=self.now_us(),
                 warming_us=reply.warming_us,
                 met=int(met),
@@ -104,11 +97,11 @@ class NativeRun(Replay):
         self._cluster["finished"] += 1
         self._changed.set()
 
-    def _number(self, container: str | None) -> int:
-        """Containers in the order in which they first answered; -1 where the platform does not name them."""
-        if container is None:
+    def _number(self, boot: str | None) -> int:
+        """Containers in the order in which they first answered; -1 where none did."""
+        if boot is None:
             return -1
-        return self._containers.setdefault(container, len(self._containers))
+        return self._containers.setdefault(boot, len(self._containers))
 
     async def _watch(self) -> None:
         """Write down how much memory containers take, busy and idle, once a second."""
@@ -135,6 +128,7 @@ class NativeBackend(OpenWhiskBackend):
     """OpenWhisk as it is, behind the environment; see :class:`~real_backend.backend.OpenWhiskBackend`."""
 
     _run_type = NativeRun
+    _native = True
 
     @property
     def capabilities(self) -> Capabilities:

@@ -13,7 +13,8 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,41 @@ START_TYPES = {
 }
 """What the action server says that an inference met."""
 
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a run waits for what.
+
+    Attributes:
+        silence_s: how long a container that is there may take to answer beyond what its function should take.
+        load_pause_s: how soon a load is tried again after one of the same function failed, at first.
+        load_pause_longest_s: and at last, doubling.
+        keep_warm_s: how often a slot that holds something is called so that it is not paused; None: never.
+    """
+
+    silence_s: float = 20.0
+    load_pause_s: float = 1.0
+    load_pause_longest_s: float = 60.0
+    keep_warm_s: float | None = None
+
+
+@dataclass(slots=True)
+class Failing:
+    """Loads of a function that failed.
+
+    Attributes:
+        total: how many.
+        row: how many since the last one that went well.
+        until_us: when the next may be tried.
+        reason: why the last one failed.
+    """
+
+    total: int = 0
+    row: int = 0
+    until_us: int = 0
+    reason: str = ""
+
+
 _CONSTANT = (
     *("arrival_us", "arrival_function", "arrival_duration_us", "own_arrival_us", "own_first", "forecast", "tables"),
     *("node_order", "candidate_peak_mb", "candidate_function"),
@@ -57,6 +93,7 @@ class Replay(ABC):
         nodes: (N,) what the platform calls the nodes.
         payload: what requests ask.
         where: what runs it, for its records.
+        patience: how long it waits for what, and what it keeps warm.
     """
 
     def __init__(
@@ -68,6 +105,7 @@ class Replay(ABC):
         nodes: tuple[str, ...],
         payload: Payload,
         where: str,
+        patience: Patience | None = None,
     ) -> None:
         self.world = world
         self.late_us = np.zeros(len(world.arrival_us), np.int64)
@@ -76,8 +114,9 @@ class Replay(ABC):
         self._functions = functions
         self._nodes = nodes
         self._payload = payload
-        self._after_run = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
+        self._after_run: Literal["keep", "discard"] = "keep" if world.settings.after_run == AfterRun.KEEP else "discard"
         self._where = where
+        self._patience = patience or Patience()
         self._state = new_state(world, record=True, features=True)
         self._begun_ns: int | None = None
         self._waited_s = np.zeros(world.function_count)
@@ -88,6 +127,8 @@ class Replay(ABC):
         self._counts: Counter[str] = Counter()
         self._decision_us: list[float] = []
         self._invocations: list[Invocation] = []
+        self._failing: dict[int, Failing] = {}
+        self._keep_warm_ms = 0.0
         self._load_average = os.getloadavg()[0]
 
     # -- what the backend asks of it -----------------------------------------------------------------------------------
@@ -147,6 +188,7 @@ class Replay(ABC):
 
     def health(self) -> Health:
         """What it met so far."""
+        told = self._deployment.counts
         return Health(
             statuses={status.name: self._counts[status.name] for status in Status if self._counts[status.name]},
             retries=dict(self._client.retries),
@@ -158,6 +200,13 @@ class Replay(ABC):
             invocations=tuple(self._invocations),
             load_average=(self._load_average, os.getloadavg()[0]),
             where=self._where,
+            silent_containers=told["silent"],
+            run_twice=told["again"] + told["surplus"],
+            perhaps_run_twice=told["second"],
+            postponed_loads=self._counts["postponed loads"],
+            failing_loads={self._functions[f]: (each.total, each.reason) for f, each in self._failing.items()},
+            keep_warm_calls=self._counts["keep-warm calls"],
+            keep_warm_ms=self._keep_warm_ms,
         )
 
     async def close(self) -> None:
@@ -239,5 +288,7 @@ class Replay(ABC):
                     await self._changed.wait()
             except TimeoutError:
                 pass
+        if isinstance(self._error, BackendError):
+            raise self._error
         if self._error is not None:
             raise BackendError(f"backend openwhisk: the run broke down: {self._error!r}") from self._error

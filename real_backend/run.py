@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from real_backend.client import ClientError
 from real_backend.core import NONE_DUE, begin, give_up, next_timer, on_event
 from real_backend.health import Invocation, Kind
-from real_backend.replay import START_TYPES, Replay
+from real_backend.preflight import LOAD_WAIT_S, Homes
+from real_backend.replay import START_TYPES, Failing, Replay
 from real_backend.slots import STAGES, Place, Reply, Slot, memory_mib
 from tyche_env.backend import BackendError
 from tyche_env.codes import (
@@ -48,9 +49,10 @@ from tyche_env.world import StartType, World
 
 _MARGIN = 8
 _EVENTS_S = 5.0
-_LOAD_WAIT_S = 0.25
-"""How long a call waits for a load, and so a start at most for a slot in which something loads."""
 _EVENTS_PAUSE_S = 0.5
+_KEEP_WARM_TICK_S = 0.25
+_TIMES_EXPECTED = 4
+"""How much longer than its profile says a function may take before its container counts as silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Run(Replay):
         self._handles = handles_of(self._state)
         self._slots: dict[int, Slot] = {}
         self._removals: dict[int, set[asyncio.Task[None]]] = {node: set() for node in range(world.node_count)}
+        self._homes = Homes()
+        table = world.functions
+        stages_us = table.library_us + table.model_us + table.transfer_us + table.inference_us
+        self._longest_s = self._patience.silence_s + _TIMES_EXPECTED * stages_us / 1e6
         self._ticket = 0
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -112,6 +118,8 @@ class Run(Replay):
         self._set_alarm()
         if self._deployment.embedded:
             self._spawn(self._follow())
+        if self._patience.keep_warm_s is not None:
+            self._spawn(self._keep_warm(self._patience.keep_warm_s))
 
     def _arrive(self, request: int) -> None:
         self._event(ARRIVAL, int(self._state.arrival_function[request]), request)
@@ -190,8 +198,12 @@ class Run(Replay):
                 # as in the simulator, a key says whether the resident still waits for this very command
                 self._ticket += 1
                 self._state.residents["due_key"][order.resident] = self._ticket
-                work = self._offload if order.kind == DO_OFFLOAD else self._load
-                self._spawn(work(slot, order, self._ticket))
+                if order.kind == DO_OFFLOAD:
+                    self._spawn(self._offload(slot, order, self._ticket))
+                elif order.function in self._failing and self.now_us() < self._failing[order.function].until_us:
+                    self._spawn(self._postpone(order, self._ticket))
+                else:
+                    self._spawn(self._load(slot, order, self._ticket))
         elif order.kind == DO_DEMOTE:
             self._spawn(self._demote(slot, order))
         # a killed function is evicted by the load that takes its place, or was discarded after its run
@@ -233,7 +245,8 @@ class Run(Replay):
                     "gpu": order.on_gpu,
                     "after_run": self._after_run,
                     "payload": dict(self._payload(profile, order.request)),
-                }
+                },
+                float(self._longest_s[order.function]),
             )
         if reply.fresh:
             start_type = int(StartType.COLD)
@@ -281,8 +294,9 @@ class Run(Replay):
                         "function": self._functions[order.function],
                         "gpu": order.kind == DO_TRANSFER,
                         "evict": self._unwanted(order.container, slot, order.function),
-                        "wait_s": _LOAD_WAIT_S,
-                    }
+                        "wait_s": LOAD_WAIT_S,
+                    },
+                    self._patience.silence_s,
                 )
                 done = reply.done
                 if done:
@@ -290,11 +304,31 @@ class Run(Replay):
             if self._slots.get(order.container) is slot:
                 self._reconcile(slot, order.container, reply, order.resident)
         self._note("transfer" if order.kind == DO_TRANSFER else "load", order, turn_us, reply)
-        if reply.status != Status.OK:
-            self._counts["failed loads"] += 1
+        self._learn(order.function, reply)
         if self._waits(order.resident, ticket):
             self._state.residents["due_key"][order.resident] = NO_KEY
             self._event(LOADED if reply.status == Status.OK else LOAD_FAILED, order.resident)
+
+    def _learn(self, function: int, reply: Reply) -> None:
+        """After a load that failed the next one of its function waits, twice as long each time."""
+        if reply.status == Status.OK:
+            if function in self._failing:
+                self._failing[function].row = self._failing[function].until_us = 0
+            return
+        self._counts["failed loads"] += 1
+        failing = self._failing.setdefault(function, Failing())
+        pause_s = min(self._patience.load_pause_longest_s, self._patience.load_pause_s * 2**failing.row)
+        failing.total += 1
+        failing.row += 1
+        failing.until_us = self.now_us() + round(1e6 * pause_s)
+        failing.reason = reply.message
+
+    async def _postpone(self, order: Order, ticket: int) -> None:
+        """Do not try a load so soon after one of the same function failed; the core may ask again."""
+        if self._waits(order.resident, ticket):
+            self._counts["postponed loads"] += 1
+            self._state.residents["due_key"][order.resident] = NO_KEY
+            self._event(LOAD_FAILED, order.resident)
 
     async def _offload(self, slot: Slot, order: Order, ticket: int) -> None:
         reply = None
@@ -303,7 +337,8 @@ class Run(Replay):
                 return
             turn_us = self.now_us()
             if slot.alive:
-                reply = await slot.invoke({"op": "offload", "function": self._functions[order.function]})
+                body = {"op": "offload", "function": self._functions[order.function]}
+                reply = await slot.invoke(body, self._patience.silence_s)
                 self._note("offload", order, turn_us, reply)
         if self._waits(order.resident, ticket):
             self._state.residents["due_key"][order.resident] = NO_KEY
@@ -333,7 +368,8 @@ class Run(Replay):
         async with slot.lock:
             r = self._state.residents[order.resident]
             if r["function"] == order.function and r["container"] == order.container and r["state"] == HELD:
-                await slot.invoke({"op": "load", "function": self._functions[order.function], "gpu": False})
+                body = {"op": "load", "function": self._functions[order.function], "gpu": False}
+                await slot.invoke(body, float(self._longest_s[order.function]))
 
     async def _create(self, slot: Slot, container: int) -> None:
         async with slot.lock:
@@ -375,9 +411,22 @@ class Run(Replay):
         """Tell the core of functions that are no longer where it believes them to be."""
         if reply.lost:
             self._counts["lost containers"] += 1
+        self._place(slot, reply)
         if self._slots.get(container) is not slot or (reply.held is None and not reply.lost):
             return
         self._give_up(container, reply.held or frozenset(), but)
+
+    def _place(self, slot: Slot, reply: Reply) -> None:
+        """Refuse a world whose slots are not where they shall be, as far as the action servers say.
+
+        Raises:
+            BackendError: slots of one node are on several machines, or those of several nodes on one.
+        """
+        if self._deployment.embedded or len(self._nodes) < 2 or reply.home is None:
+            return
+        problem = self._homes.note(slot.place.node, reply.home)
+        if problem:
+            raise BackendError(f"backend openwhisk: {problem}")
 
     def _give_up(self, container: int, held: frozenset[str], but: int = -1) -> None:
         for resident in self._residents(container):
@@ -392,6 +441,25 @@ class Run(Replay):
                 self._counts["lost residents"] += 1
                 give_up(self._handles, resident)
                 self._event(OFFLOADED, resident)
+
+    async def _keep_warm(self, every_s: float) -> None:
+        """Call slots that hold something and were quiet for so long, before the platform pauses them."""
+        while True:
+            await asyncio.sleep(min(every_s, _KEEP_WARM_TICK_S))
+            for container, slot in tuple(self._slots.items()):
+                quiet_s = time.monotonic() - slot.quiet_since_s
+                if slot.alive and slot.held and not slot.lock.locked() and quiet_s >= every_s:
+                    self._spawn(self._wake(slot, container))
+
+    async def _wake(self, slot: Slot, container: int) -> None:
+        async with slot.lock:
+            if not slot.alive or not slot.held:
+                return
+            began_s = time.monotonic()
+            reply = await slot.invoke({"op": "status"}, self._patience.silence_s)
+            self._counts["keep-warm calls"] += 1
+            self._keep_warm_ms += 1e3 * (time.monotonic() - began_s)
+        self._reconcile(slot, container, reply)
 
     async def _follow(self) -> None:
         """Hear from the platform of containers that vanish while nobody uses them."""

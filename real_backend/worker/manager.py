@@ -16,14 +16,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from real_backend.functions.protocol import Function
+from real_backend.functions.protocol import Resources
 from real_backend.worker.memory import Cgroup, peak_mb, proportional_mb, resident_mb
-from real_backend.worker.messages import ActionError, Code, Run
+from real_backend.worker.messages import ActionError, Code, Run, WorldFunction
 from real_backend.worker.process import FunctionProcess, ProcessEndedError, Stage, now_ns
 
 StartType = Literal["gpu", "memory", "loading", "warm"]
 State = Literal["loading", "held", "running"]
 STAGES = ("clear", "library", "model", "transfer", "inference")
+
+
+class Sized(Protocol):
+    """What the manager has to know of a function."""
+
+    @property
+    def resources(self) -> Resources:
+        """What it needs."""
 
 
 class Starter(Protocol):
@@ -56,23 +64,38 @@ class Manager:
     """Holds the residents of one container.
 
     Attributes:
-        functions: the declared functions by name.
+        functions: the declared functions by name, or those of a world (:meth:`offer`).
         starter: starts their processes.
         memory_mb: the container's memory in MB; None if nobody limits it.
         style: how processes start; each but ``fresh`` has profiles of its own, named ``FUNCTION-STYLE``.
         cgroup: the container's cgroup, which tells who was killed for memory.
     """
 
-    functions: Mapping[str, Function]
+    functions: Mapping[str, Sized]
     starter: Starter
     memory_mb: float | None = None
     style: Literal["fresh", "zygote"] = "fresh"
     cgroup: Cgroup = field(default_factory=Cgroup)
+    _declared: dict[str, str] = field(default_factory=dict)
     _residents: dict[str, _Resident] = field(default_factory=dict)
     _running: str | None = None
     _dying: set[asyncio.Task[None]] = field(default_factory=set)
     _lost: list[dict[str, str]] = field(default_factory=list)
     _working: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def offer(self, functions: Mapping[str, WorldFunction]) -> None:
+        """Offer the functions of a world in place of the declared ones, each in processes of its own.
+
+        Raises:
+            ActionError: unknown_function, one of them is not declared.
+        """
+        for each in functions.values():
+            if each.declared not in self.functions:
+                raise ActionError(
+                    "unknown_function", f"{each.declared}: no such function here; there are {', '.join(self.functions)}"
+                )
+        self._declared = {name: each.declared for name, each in functions.items()}
+        self.functions = functions
 
     async def run(self, run: Run, seconds_left: float | None = None) -> dict[str, Any]:
         """Carry out one invocation.
@@ -263,7 +286,7 @@ class Manager:
         await self._settle()
         resident.oom_kills = self.cgroup.oom_kills()
         try:
-            process = await self.starter.start(resident.name, begin_ns)
+            process = await self.starter.start(self._declared.get(resident.name, resident.name), begin_ns)
         except ActionError:
             self._forget(resident)
             raise

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from real_backend.functions.protocol import FunctionError, Resources
+
 Op = Literal["load", "offload", "infer", "status"]
 AfterRun = Literal["keep", "discard", "reload"]
 Code = Literal[
@@ -46,6 +48,46 @@ class ActionError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class WorldFunction:
+    """A function of a world: two of them may be the same declared one, and are held apart all the same.
+
+    Attributes:
+        declared: its name in the module or file of functions.
+        hold_mb: what its profile says that it holds, as ``Resources`` has it, like the other two.
+        peak_mb: the most that it takes.
+        gpu_mb: on a GPU.
+    """
+
+    declared: str
+    hold_mb: int
+    peak_mb: int
+    gpu_mb: int = 0
+
+    @classmethod
+    def parse(cls, name: str, values: Any) -> WorldFunction:
+        """Read an entry of the settings' ``functions``.
+
+        Raises:
+            ActionError: bad_request, naming the function.
+        """
+        where = f"code: functions: {name}"
+        _check(where, values, {"declared": str, "hold_mb": int, "peak_mb": int, "gpu_mb": int})
+        missing = {"declared", "hold_mb", "peak_mb"} - set(values)
+        if missing:
+            raise ActionError("bad_request", f"{where}: {sorted(missing)[0]} is missing")
+        try:
+            Resources(*(values.get(key, 0) for key in ("hold_mb", "peak_mb", "gpu_mb")))
+        except FunctionError as error:
+            raise ActionError("bad_request", f"{where}: {error}") from None
+        return cls(**values)
+
+    @property
+    def resources(self) -> Resources:
+        """What it needs."""
+        return Resources(self.hold_mb, self.peak_mb, self.gpu_mb)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What ``/init`` may set: the JSON object in the action's ``code``; all of it optional.
 
@@ -56,6 +98,8 @@ class Settings:
         gpu: whether native mode infers on the GPU.
         after_run: what becomes of the function's process in native mode.
         node: name of the node, where the host name is none.
+        functions: the functions of a world by name, each a declared one with resources of its own; empty: all that are
+            declared, by their own names.
     """
 
     mode: Literal["slots", "native"] = "slots"
@@ -63,6 +107,7 @@ class Settings:
     gpu: bool = False
     after_run: AfterRun = "keep"
     node: str | None = None
+    functions: Mapping[str, WorldFunction] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, code: str) -> Settings:
@@ -78,9 +123,17 @@ class Settings:
         _check(
             "code",
             values,
-            {"mode": ("slots", "native"), "function": str, "gpu": bool, "after_run": get_args(AfterRun), "node": str},
+            {
+                "mode": ("slots", "native"),
+                "function": str,
+                "gpu": bool,
+                "after_run": get_args(AfterRun),
+                "node": str,
+                "functions": dict,
+            },
         )
-        settings = cls(**values)
+        named = {name: WorldFunction.parse(name, each) for name, each in values.get("functions", {}).items()}
+        settings = cls(**{**values, "functions": named})
         if (settings.mode == "native") != (settings.function is not None):
             raise ActionError("bad_request", "code: function goes with mode native, and native mode needs it")
         return settings

@@ -15,7 +15,9 @@ import socket
 import sys
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -25,8 +27,12 @@ from real_backend.worker.messages import ActionError, Run, Settings
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 _LARGEST_BODY = 64 << 20
+_LARGEST_ANSWER = 1_000_000
+"""OpenWhisk cuts results at 1 MiB; the rest is for what else a reply says."""
 _CHUNK = 1 << 16
 _DRAIN_S = 1.0
+_REMEMBERED = 64
+_MACHINE = Path("/proc/sys/kernel/random/boot_id")
 _MARGIN_S = 0.05
 """We answer a little before the deadline, at which the platform would destroy the container and all it holds."""
 
@@ -42,6 +48,8 @@ class ActionServer:
         gpu_uuid: the GPU that its functions use; None without one.
         sentinels: whether to end each activation's logs with OpenWhisk's line.
         boot_id: made anew with each start, so that a reply tells whether the container is still the same.
+        machine_id: of the machine that the container is on, the same in all its containers; None if it cannot be read.
+        runs: how many activations began here.
     """
 
     manager: Manager
@@ -50,7 +58,10 @@ class ActionServer:
     gpu_uuid: str | None = None
     sentinels: bool = True
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    machine_id: str | None = field(default_factory=lambda: _machine_id())
+    runs: int = 0
     _settings: Settings | None = None
+    _seen: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     async def handle(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """Answer one HTTP request with a status and a JSON object."""
@@ -77,6 +88,8 @@ class ActionServer:
             if not isinstance(environment, dict) or not isinstance(value.get("code") or "", str):
                 raise ActionError("bad_request", "value: env must be an object, and code text")
             settings = Settings.parse(value.get("code") or "")
+            if settings.functions:
+                self.manager.offer(settings.functions)
             if settings.function is not None and settings.function not in self.manager.functions:
                 raise ActionError(
                     "unknown_function",
@@ -93,14 +106,28 @@ class ActionServer:
     async def _run(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if self._settings is None:
             return 500, {"error": "the action is not initialized yet"}
+        again = self._count(str(body.get("activation_id") or ""))
+        reply: dict[str, Any]
         try:
             run = Run.parse(body.get("value", {}), self._settings)
             reply = {"ok": True, **await self.manager.run(run, _seconds_left(body.get("deadline")))}
+            _refuse_large(reply)
         except ActionError as error:
             # An object with `error` is what OpenWhisk takes for an application error.
             reply = {"ok": False, "error": error.as_dict()}
         self._end_of_activation()
-        return 200, {**reply, **self._common()}
+        about = {**again, **self._common()}
+        if "error" in reply:
+            # of such a result OpenWhisk keeps the error alone, and who answered must not get lost with the rest
+            reply["error"]["container"] = about
+        return 200, {**reply, **about}
+
+    def _count(self, activation: str) -> dict[str, bool]:
+        """Count an activation that begins; says so if it began here before: the platform runs it once more."""
+        self.runs += 1
+        again = bool(activation) and activation in self._seen
+        self._seen.append(activation)
+        return {"again": True} if again else {}
 
     def _end_of_activation(self) -> None:
         """Tell the platform that the logs of this activation are complete."""
@@ -110,7 +137,14 @@ class ActionServer:
                 stream.flush()
 
     def _common(self) -> dict[str, Any]:
-        return {"boot_id": self.boot_id, "node": self.node, "gpu_uuid": self.gpu_uuid, **self.manager.snapshot()}
+        return {
+            "boot_id": self.boot_id,
+            "machine_id": self.machine_id,
+            "node": self.node,
+            "gpu_uuid": self.gpu_uuid,
+            "runs": self.runs,
+            **self.manager.snapshot(),
+        }
 
     async def serve(self, listening: socket.socket, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then kill all functions."""
@@ -163,6 +197,24 @@ class ActionServer:
         status, reply = await self.handle(request.method.decode("ascii"), path, bytes(body))
         await _send(connection, writer, status, reply)
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+
+def _machine_id() -> str | None:
+    try:
+        return _MACHINE.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _refuse_large(reply: dict[str, Any]) -> None:
+    """Refuse an answer that the platform would cut off, and with it what the reply says of the container.
+
+    Raises:
+        ActionError: failed, with the size.
+    """
+    size = len(json.dumps(reply.get("answer")))
+    if size > _LARGEST_ANSWER:
+        raise ActionError("failed", f"{reply['function']}: its answer has {size} bytes, over {_LARGEST_ANSWER}")
 
 
 async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:

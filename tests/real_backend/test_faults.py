@@ -207,7 +207,7 @@ def test_a_load_that_fails(site: Site, statuses: Statuses) -> None:
         event_mode=False,
         after_run_preloader=AfterRun.KEEP,
     )
-    backend = site.begin(world)
+    backend = site.begin(world, preflight=False)
     site.until(lambda state: state.cluster["finished"][0] >= 1)
     backend.set_priorities(np.ones((2, 2), np.int8), np.full((2, 2), 1 << 20))
     found = statuses(backend, world)

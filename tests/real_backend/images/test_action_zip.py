@@ -25,12 +25,12 @@ for parameters in json.loads(sys.argv[2]):
 """
 
 
-def invoke(zipped: Path, folder: Path, *parameters: dict[str, Any]) -> list[dict[str, Any]]:
+def invoke(zipped: Path, folder: Path, *parameters: dict[str, Any], runtime: str = RUNTIME) -> list[dict[str, Any]]:
     """Do what the runtime does: unpack, import ``__main__`` and call ``main``, far from the source."""
     with zipfile.ZipFile(zipped) as archive:
         archive.extractall(folder)
     answer = subprocess.run(
-        [sys.executable, "-I", "-c", RUNTIME, str(folder), json.dumps(parameters)],
+        [sys.executable, "-I", "-c", runtime, str(folder), json.dumps(parameters)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -71,3 +71,31 @@ def test_the_manifest_names_the_kind() -> None:
     manifest = json.loads((folder / "runtimes.json").read_text())
     (runtime,) = manifest["runtimes"]["tyche"]
     assert runtime["kind"] == "tyche:1"
+
+
+def test_nothing_leaves_the_action_as_an_exception(tmp_path: Path) -> None:
+    build_zip(tmp_path / "a.zip", Settings(), ("--functions", "no.such.module"))
+    (reply,) = invoke(tmp_path / "a.zip", tmp_path / "unpacked", {"op": "status"})
+    assert reply["ok"] is False
+    assert reply["error"]["code"] == "died"
+    assert "the action server did not start" in reply["error"]["message"]
+
+
+def test_an_action_server_that_died_is_started_again_and_says_how_long_that_took(tmp_path: Path) -> None:
+    build_zip(tmp_path / "a.zip", Settings(), TOYS)
+    killing = RUNTIME.replace(
+        "    print(",
+        "    if parameters.pop('kill', 0): action._server._process.kill(), action._server._process.wait()\n    print(",
+    )
+    replies = invoke(
+        tmp_path / "a.zip",
+        tmp_path / "unpacked",
+        {"op": "load", "function": "toy"},
+        {"op": "status"},
+        {"op": "status", "kill": 1},
+        runtime=killing,
+    )
+    assert [each["residents"] != [] for each in replies] == [True, True, False]
+    assert ["server_ms" in each for each in replies] == [True, False, True]
+    assert replies[0]["server_ms"] > 0
+    assert replies[0]["boot_id"] == replies[1]["boot_id"] != replies[2]["boot_id"]

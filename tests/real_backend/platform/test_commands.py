@@ -183,7 +183,7 @@ def test_the_environment_is_read_and_refused_like_options(
 
 def test_deploy_needs_a_server_and_a_kind(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert "--kind or --image" in tyche(state, "deploy", "f").stderr
+    assert "say one of --kind, --image and --deployment" in tyche(state, "deploy", "f").stderr
     assert "OW_APIHOST" in tyche(state, "deploy", "f", "--kind", "tyche:1").stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
-COMMON = {"boot_id", "node", "gpu_uuid", "residents", "lost", "memory_mb", "torch_reserved_mb"}
+COMMON = {"boot_id", "machine_id", "runs", "node", "gpu_uuid", "residents", "lost", "memory_mb", "torch_reserved_mb"}
 Start = Callable[..., Any]
 
 
@@ -294,9 +295,66 @@ def test_a_function_that_takes_too_much_memory_is_killed_alone(start: Start, sma
     worker = start(python=enter)
     boot = worker.init()["boot_id"]
     reply = worker.run({"op": "infer", "function": "toy", "payload": {"allocate_mb": 400}})
-    assert reply["error"] == {"code": "out_of_memory", "message": "toy: the kernel killed it for memory"}
+    error = reply["error"]
+    assert (error["code"], error["message"]) == ("out_of_memory", "toy: the kernel killed it for memory")
     assert reply["boot_id"] == boot
     assert reply["residents"] == []
     assert worker.run({"op": "infer", "function": "toy-big"})["error"]["code"] == "out_of_memory"
     assert worker.run({"op": "infer", "function": "toy"})["ok"]
     worker.stop()
+
+
+def test_functions_of_a_world_are_offered_in_place_of_the_declared_ones(start: Start) -> None:
+    worker = start()
+    entry = {"declared": "toy", "hold_mb": 30, "peak_mb": 40}
+    status, reply = worker.post(
+        "/init", {"value": {"code": json.dumps({"functions": {"0": {**entry, "hold_mb": 50}}})}}
+    )
+    assert (status, "hold_mb <= peak_mb" in reply["error"]) == (502, True)
+    status, reply = worker.post("/init", {"value": {"code": json.dumps({"functions": {"0": {"declared": "toy"}}})}})
+    assert (status, reply["error"]) == (502, "code: functions: 0: hold_mb is missing")
+    status, reply = worker.post(
+        "/init", {"value": {"code": json.dumps({"functions": {"0": {**entry, "declared": "nobody"}}})}}
+    )
+    assert (status, "nobody: no such function here" in reply["error"]) == (502, True)
+    worker.init(json.dumps({"functions": {"0-toy": entry, "1-toy": entry}}))
+    for name in ("0-toy", "1-toy"):
+        assert worker.run({"op": "load", "function": name})["done"]
+    assert {each["function"] for each in worker.run({"op": "status"})["residents"]} == {"0-toy", "1-toy"}
+    assert worker.run({"op": "infer", "function": "toy"})["error"]["code"] == "unknown_function"
+
+
+def test_a_reply_tells_how_often_its_container_ran_and_whether_this_was_run_before(start: Start) -> None:
+    worker = start()
+    worker.init()
+    ask = {"value": {"op": "status"}, "activation_id": "a1"}
+    replies = [worker.post("/run", {**ask, "activation_id": name})[1] for name in ("a1", "a2", "a1")]
+    assert [each["runs"] for each in replies] == [1, 2, 3]
+    assert ["again" in each for each in replies] == [False, False, True]
+    assert replies[0]["machine_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_a_failure_carries_who_answered_inside(start: Start) -> None:
+    worker = start()
+    boot = worker.init()["boot_id"]
+    error = worker.run({"op": "infer", "function": "nobody"})["error"]
+    assert error["container"]["boot_id"] == boot
+    assert error["container"]["residents"] == []
+
+
+def test_an_answer_that_the_platform_would_cut_off_is_a_failure(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "large.py"
+    file.write_text(
+        "from real_backend.functions.protocol import Resources\n"
+        "from real_backend.functions.toy import Toy\n"
+        "class Large(Toy):\n"
+        "    def infer(self, model, payload):\n"
+        "        return 'x' * payload['size']\n"
+        "FUNCTIONS = {'large': Large(Resources(30, 40))}\n"
+    )
+    worker = start("--functions", str(file))
+    worker.init()
+    ask = {"op": "infer", "function": "large"}
+    assert worker.run({**ask, "payload": {"size": 900_000}})["ok"]
+    error = worker.run({**ask, "payload": {"size": 1_100_000}})["error"]
+    assert (error["code"], error["message"]) == ("failed", "large: its answer has 1100002 bytes, over 1000000")
