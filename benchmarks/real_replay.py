@@ -13,16 +13,18 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 from datetime import datetime
 from pathlib import Path
 
-from real_backend.containers.factory import PLATFORM_LABEL
+from left_behind import Own
+
 from real_backend.functions.catalogue import RANDOM_WEIGHTS
 from real_backend.functions.weights import make_weights, weights_folder
 from tyche_env.scenario import Scenario
 from tyche_env.sources import SourceError, trace_files
 
+_LOOK_S = 0.5
 TARGET = 1 / 3
 """Tyche's warming and loading time, as a share of what requests pay without it, that is expected at most."""
 
@@ -52,19 +54,27 @@ def main() -> int:
         f"minutes each, about {2 * len(modes) * (run_min + 0.5):.0f} in all; load average {os.getloadavg()[0]:.2f}",
         flush=True,
     )
-    before = _things()
     command = ["evaluate", "--backend", "openwhisk", "--scenario", scenario.name, "--windows", "1", "--record", "all"]
     for mode in modes:
         command += ["--mode", mode]
     command += ["--policy", "none", "--policy", "tyche", "--out", str(options.out)]
-    done = subprocess.run(
+    own = Own()
+    process = subprocess.Popen(
         [sys.executable, "-c", "from tyche_env.cli import main; main()", *command],
-        env={**os.environ, "TYCHE_CONTAINERS": containers},
-        check=False,
+        env={**os.environ, "TYCHE_CONTAINERS": containers, "TMPDIR": str(own.folder)},
     )
-    left = sorted(_things() - before)
+    try:
+        while process.poll() is None:
+            own.look()
+            time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        # it is interrupted, too, and gives back what it has
+        process.wait()
+        raise
+    left = own.left()
+    own.close()
     print(f"left behind: {', '.join(left) or 'nothing'}; load average {os.getloadavg()[0]:.2f}")
-    if done.returncode != 0 or left:
+    if process.returncode != 0 or left:
         return 1
     return _verdict(options.out)
 
@@ -87,21 +97,6 @@ def _have_trace() -> bool:
         print(f"{error}; going on with real-small", flush=True)
         return False
     return True
-
-
-def _things() -> set[str]:
-    """Processes of embedded platforms and of their containers, and the folders and sockets that they make."""
-    found = {str(path) for folder in (Path(tempfile.gettempdir()), Path("/run")) for path in folder.glob("tyche-*")}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                labelled = f"{PLATFORM_LABEL}=".encode() in (folder / "environ").read_bytes()
-                platform = b"real_backend.embedded" in (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if labelled or platform:
-                found.add(f"process {folder.name}")
-    return found
 
 
 def _verdict(out: Path) -> int:

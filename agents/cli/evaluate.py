@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -120,6 +121,12 @@ def _policies() -> Iterable[str]:
     show_default=True,
     help="Of the simulator; the plain-Python reference is a hundred times slower, with the same results.",
 )
+@click.option(
+    "--no-preflight",
+    is_flag=True,
+    help="On real containers, begin without trying each function once (TYCHE_PREFLIGHT=0).",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 if more than 1 % of a policy's requests were not served.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate(
     scenario_name: str,
@@ -139,6 +146,8 @@ def evaluate(
     on: On,
     as_json: bool,
     engine: str,
+    no_preflight: bool,
+    strict: bool,
     quiet: bool,
 ) -> None:
     """Compare policies on the same windows of a scenario, with 95 % intervals.
@@ -158,9 +167,14 @@ def evaluate(
     """  # noqa: D301 (click wants the character)
     from agents.evidence.evaluation import evaluate as run
     from agents.evidence.plan import Plan
+    from agents.evidence.tables import unserved
     from agents.playing.progress import bar
     from agents.playing.spread import Spread
 
+    if no_preflight:
+        if backend == "simulated":
+            raise UserError("--no-preflight: is for real containers; nothing is tried before a simulated run")
+        os.environ["TYCHE_PREFLIGHT"] = "0"
     scenario = _scenario(scenario_name, trace_file)
     plan = Plan(
         scenario=scenario,
@@ -181,7 +195,9 @@ def evaluate(
             raise UserError(
                 f"--on, --jobs: with --backend {BOTH} runs follow each other on this machine; leave them out"
             )
-        _both(plan, repetitions or 1, out, quiet, as_json)
+        warning = _both(plan, repetitions or 1, out, quiet, as_json)
+        if warning and strict:
+            click.get_current_context().exit(1)
         return
     if repetitions is not None:
         raise UserError(f"--repetitions: is for --backend {BOTH}; --seeds repeats with other requests")
@@ -203,10 +219,13 @@ def evaluate(
         click.echo(json.dumps(outcome.folder.summary, indent=1))
     elif not quiet:
         _show(outcome, report_path)
+    if strict and unserved(outcome.folder.summary):
+        click.get_current_context().exit(1)
 
 
-def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -> None:
-    """Real and simulated runs beside each other."""
+def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -> str:
+    """Real and simulated runs beside each other; returns which left many requests unserved, in words."""
+    from agents.evidence.tables import MUCH_UNSERVED, percent
     from agents.experiments.fidelity import Study, study
     from agents.experiments.fidelity_report import show as show_fidelity
     from agents.experiments.fidelity_report import write
@@ -221,6 +240,15 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
     elif not quiet:
         show_fidelity(console(), found)
         console().print(f"Report: {page}", soft_wrap=True, highlight=False)
+    parts = []
+    for each in found["conditions"]:
+        share = 1 - each["statuses"].get("OK", 0) / max(1, sum(each["statuses"].values()))
+        if share > MUCH_UNSERVED:
+            parts.append(f"{each['policy']} ({each['mode']}): {percent(share)}")
+    warning = f"Requests that were not served: {'; '.join(parts)}." if parts else ""
+    if warning and not (quiet or as_json):
+        console().print(warning, style="bold", highlight=False, soft_wrap=True)
+    return warning
 
 
 def _scenario(name: str, trace_file: Path | None) -> Scenario:
@@ -245,10 +273,14 @@ def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:
 
 
 def _show(outcome: Outcome, report_path: Path | None) -> None:
-    from agents.evidence.tables import show
+    from agents.evidence.tables import failing_loads, show, unserved
 
     terminal = console()
     show(terminal, outcome.folder.summary)
     terminal.print(f"Everything: {outcome.folder.path}", soft_wrap=True, highlight=False)
     if report_path is not None:
         terminal.print(f"Report:     {report_path}", soft_wrap=True, highlight=False)
+    # last, so that nobody overlooks it
+    for warning in (failing_loads(outcome.folder.summary["rows"]), unserved(outcome.folder.summary)):
+        if warning:
+            terminal.print(warning, style="bold", soft_wrap=True, highlight=False)

@@ -145,9 +145,6 @@ def show(console: Console, summary: Entry) -> None:
     if dropped:
         note += f" Not shown for want of width: {', '.join(dropped)}."
     console.print(note, style="dim", highlight=False)
-    warning = unserved(summary)
-    if warning:
-        console.print(warning, style="bold", highlight=False)
 
 
 def evidence(summary: Entry) -> str:
@@ -185,6 +182,18 @@ def unserved(summary: Entry) -> str:
         ]
         parts.append(f"{entry['policy']} ({entry['prewarm']}, {entry['mode']}): {', '.join(kinds)}")
     return f"Requests that were not served: {'; '.join(parts)}." if parts else ""
+
+
+def failing_loads(rows: Sequence[Entry]) -> str:
+    """Which functions failed to load ahead of requests on real containers, in words; empty if none did."""
+    counts: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for row in rows:
+        for name, (count, reason) in row.get("health", {}).get("failing_loads", {}).items():
+            counts[name] = counts.get(name, 0) + count
+            reasons[name] = reason
+    parts = [f"{name} {counted(counts[name], 'time')} ({reasons[name]})" for name in sorted(counts)]
+    return f"Loads that failed: {'; '.join(parts)}." if parts else ""
 
 
 def against(summary: Entry, policy: str, prewarm: str, mode: str, metric: str = HEADLINE) -> Entry | None:

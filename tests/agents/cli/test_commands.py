@@ -179,3 +179,58 @@ def test_real_time_is_spent_on_one_window_unless_more_are_asked_for(
                 ["evaluate", "--scenario", scenario_file, "--backend", "both", "--out", str(tmp_path / "run"), *options]
             )
     assert asked == [1, 2]
+
+
+def planted(folder: RunFolder, **change: Any) -> RunFolder:
+    """The folder, as if a run of it had gone so."""
+    summary = folder.path / "summary.json"
+    found = json.loads(summary.read_text(encoding="utf-8"))
+    for entry in found["aggregates"]:
+        entry.update({name: {"mean": value} for name, value in change["rates"].items()})
+    found["rows"][0]["health"] = change["health"]
+    summary.write_text(json.dumps(found), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.02, 0.01])
+def test_what_was_not_served_is_said_last_and_fails_where_that_is_asked_for(
+    scenario_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+) -> None:
+    from agents.evidence import evaluation
+
+    options = ("--policy", "none", "--windows", "1")
+    out = tmp_path / "run"
+    assert evaluate(scenario_file, out, *options, "--strict") == 0
+    honest = evaluation.evaluate
+    rates = {"unserved_rate": share, "failed_rate": share, "timed_out_rate": 0.0, "rejected_rate": 0.0}
+    health = {"failing_loads": {"1-mine": [12, "its libraries cannot be imported"]}}
+
+    def unlucky(*arguments: Any, **named: Any) -> Any:
+        outcome = honest(*arguments, **named)
+        planted(outcome.folder, rates=rates, health=health)
+        return outcome
+
+    monkeypatch.setattr(evaluation, "evaluate", unlucky)
+    much = share > 0.01
+    capsys.readouterr()
+    for strict, quiet in ((False, False), (True, False), (True, True)):
+        words = (*options, *(["--strict"] if strict else []), *(["--quiet"] if quiet else []))
+        assert evaluate(scenario_file, out, *words) == (1 if strict and much else 0)
+        lines = capsys.readouterr().out.splitlines()
+        if quiet:
+            continue
+        if much:
+            assert lines[-1] == "Requests that were not served: none (openwhisk, realistic): 2.0 % failed."
+            lines.pop()
+        assert lines[-1] == "Loads that failed: 1-mine 12 times (its libraries cannot be imported)."
+
+
+def test_nothing_is_tried_before_a_simulated_run(
+    scenario_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(scenario_file, tmp_path / "run", "--no-preflight") == 2
+    assert "--no-preflight: is for real containers" in capsys.readouterr().err
