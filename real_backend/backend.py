@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from real_backend.client import Backoff, Client, ClientError, Credentials, Needs
 from real_backend.core import warm_up
 from real_backend.embedded import EmbeddedPlatform, container_environment
+from real_backend.functions.payloads import sample_payload
 from real_backend.functions.protocol import load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import Health, machine
@@ -42,8 +43,6 @@ from tyche_env.world import World
 
 T = TypeVar("T")
 
-_STYLES = ("-fast", "-mmap")
-_TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. "
 _PASSED: set[tuple[Any, ...]] = set()
 """Functions that this process has tried on a platform, and found well."""
 _ROUNDING_MIB = 1
@@ -116,18 +115,6 @@ def _switch(found: Mapping[str, str], variable: str, otherwise: bool) -> bool:
     if value not in ("", "0", "1"):
         raise BackendError(f"{variable}: 1 is on, 0 is off, got {value!r}")
     return otherwise if value == "" else value == "1"
-
-
-def sample_payload(profile: str, request: int) -> dict[str, Any]:
-    """A small request that the shipped functions understand, never the same twice in a row."""
-    for style in _STYLES:
-        profile = profile.removesuffix(style)
-    number = request % 16
-    if profile == "magika":
-        return {"text": _TEXT * (1 + number)}
-    if profile == "gt_minilm_torch":
-        return {"texts": [_TEXT, f"Clock number {number} strikes."]}
-    return {"seed": number}
 
 
 class _Loop:

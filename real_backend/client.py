@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 import tenacity
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tyche_env.errors import UserError
 
@@ -205,6 +205,13 @@ class Activation(_Answer):
         return None if value is None else int(value)
 
 
+def _bytes(value: Any) -> int | None:
+    """A size as OpenWhisk writes it, such as ``1048576 B``; None where it is something else."""
+    number, _, unit = str(value).partition(" ")
+    times = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20}.get(unit)
+    return int(number) * times if number.isdigit() and times is not None else None
+
+
 class ServerLimits(_Answer):
     """What a namespace may ask for; None where the server does not say."""
 
@@ -216,6 +223,7 @@ class ServerLimits(_Answer):
     timeout_max_ms: int | None = Field(None, validation_alias=AliasChoices("maxActionTimeout", "actionDurationMax"))
     logs_min_mib: int | None = Field(None, validation_alias=AliasChoices("minActionLogs", "actionLogsMin"))
     logs_max_mib: int | None = Field(None, validation_alias=AliasChoices("maxActionLogs", "actionLogsMax"))
+    payload_max_bytes: Annotated[int | None, BeforeValidator(_bytes)] = Field(None, validation_alias="maxParameterSize")
 
 
 class ActionSpec(BaseModel):
@@ -262,6 +270,7 @@ class Needs(BaseModel):
     logs_mib: int | None = None
     per_minute: int | None = None
     concurrent: int | None = None
+    payload_bytes: int | None = None
 
 
 class NodeInfo(_Answer):
@@ -727,6 +736,14 @@ def _problems(needs: Needs, limits: ServerLimits) -> Iterable[str]:
             limits.logs_min_mib,
             limits.logs_max_mib,
             ("whisk.log-limit.min", "whisk.log-limit.max"),
+            "",
+        ),
+        (
+            "payload of a call, bytes",
+            needs.payload_bytes,
+            None,
+            limits.payload_max_bytes,
+            ("", "whisk.activation.payload.max"),
             "",
         ),
         (

@@ -372,3 +372,78 @@ def deploy(
                 click.echo(f"{credentials.host} {action.path} {action.version}")
 
     _asked(send())
+
+
+@platform.command()
+@_STATE
+@click.option(
+    "--scenario", metavar="NAME|FILE", help="What is to be played: compares its first window with the limits."
+)
+@click.option(
+    "--deployment",
+    metavar="MAKE",
+    default="embedded",
+    envvar="TYCHE_DEPLOYMENT",
+    show_default=True,
+    show_envvar=True,
+    help="What actions are made of: embedded, kind:KIND (kind:python:3.11) or image:NAME.",
+)
+@click.option(
+    "--functions",
+    default="real_backend.functions.catalogue",
+    envvar="TYCHE_FUNCTIONS",
+    show_envvar=True,
+    help="Module or file of functions.  [default: the catalogue]",
+)
+@click.option("--memory-mb", type=click.IntRange(1), help="MB of a container, without --scenario.  [default: 2048]")
+@_CA
+@_INSECURE
+@click.option("--clean", is_flag=True, help="Only delete what runs have deployed, of runs that go on as well.")
+def check(
+    state_folder: Path | None,
+    scenario: str | None,
+    deployment: str,
+    functions: str,
+    memory_mb: int | None,
+    ca: Path | None,
+    insecure: bool,
+    clean: bool,
+) -> None:
+    """Ask the running platform, or OW_APIHOST, whether it can do what a replay needs; exit 1 if something would fail.
+
+    \b
+    Examples:
+      tyche platform check --scenario real-azure --deployment kind:python:3.11
+      tyche platform check --clean
+    """  # noqa: D301 (click wants the character)
+    from real_backend import checking
+    from real_backend.client import Client
+    from real_backend.making import Making
+    from tyche_env.scenario import Scenario
+
+    credentials = _credentials(state_folder).trusting(ca, insecure)
+    if scenario is not None and memory_mb is not None:
+        raise UserError("--memory-mb: the scenario says how large containers are; leave it out")
+
+    async def tidy() -> list[str]:
+        async with Client(credentials) as client:
+            return await checking.clean(client)
+
+    if clean:
+        for name in _asked(tidy()):
+            click.echo(f"deleted {name}")
+        return
+    question = checking.Question(
+        Making.parse(deployment),
+        functions,
+        None if scenario is None else Scenario.load(scenario).world(kernel="tyche"),
+        memory_mb or 2048,
+        os.environ.get("TYCHE_KEEP_WARM") == "1",
+    )
+
+    async def ask() -> bool:
+        async with Client(credentials) as client:
+            return await checking.check(client, question, click.echo)
+
+    if not _asked(ask()):
+        click.get_current_context().exit(1)

@@ -53,7 +53,7 @@ def measure(
     Example:
       tyche profile measure magika silero_onnx opennsfw resnet18 --out profiles.csv
     """  # noqa: D301 (click wants the character)
-    from real_backend.backend import sample_payload
+    from real_backend.functions.payloads import sample_payload
     from real_backend.measuring import Plan
     from real_backend.measuring import measure as run
     from tyche_env.profiles import write_catalogue

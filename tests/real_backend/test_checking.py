@@ -1,0 +1,191 @@
+"""``tyche platform check``: each thing that would fail is one line, with the setting to change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from real_backend.checking import Finding, Question, check, clean
+from real_backend.client import ActionSpec, Client, Credentials
+from real_backend.embedded import EmbeddedPlatform, container_environment
+from real_backend.making import Making
+from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
+from tests.real_backend.genuine import Genuine
+from tests.real_backend.worlds import TOYS, toy_world
+from tyche_env.cli import run
+from tyche_env.world import Kernel, World
+
+WORLD = toy_world([(0.0, 0), (1.0, 1)], 2.0, ("toy", "toy"), (400,), kernel=Kernel.TYCHE)
+EMBEDDED = Making()
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Credentials]:
+    own = EmbeddedPlatform()
+    config = PlatformConfig(
+        nodes=(NodeSpec(name="invoker0", memory_mib=512),),
+        limits=Limits(memory_max_mib=512, invocations_per_minute=100, concurrent_invocations=5),
+        worker_arguments=("--functions", TOYS),
+        environment=container_environment(),
+    )
+    yield own.start(config)
+    own.stop()
+
+
+def ask(
+    platform: Credentials, question: Question, transport: httpx.AsyncBaseTransport | None = None
+) -> tuple[bool, dict[str, Finding]]:
+    found: list[Finding] = []
+
+    async def work() -> bool:
+        async with Client(platform, transport=transport) as client:
+            return await check(client, question, found.append)
+
+    well = asyncio.run(work())
+    assert well == all(each.well is not False for each in found)
+    return well, {each.what: each for each in found}
+
+
+@pytest.mark.parametrize("world", [WORLD, None])
+@pytest.mark.parametrize(
+    ("deployment", "genuine"), [("embedded", False), ("kind:python:3", True), ("image:tyche-worker", True)]
+)
+def test_a_platform_that_does_it_all(
+    platform: Credentials, deployment: str, genuine: bool, world: World | None
+) -> None:
+    transport = Genuine() if genuine else None
+    question = Question(Making.parse(deployment), TOYS, world, memory_mb=400)
+    well, found = ask(platform, question, transport)
+    assert well, [str(each) for each in found.values() if not each.well]
+    name = "toy" if world is None else "0-toy"
+    for what in ("platform", "limits", f"load {name}", f"hold {name}", f"infer {name}", f"off-load {name}"):
+        assert found[what].well is True
+    assert found["one container"].text == "answered all 9 calls"
+    assert found["left behind"].text == "nothing"
+    # a clock of our own: the same machine
+    assert abs(int(found["clocks"].text.split()[3])) < 500
+    # what only our platform tells
+    assert found["memory"].well is (None if genuine or world is None else True)
+    assert found["rates"].well is (None if world is None else True)
+    if transport is not None:
+        assert [body["limits"] for body in transport.actions.values()] == [
+            {"memory": 382, "timeout": 120_000, "logs": 0}
+        ]
+        assert sorted(transport.deleted) == sorted(transport.actions)
+
+
+def busy_world() -> World:
+    return toy_world([(0.01 * at, 0) for at in range(50)], 2.0, ("toy",), (400, 400), kernel=Kernel.TYCHE)
+
+
+class Shuffled(Genuine):
+    """Every call after so many of a status is answered by another container, as with logs that are read."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and b"status" in await request.aread():
+            self.asked += 1
+        if self.asked > self.well:
+            async with Client(self.credentials) as ours:
+                for each in await ours.containers():
+                    await ours.remove_container(each.id)
+        return await super().handle_async_request(request)
+
+    def __init__(self, credentials: Credentials, well: int) -> None:
+        super().__init__()
+        self.credentials = credentials
+        self.asked = 0
+        self.well = well
+
+
+def test_what_would_fail_names_the_setting(platform: Credentials) -> None:
+    well, found = ask(platform, Question(EMBEDDED, TOYS, busy_world()))
+    assert not well
+    assert str(found["rates"]).startswith("FAIL rates: activations a minute: 200 needed, at most 100")
+    assert "limits.actions.invokes.perMinute" in found["rates"].text
+    assert str(found["memory"]).startswith("FAIL memory: nodes of [512] MiB for the world's [382, 382]; `tyche")
+
+    _, found = ask(platform, Question(EMBEDDED, TOYS, memory_mb=900))
+    assert "859 needed, at most 512; set whisk.memory.max" in found["limits"].text
+    assert "TYCHE_DEPLOYMENT" in found["deployment"].text
+
+    _, found = ask(platform, Question(EMBEDDED, TOYS, WORLD, keep_warm=True), Genuine(kinds=False))
+    assert "TYCHE_DEPLOYMENT: embedded needs the kind tyche:1" in found["deployment"].text
+
+    _, found = ask(platform, Question(EMBEDDED, "real_backend.functions.catalogue", memory_mb=400))
+    (load,) = (each for what, each in found.items() if what.startswith("load "))
+    assert load.well is False
+    assert "no such function here" in load.text
+
+
+def test_another_container_each_time_fails(platform: Credentials) -> None:
+    _, found = ask(platform, Question(EMBEDDED, TOYS, memory_mb=400), Shuffled(platform, 0))
+    assert str(found["hold toy"]).startswith("FAIL hold toy: FAILED: the container does not hold toy any more")
+    _, found = ask(platform, Question(EMBEDDED, TOYS, memory_mb=400), Shuffled(platform, 2))
+    assert str(found["one container"]).startswith(
+        "FAIL one container: another one than the first answered 4 of 9 calls"
+    )
+    assert "limits.logs 0" in found["one container"].text
+
+
+def test_a_platform_that_is_not_there_is_one_line() -> None:
+    def proxy(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, text="<html>", headers={"content-type": "text/html"}, request=request)
+
+    found: list[Finding] = []
+
+    async def work() -> None:
+        from real_backend.client import Backoff
+
+        transport = httpx.MockTransport(proxy)
+        backoff = Backoff(attempts=1)
+        async with Client(Credentials(host="http://h", key="a:b"), transport=transport, backoff=backoff) as client:
+            assert not await check(client, Question(EMBEDDED, TOYS), found.append)
+
+    asyncio.run(work())
+    (only,) = found
+    assert str(only).startswith("FAIL platform: GET http://h/api/v1/")
+    assert "no OpenWhisk: text/html" in only.text
+
+
+async def _left(platform: Credentials, *names: str) -> list[str]:
+    async with Client(platform) as client:
+        for name in names:
+            await client.put_action(name, ActionSpec(kind="tyche:1", memory_mib=128))
+            await client.invoke(name, {"op": "status"})
+        await clean(client)
+        containers = [each.action for each in await client.containers()]
+        left = sorted(each.path for each in await client.actions())
+        assert containers == left
+        for name in left:
+            await client.delete_action(name)
+        return left
+
+
+def test_what_a_killed_run_left_is_deleted_and_nothing_else(platform: Credentials) -> None:
+    names = ("tyche-0123abcd-1", "tyche-0123abcd-10", "tyche-mine")
+    assert asyncio.run(_left(platform, *names)) == ["tyche-mine"]
+
+
+def test_the_command_says_it_by_its_exit_code(
+    platform: Credentials, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OW_APIHOST", platform.base)
+    monkeypatch.setenv("OW_AUTH", platform.key)
+    words = ["platform", "check", "--functions", TOYS, "--memory-mb"]
+
+    def told(*more: str) -> tuple[int, Any]:
+        code = run([*words, *more])
+        return code, capsys.readouterr()
+
+    code, said = told("400")
+    assert code == 0, said
+    assert "ok   one container: answered all 9 calls" in said.out
+    code, said = told("900")
+    assert (code, "FAIL limits" in said.out) == (1, True)
+    code, said = told("400", "--scenario", "small")
+    assert (code, "--memory-mb: the scenario says" in said.err) == (2, True)
+    assert run(["platform", "check", "--clean"]) == 0
