@@ -33,6 +33,8 @@ _WAIT_BEYOND_S = 60.0
 """How much longer than its action's time limit an invocation may take: it may have to wait for a container."""
 _AFTER_LIMIT_S = 15.0
 """How long after a time limit OpenWhisk itself may take to notice it."""
+_OFFLOAD_S = 20.0
+"""How long the container of a slot that is given up may take to empty itself."""
 _SECOND_TRY_MS = 2000
 """A call of a container that was there waits less, unless the platform tried that container first, and in vain."""
 TAGS_ANNOTATION = "invoker-resources"
@@ -104,17 +106,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """An action that no slot uses: without a container, or with one in which nothing is held.
+    """An action that no slot uses: without a container, or with one in which nothing should be held.
 
     Attributes:
         action: its name.
         boot: the container that it has; None if it has none, as far as is known.
         runs: how many activations began in that.
+        held: functions that could not be off-loaded.
     """
 
     action: str
     boot: str | None = None
     runs: int = 0
+    held: frozenset[str] = frozenset()
 
 
 def memory_mib(memory_mb: int) -> int:
@@ -350,7 +354,7 @@ class Slot:
 
     async def _take(self) -> None:
         spare = await self._deployment.take(self.place)
-        self._action, self._boot, self._runs = spare.action, spare.boot, spare.runs
+        self._action, self._boot, self._runs, self.held = spare.action, spare.boot, spare.runs, spare.held
 
     async def remove(self) -> None:
         """Remove its container, or empty it where the platform alone removes; the action is used again if that worked.
@@ -359,12 +363,12 @@ class Slot:
         """
         if not self._deployment.embedded:
             for name in sorted(self.held):
-                await self.invoke({"op": "offload", "function": name})
-            action, spare = self._action, Spare(self._action or "", self._boot, self._runs)
+                if self._action is not None:
+                    await self.invoke({"op": "offload", "function": name}, _OFFLOAD_S)
+            if self._action is not None:
+                self._deployment.give_back(self.place, Spare(self._action, self._boot, self._runs, self.held))
             self._action = None
             self.forget()
-            if action is not None:
-                self._deployment.give_back(self.place, spare)
             return
         action, container = self._action, self.container
         self._action = None

@@ -156,6 +156,24 @@ async def test_a_slot_that_is_given_up_is_emptied_and_used_again(platform: Crede
 
 
 @pytest.mark.anyio
+async def test_a_slot_that_cannot_be_emptied_is_not_used_again_at_once(
+    platform: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("real_backend.slots._OFFLOAD_S", 0.3)
+    async with deployed(platform) as (deployment, odd):
+        first = Slot(deployment, PLACE)
+        loaded = await first.invoke(LOAD)
+        odd.silent = True
+        await first.remove()
+        assert not first.alive
+        odd.silent = False
+        reply = await Slot(deployment, PLACE).invoke(STATUS)
+        assert reply.fresh
+        assert reply.boot != loaded.boot
+        assert len(odd.actions) == 2
+
+
+@pytest.mark.anyio
 async def test_an_answer_of_another_container_is_seen_at_once(platform: Credentials) -> None:
     async with deployed(platform) as (deployment, odd):
         slot, other = Slot(deployment, PLACE), Slot(deployment, PLACE)
