@@ -32,9 +32,9 @@ from agents.evidence.evaluation import evaluate
 from agents.evidence.pages import fill
 from agents.evidence.plan import Plan as Runs
 from agents.evidence.tables import ms
-from real_backend.backend import sample_payload
 from real_backend.client import Client
 from real_backend.functions.catalogue import RANDOM_WEIGHTS
+from real_backend.functions.payloads import sample_payload
 from real_backend.functions.weights import make_weights, weights_folder
 from real_backend.health import machine
 from real_backend.measuring import TIME_LIMIT_S, Plan, measure, on_own_platform

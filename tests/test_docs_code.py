@@ -22,6 +22,7 @@ TRACES, CONTAINERS = "the trace files", "real containers"
 NEEDS = {
     TRACES: r"TYCHE_TRACES|gentd26|hazard-both",
     "an NVIDIA GPU": r"make gpu",
+    "a genuine OpenWhisk": r"OW_APIHOST=https",
     CONTAINERS: r"backend|make real|tyche platform|tyche profile (measure|memory|calibrate)",
     r"(\d+|a few|several) (minutes|hours)": r"make |tyche (reproduce|train|leaderboard)|--backend",
     "the agent trained above": r"runs/\S+",

@@ -182,6 +182,15 @@ OTHERS: list[tuple[list[str], str]] = [
     ),
     (["platform", "up", "--env", "PATH"], "--env 'PATH': say NAME=VALUE"),
     (["platform", "up", "--private-key", "notes.txt"], "--private-key: needs --certificate as well"),
+    (
+        ["platform", "deploy", "f", "--deployment", "embedded", "--main", "main"],
+        "--deployment: brings its own code; leave --file and --main out",
+    ),
+    (
+        ["platform", "deploy", "f", "--deployment", "embedded", "--functions", "mine.py"],
+        "--functions: go along with kind:KIND only; embedded has its own",
+    ),
+    (["platform", "deploy", "f", "--kind", "python:3", "--functions", "m"], "--functions: goes with --deployment"),
     (["platform", "up", "--host", "192.0.2.1", "--port", "1"], "--host 192.0.2.1 --port 1: "),
 ]
 """More of the command line's messages, or their beginnings."""
