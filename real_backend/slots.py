@@ -227,9 +227,12 @@ class Deployment:
             return failure_of(error)
 
     async def take(self, place: Place) -> Spare:
-        """An action that nobody uses: the one used last, since its container is there, if any is."""
+        """An action that nobody uses: the one used last of those that have a container, which takes memory anyway."""
         stock = self._stock[place]
-        return stock.pop() if stock else await self._deploy(place)
+        if not stock:
+            return await self._deploy(place)
+        there = [at for at, spare in enumerate(stock) if spare.boot is not None]
+        return stock.pop(there[-1] if there else -1)
 
     def give_back(self, place: Place, spare: Spare) -> None:
         """Nobody uses the action any more, and its container, if there is one, holds nothing."""

@@ -19,7 +19,7 @@ from tests.real_backend.worlds import TOYS, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.codes import Status
 from tyche_env.metrics import totals_from_log
-from tyche_env.world import AfterRun, Kernel, World
+from tyche_env.world import AfterRun, Kernel, StartType, World
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,14 @@ def test_what_was_tried_is_gone_before_time_begins(platform: Credentials) -> Non
     transport = Genuine()
     backend = OpenWhiskBackend(RealSettings(credentials=platform, functions=TOYS), transport=lambda: transport)
     try:
-        backend.reset(toy_world([(0.0, 0)], 1.0, ("toy-slow",), (400,)))
+        backend.reset(toy_world([(0.0, 0)], 1.0, ("toy-slow",), (800,)))
         ops = [each["op"] for each in transport.calls]
         assert ops == ["load", "infer", "offload"]
-        # the slot that tried it is one of those that the run has
-        assert len(transport.actions) == 1
+        # the slot that tried it is one of the two that the run has, and the first that it takes
+        assert len(transport.actions) == 2
         backend.drain()
         assert backend.log()["status"].tolist() == [0]
+        assert backend.log()["start_type"].tolist() == [StartType.WARM]
     finally:
         backend.close()
 
