@@ -51,6 +51,8 @@ _MARGIN = 8
 _EVENTS_S = 5.0
 _EVENTS_PAUSE_S = 0.5
 _KEEP_WARM_TICK_S = 0.25
+_OVERTAKEN = ("cancelled", "busy")
+"""Codes of loads that somebody else's turn ended: they say nothing about the function."""
 _TIMES_EXPECTED = 4
 """How much longer than its profile says a function may take before its container counts as silent."""
 
@@ -314,6 +316,8 @@ class Run(Replay):
         if reply.status == Status.OK:
             if function in self._failing:
                 self._failing[function].row = self._failing[function].until_us = 0
+            return
+        if reply.code in _OVERTAKEN:
             return
         self._counts["failed loads"] += 1
         failing = self._failing.setdefault(function, Failing())

@@ -57,6 +57,7 @@ class Reply:
     Attributes:
         status: how it ended.
         message: why, if not well.
+        code: the action server's word for that; empty if it said none.
         stages_us: measured stages of the action server, by name; empty if it said nothing.
         start_type: what the action server says an inference met.
         warming_us: creation and initialisation of the container; 0 if it was there.  Where the platform does not tell
@@ -78,6 +79,7 @@ class Reply:
 
     status: Status
     message: str = ""
+    code: str = ""
     stages_us: Mapping[str, int] = field(default_factory=dict)
     start_type: str | None = None
     warming_us: int = 0
@@ -485,6 +487,7 @@ def reply_of(activation: Activation) -> Reply:
     return Reply(
         status=Status.OK if body.get("ok") and not error else _BY_CODE.get(error.get("code", ""), Status.FAILED),
         message=str(error.get("message", "")),
+        code=str(error.get("code", "")),
         stages_us={name: round(1000 * ms) for name, ms in (body.get("stages_ms") or {}).items()},
         start_type=body.get("start_type"),
         warming_us=warming_us,

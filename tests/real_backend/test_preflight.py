@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from real_backend.native import NativeBackend
 from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
 from real_backend.preflight import rates
 from real_backend.replay import Patience
+from real_backend.run import Run
+from real_backend.slots import Reply
 from tests.real_backend.genuine import Genuine
 from tests.real_backend.worlds import TOYS, toy_world
 from tyche_env.backend import BackendError
@@ -133,6 +138,14 @@ def test_the_environment_turns_it_off_and_keeps_warm() -> None:
     assert (found.patience.keep_warm_s, found.node_tags) == (9.0, ("a", "b"))
     with pytest.raises(BackendError, match="TYCHE_KEEP_WARM: 1 is on, 0 is off, got 'yes'"):
         RealSettings.from_environment({"TYCHE_KEEP_WARM": "yes"})
+
+
+@pytest.mark.parametrize(("code", "counts"), [("corrupt_model", True), ("", True), ("cancelled", False)])
+def test_a_load_that_was_overtaken_says_nothing_about_its_function(code: str, counts: bool) -> None:
+    run = SimpleNamespace(_failing={}, _counts=Counter(), _patience=Patience(), now_us=lambda: 0)
+    Run._learn(cast(Run, run), 0, Reply(Status.FAILED, "why", code))
+    assert run._counts["failed loads"] == counts
+    assert [each.until_us for each in run._failing.values()] == ([1_000_000] if counts else [])
 
 
 def test_loads_that_fail_are_tried_ever_more_rarely_and_named(platform: Credentials) -> None:
