@@ -148,7 +148,7 @@ def test_a_platform_that_is_not_there_is_one_line() -> None:
     asyncio.run(work())
     (only,) = found
     assert str(only).startswith("FAIL platform: GET http://h/api/v1/")
-    assert "no OpenWhisk: text/html" in only.text
+    assert "503 no JSON but text/html" in only.text
 
 
 async def _left(platform: Credentials, *names: str) -> list[str]:

@@ -12,11 +12,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from real_backend.backend import OpenWhiskBackend, RealSettings
-from real_backend.client import Client, Credentials
+from real_backend.client import Credentials
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.making import Making, functions_of
 from real_backend.platform.config import NodeSpec, PlatformConfig
@@ -214,20 +213,3 @@ def test_our_own_platform_is_reached_over_tls_with_its_certificate(certificate: 
         assert "a file of certificates" in both.stderr
     finally:
         tyche(state, "down")
-
-
-@pytest.mark.anyio
-async def test_an_answer_that_is_no_openwhisks_becomes_one_line() -> None:
-    def proxy(_: httpx.Request) -> httpx.Response:
-        page = "<html>\n<body>Log in\nfirst</body></html>"
-        return httpx.Response(200, text=page, headers={"content-type": "text/html", "server": "nginx"})
-
-    async with Client(Credentials(host="http://ow", key="a:b"), transport=httpx.MockTransport(proxy)) as client:
-        with pytest.raises(Exception, match="nginx answered, no OpenWhisk: text/html, '<html> <body>Log in first") as e:
-            await client.invoke("f")
-    assert "\n" not in str(e.value)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
