@@ -209,3 +209,11 @@ def test_a_killed_platform_takes_its_docker_daemon_along_and_down_sweeps_the_res
     assert not (state / "docker").exists()
     assert not list(Path("/run").glob(f"tyche-{name}*"))
     assert name not in Path("/proc/self/mounts").read_text()
+
+
+def test_a_state_that_cannot_be_opened_is_named(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    (state / "state.sqlite").mkdir()  # no database
+    refused = tyche(state, "up", "--port", "0")
+    assert refused.returncode == 2
+    assert f"--state {state}: The platform cannot write its state" in refused.stderr
