@@ -84,7 +84,13 @@ def platform() -> None:
 @click.option("--concurrent", type=click.IntRange(1), help="Activations that may be in flight.")
 @click.option("--worker-options", default="", help="For `python -m real_backend.worker` in tyche containers.")
 @click.option("--mount", "mounts", multiple=True, type=click.Path(exists=True, path_type=Path), help="Shown in Docker.")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for all containers.")
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable for all containers; NAME alone keeps its value off the command line.",
+)
 @click.option("--detach", is_flag=True, help="Return when it listens; it runs on in the background.")
 def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
     """Start the platform; Ctrl-C (or `tyche platform down`) stops it and removes its containers.
@@ -144,9 +150,9 @@ def _config(options: dict[str, Any]) -> Any:
     environment = container_environment("TZ", "CUDA_VISIBLE_DEVICES")
     for text in options["variables"]:
         name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UserError(f"--env {text!r}: say NAME=VALUE")
-        environment[name] = value
+        if not name or (not equals and name not in os.environ):
+            raise UserError(f"--env {text!r}: say NAME=VALUE, or NAME for a variable that is set here")
+        environment[name] = value if equals else os.environ[name]
     weights = weights_folder().absolute()
     try:
         return PlatformConfig(
@@ -172,10 +178,12 @@ def _greet(url: str, factory: ContainerFactory, state: StateFolder) -> None:
 
 def _detach(state: StateFolder) -> None:
     """Run the same command line without --detach in a session of its own."""
+    from real_backend.platform.state import open_private
+
     if state.running:
         raise UserError(f"{state.folder}: a platform runs already (process {state.process})")
     command = [part for part in sys.argv[1:] if part != "--detach"]
-    with state.log.open("wb") as log:
+    with open_private(state.log, "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", "from tyche_env.cli import main; main()", *command],
             stdin=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from real_backend.client import Credentials
 from real_backend.functions.weights import VARIABLE, weights_folder
 from real_backend.platform.config import PlatformConfig
 from real_backend.platform.server import Listen, run
-from real_backend.platform.state import StateFolder
+from real_backend.platform.state import StateFolder, open_private
 from real_backend.platform.sweeping import TEMPORARY, sweep
 from tyche_env.errors import UserError
 
@@ -69,8 +69,7 @@ class EmbeddedPlatform:
             UserError: it does not start; says what it wrote last.
         """
         afterwards = "keep" if self._temporary is None else "remove"
-        log = self.state.log.open("w")
-        with log:
+        with open_private(self.state.log, "wb") as log:
             # In a session of its own, Ctrl-C reaches only us, and we stop it when we are done with it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "real_backend.embedded", str(self.state.folder), str(port), afterwards],

@@ -180,7 +180,7 @@ OTHERS: list[tuple[list[str], str]] = [
         ["profile", "estimate", "m", "--checkpoint", "big", "--inference-ms", "4", "--out", "m.csv"],
         "Invalid value for --checkpoint: big is neither a file nor a number of MB",
     ),
-    (["platform", "up", "--env", "PATH"], "--env 'PATH': say NAME=VALUE"),
+    (["platform", "up", "--env", "=1"], "--env '=1': say NAME=VALUE"),
     (["platform", "up", "--private-key", "notes.txt"], "--private-key: needs --certificate as well"),
     (
         ["platform", "deploy", "f", "--deployment", "embedded", "--main", "main"],

@@ -306,11 +306,13 @@ async def _start_daemon(platform: str, folder: Path) -> tuple[asyncio.subprocess
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     address = _own_socket(platform)
     log = folder / "dockerd.log"
-    with log.open("ab") as out:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
         daemon = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "TERM", "--", program),
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
             f"--host=unix://{address}",
+            # not a group that others may be in, who would be root with it
+            f"--group={os.getegid()}",
             f"--data-root={folder / 'data'}",
             f"--exec-root={_exec_root(platform)}",
             f"--pidfile={folder / 'dockerd.pid'}",

@@ -16,6 +16,10 @@ from real_backend.containers.logs import LogBuffer
 PLATFORM_LABEL = "TYCHE_PLATFORM"
 """Environment variable (of processes) and label (of Docker containers) that names the platform that started them."""
 
+SECRET_VARIABLE = "TYCHE_SECRET"
+"""Environment variable with the secret of a container, which it asks of whoever calls: only its own user and root can
+read the environment of a process."""
+
 
 class ContainerError(Exception):
     """A container could not be made, or none of its sort can be on this machine; says what would help."""

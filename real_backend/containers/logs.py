@@ -9,6 +9,9 @@ from typing import Literal
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 """Line that an action server writes to both streams after each activation."""
 
+LISTENING = "listening on "
+"""How the line begins that an action server writes to stderr once it listens; nobody else can write there."""
+
 Stream = Literal["stdout", "stderr"]
 
 _LONGEST_LINE = 65_536
@@ -24,6 +27,8 @@ class LogBuffer:
         self._rest: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._ended: set[Stream] = set()
         self._complete = asyncio.Event()
+        self.listening = asyncio.Event()
+        """Set when the container's server has said that it listens (``LISTENING``)."""
 
     def begin(self, limit_bytes: int) -> None:
         """Start a new activation whose lines are cut off after ``limit_bytes``."""
@@ -47,6 +52,8 @@ class LogBuffer:
         text = raw[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
         # A program that forgot its newline leaves text in front of the sentinel.
         text, sentinel, _ = text.partition(SENTINEL)
+        if stream == "stderr" and text.startswith(LISTENING):
+            self.listening.set()
         if text or not sentinel:
             before, self._bytes = self._bytes, self._bytes + len(raw)
             if self._bytes <= self._limit_bytes:

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import tempfile
 from pathlib import Path
 from typing import cast
@@ -75,10 +76,7 @@ class ProcessContainer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            # the last one takes their common folder along
-            self._scratch.parent.rmdir()
+        _remove_scratch(self._scratch)
 
     def memory_mb(self) -> float | None:
         """Anonymous memory of its control group in MB; without one, resident memory of its first process."""
@@ -110,6 +108,7 @@ class ProcessContainerFactory:
         self._hierarchy: cgroup.Hierarchy | None = None
         self._hosts: dict[str, ProcessContainer] = {}
         self._rng = random.Random()
+        self._scratches: Path | None = None
 
     async def start(self) -> None:
         """Look for control groups; without them memory is not limited, and a note says so."""
@@ -125,13 +124,11 @@ class ProcessContainerFactory:
     async def create(self, spec: ContainerSpec) -> ProcessContainer:
         """Start the program in a new session and, if possible, a control group."""
         group: cgroup.Group | None = None
-        scratch = _scratch(self._platform) / spec.name
+        scratch: Path | None = None
         self._hosts = {host: container for host, container in self._hosts.items() if not container.exited.done()}
         try:
             host = free_address(self._hosts, self._rng)
-            scratch.mkdir(parents=True, exist_ok=True)
-            # as /tmp is: functions may run as users of their own
-            scratch.chmod(0o1777)
+            scratch = self._new_scratch(spec.name)
             if self._hierarchy is not None:
                 group = self._hierarchy.create(f"{self._platform}-{spec.name}", spec.memory_mib * 2**20)
             files = "" if group is None else " ".join(map(str, group.join_files))
@@ -152,19 +149,38 @@ class ProcessContainerFactory:
         except OSError as error:
             if group is not None:
                 await group.remove()
-            shutil.rmtree(scratch, ignore_errors=True)
+            if scratch is not None:
+                _remove_scratch(scratch)
             raise ContainerError(f"container {spec.name} cannot be started: {error}") from error
         container = ProcessContainer(spec.name, host, process, group, scratch)
         self._hosts[host] = container
         return container
 
+    def _new_scratch(self, name: str) -> Path:
+        """A folder for the temporary files of one container, in which it works; nobody else may look in.
+
+        It lies in a common folder that others can pass through but not list, and its name cannot be guessed, so that
+        a container whose functions are users of their own can let them in (``real_backend.worker --user-base``).
+        """
+        if self._scratches is None or not self._scratches.is_dir():
+            self._scratches = Path(tempfile.mkdtemp(prefix=_scratch_prefix(self._platform)))
+            self._scratches.chmod(0o711)
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._scratches))
+
     async def close(self) -> None:
         """Nothing to stop: the containers were removed before."""
 
 
-def _scratch(platform: str) -> Path:
-    """Folder of the temporary files of all containers, one below it for each."""
-    return Path(tempfile.gettempdir()) / f"tyche-{platform}"
+def _scratch_prefix(platform: str) -> str:
+    """How the names of the common folders begin; they end at random, since everybody may write beside them."""
+    return f"tyche-{platform}-"
+
+
+def _remove_scratch(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        # the last one takes their common folder along
+        scratch.parent.rmdir()
 
 
 async def sweep(platform: str) -> list[str]:
@@ -190,7 +206,9 @@ async def sweep(platform: str) -> list[str]:
         except OSError:
             # It ended meanwhile, or is somebody else's.
             continue
-    if _scratch(platform).exists():
-        shutil.rmtree(_scratch(platform), ignore_errors=True)
-        removed.append(f"folder {_scratch(platform)}")
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{_scratch_prefix(platform)}*")):
+        about = folder.lstat()
+        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(f"folder {folder}")
     return removed

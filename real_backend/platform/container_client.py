@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 import httpx
 
 from real_backend.containers.factory import Container
-
-_POLL_S = 0.005
 
 
 class ContainerLostError(Exception):
@@ -36,15 +33,17 @@ class ContainerClient:
 
     Args:
         container: The container, running.
+        secret: What its server asks of whoever calls.
         max_answer_bytes: Longest answer that is read in full.
     """
 
-    def __init__(self, container: Container, max_answer_bytes: int) -> None:
+    def __init__(self, container: Container, secret: str, max_answer_bytes: int) -> None:
         self._container = container
         self._max_answer_bytes = max_answer_bytes
         # One connection: activations come one at a time.  No proxies: containers are on this machine.
         self._http = httpx.AsyncClient(
             base_url=f"http://{container.host}:{container.port}",
+            headers={"Authorization": f"Bearer {secret}", "Content-Type": "application/json"},
             transport=httpx.AsyncHTTPTransport(
                 verify=False, limits=httpx.Limits(max_connections=1, keepalive_expiry=None)
             ),
@@ -52,27 +51,26 @@ class ContainerClient:
         )
 
     async def wait_ready(self, timeout_s: float) -> None:
-        """Wait until the server listens.
+        """Wait until the server says that it listens.
+
+        Whether anybody answers at its address is not asked: that could be somebody else who was there first, and
+        would be told the secret and the code.
 
         Raises:
             ContainerLostError: The container ended first.
             ContainerSlowError: It takes too long.
         """
         container = self._container
+        listening = asyncio.create_task(container.logs.listening.wait())
         try:
-            async with asyncio.timeout(timeout_s):
-                while not container.exited.done():
-                    try:
-                        _, writer = await asyncio.open_connection(container.host, container.port)
-                    except OSError:
-                        await asyncio.sleep(_POLL_S)
-                        continue
-                    writer.close()
-                    with contextlib.suppress(OSError):
-                        await writer.wait_closed()
+            either: list[asyncio.Future[Any]] = [listening, container.exited]
+            await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not container.exited.done():
+                if listening.done():
                     return
-        except TimeoutError:
-            raise ContainerSlowError(f"its server does not listen after {timeout_s:g} s") from None
+                raise ContainerSlowError(f"its server does not listen after {timeout_s:g} s")
+        finally:
+            listening.cancel()
         how = container.exited.result()
         # The streams may still hold the reason.
         await container.logs.collect(0.2)
@@ -88,9 +86,7 @@ class ContainerClient:
         content = json.dumps(body).encode()
         try:
             async with asyncio.timeout(timeout_s):
-                async with self._http.stream(
-                    "POST", path, content=content, headers={"Content-Type": "application/json"}
-                ) as response:
+                async with self._http.stream("POST", path, content=content) as response:
                     answer, length = bytearray(), 0
                     async for chunk in response.aiter_bytes():
                         length += len(chunk)

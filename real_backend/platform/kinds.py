@@ -71,12 +71,12 @@ def check(what: Exec, limits_bytes: int, sequence_length: int) -> Exec:
 def runtime_of(what: Exec, config: PlatformConfig) -> Runtime | None:
     """How to run ``what``; None if its image is one that the platform does not have."""
     if what.kind == WORKER or (what.kind == "blackbox" and what.image in (WORKER_IMAGE, f"{WORKER_IMAGE}:latest")):
-        worker = (sys.executable, "-m", "real_backend.worker", "--host", "{host}", "--port", "{port}")
+        worker = (sys.executable, "-P", "-m", "real_backend.worker", "--host", "{host}", "--port", "{port}")
         where = ("--node", "{node}", "--memory-mb", "{memory_mb}")
         return Runtime(WORKER, (*worker, *where, *config.worker_arguments))
     if what.kind in _PYTHON_NAMES:
         server = str(Path(__file__).with_name("python_runtime.py"))
-        return Runtime(PYTHON, (sys.executable, server, "{host}", "{port}"))
+        return Runtime(PYTHON, (sys.executable, "-P", server, "{host}", "{port}"))
     return None
 
 

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 import math
+import secrets
 import time
 import uuid
 from collections import Counter, deque
@@ -19,7 +20,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from real_backend.containers.factory import Container, ContainerError, ContainerFactory, ContainerSpec
+from real_backend.containers.factory import (
+    SECRET_VARIABLE,
+    Container,
+    ContainerError,
+    ContainerFactory,
+    ContainerSpec,
+)
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.container_client import ContainerClient, ContainerLostError, ContainerSlowError
 from real_backend.platform.errors import ApiError
@@ -349,6 +356,7 @@ class Pool:
         gpus = pooled.node.spec.gpus
         if gpus and pooled.runtime.kind == WORKER:
             command += ["--gpu", gpus[0]]
+        secret = secrets.token_urlsafe(32)
         spec = ContainerSpec(
             name=pooled.id,
             command=command,
@@ -358,6 +366,7 @@ class Pool:
                 "TYCHE_NODE": name,
                 "TYCHE_CONTAINER": pooled.id,
                 "TYCHE_MEMORY_MIB": str(pooled.memory_mib),
+                SECRET_VARIABLE: secret,
             },
             gpus=gpus,
         )
@@ -367,7 +376,7 @@ class Pool:
                 if pooled not in pooled.node.containers:
                     raise CreationError(f"container {pooled.id} was removed before it started")
                 pooled.container = await self._factory.create(spec)
-                pooled.client = ContainerClient(pooled.container, self._config.limits.payload_bytes)
+                pooled.client = ContainerClient(pooled.container, secret, self._config.limits.payload_bytes)
             await pooled.client.wait_ready(self._config.start_timeout_s)
         except (ContainerError, ContainerLostError, ContainerSlowError) as error:
             await self._remove(pooled, "failed")

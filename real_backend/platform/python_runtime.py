@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hmac
 import io
 import json
 import os
@@ -21,13 +22,15 @@ import traceback
 import types
 import zipfile
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 _SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
-
-
+_SECRET_VARIABLE = "TYCHE_SECRET"
+"""Variable with the secret of this container; who calls says ``Authorization: Bearer SECRET``."""
 _MODULE = "main__"
 _LARGEST_BODY = 64 << 20
 _DRAIN_S = 0.5
@@ -85,15 +88,51 @@ class _MalformedError(Exception):
         self.status = status
 
 
-class ActionServer(HTTPServer):
-    """One action in one process, one activation at a time."""
+class _Job:
+    """A message that waits for the main thread, and then its answer."""
 
-    allow_reuse_address = True
+    def __init__(self, path: str, body: dict[str, Any]) -> None:
+        self.path = path
+        self.body = body
+        self.done = Event()
+        self.status = 500
+        self.answer: Any = None
 
-    def __init__(self, address: tuple[str, int]) -> None:
+
+class ActionServer(ThreadingHTTPServer):
+    """One action in one process, one activation at a time.
+
+    Connections have threads of their own, so that nobody holds up the platform by saying nothing; the action runs in
+    the main thread.
+
+    Args:
+        address: Where it listens.
+        secret: What whoever calls must know; None lets in everybody.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], secret: str | None = None) -> None:
         super().__init__(address, _Handler)
+        self.secret = secret
+        self.jobs: SimpleQueue[_Job] = SimpleQueue()
         self._function: Callable[..., Any] | None = None
         self._initialised = False
+
+    def work(self) -> None:
+        """Carry out messages, for ever."""
+        Thread(target=self.serve_forever, kwargs={"poll_interval": 60}, daemon=True).start()
+        while True:
+            job = self.jobs.get()
+            try:
+                job.status, job.answer = self.answer(job.path, job.body)
+            except (AttributeError, TypeError, ValueError) as error:
+                job.status, job.answer = 400, {"error": f"The message is malformed: {error}"}
+            # One line for each activation, so none for an /init that goes well: the /run that follows writes it.
+            if job.path != "/init" or job.status != 200:
+                for stream in (sys.stdout, sys.stderr):
+                    print(_SENTINEL, file=stream, flush=True)
+            job.done.set()
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and answer to a POST."""
@@ -140,7 +179,29 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     # Head and body leave in one write; two would wait for each other's acknowledgement.
     wbufsize = -1
+    # How long whoever has not shown the secret may take.
+    timeout = 10
     server: ActionServer
+
+    def parse_request(self) -> bool:
+        """Read the head; nobody without the secret gets further, whatever he asks for."""
+        return super().parse_request() and self._known()
+
+    def handle_expect_100(self) -> bool:
+        """Ask for the body of those only who may send one."""
+        return self._known() and super().handle_expect_100()
+
+    def _known(self) -> bool:
+        if self.server.secret is not None:
+            given = self.headers.get_all("Authorization", [])
+            expected = f"Bearer {self.server.secret}"
+            if len(given) != 1 or not hmac.compare_digest(given[0].encode(), expected.encode()):
+                self.close_connection = True
+                self._answer(403, {"error": "this container serves only the platform that started it"})
+                self.wfile.flush()
+                return False
+        self.connection.settimeout(None)
+        return True
 
     def do_POST(self) -> None:
         try:
@@ -151,15 +212,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(error.status, {"error": str(error)})
             self._drain()
             return
-        try:
-            status, value = self.server.answer(self.path, body)
-        except (AttributeError, TypeError, ValueError) as error:
-            status, value = 400, {"error": f"The message is malformed: {error}"}
-        # One line for each activation, so none for an /init that goes well: the /run that follows writes it.
-        if self.path != "/init" or status != 200:
-            for stream in (sys.stdout, sys.stderr):
-                print(_SENTINEL, file=stream, flush=True)
-        self._answer(status, value)
+        job = _Job(self.path, body)
+        self.server.jobs.put(job)
+        job.done.wait()
+        self._answer(job.status, job.answer)
 
     def _body(self) -> dict[str, Any]:
         given = self.headers.get("Content-Length", "")
@@ -212,9 +268,13 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """``python_runtime.py HOST PORT``."""
     host, port = sys.argv[1:]
+    # Whoever gave it to us speaks to us alone; the action need not know it.
+    secret = os.environ.pop(_SECRET_VARIABLE, None)
     # As process 1 of a container it would not get the signal without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ActionServer((host, int(port))).serve_forever(poll_interval=60)
+    server = ActionServer((host, int(port)), secret)
+    print(f"listening on http://{host}:{port}", file=sys.stderr, flush=True)
+    server.work()
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ def run(
         UserError: The folder is in use, the address is taken, or such containers cannot be made here.
     """
     with state.locked():
+        # Without them it must not start, and nothing may have happened by then.
+        _ = state.platform, state.key
         try:
             asyncio.run(_run(config, listen, state, announce))
         except asyncio.CancelledError:
@@ -129,8 +131,9 @@ async def _run(
     factory = make_factory(config, state)
 
     def started() -> None:
-        state.announce(url)
+        # whoever waits for the folder to name the address reads afterwards what was said
         announce(url, factory)
+        state.announce(url)
 
     resources = ExitStack()
     try:

@@ -1,17 +1,29 @@
-"""The state folder: the platform's name, its key, its lock, its address, and the SQLite file."""
+"""The state folder: the platform's name, its key, its lock, its address, and the SQLite file.
+
+Nobody but its owner may look into it or change anything in it, whatever the umask is.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tyche_env.errors import UserError
+
+_NAME = re.compile(r"[0-9a-f]{12}")
+_KEY = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}:[A-Za-z0-9_-]{32,}")
+_PRIVATE = ("name", "key", "lock", "running.json", "platform.log", "state.sqlite*")
+"""Files in the folder that earlier versions made readable for others."""
 
 
 def default_folder() -> Path:
@@ -20,21 +32,81 @@ def default_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "tyche" / "platform"
 
 
+def open_private(file: Path, mode: str = "ab") -> IO[bytes]:
+    """Open a file for writing (``ab`` or ``wb``) that is its owner's alone from the beginning."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(file, flags | (os.O_TRUNC if mode == "wb" else os.O_APPEND), 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, mode)
+
+
+def write_whole(file: Path, text: str, replace: bool = True) -> None:
+    """Write a private file so that it is there with all its content or not at all, after a crash too.
+
+    Args:
+        file: The file.
+        text: Its content.
+        replace: False: leave a file alone that is there already.
+    """
+    partial = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
+    try:
+        with open_private(partial, "wb") as out:
+            out.write(text.encode())
+            out.flush()
+            os.fsync(out.fileno())
+        if replace:
+            partial.rename(file)
+        else:
+            # unlike a rename it leaves the file alone that somebody else made meanwhile
+            with contextlib.suppress(FileExistsError):
+                os.link(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class StateFolder:
     """A platform's folder; only its owner may look in.
 
     Args:
         folder: The folder; made when missing.
+
+    Raises:
+        UserError: It belongs to somebody else, or others may look in and it is no platform's.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
+            missing.mkdir(mode=0o700, exist_ok=True)
+        self._secure()
+
+    def _secure(self) -> None:
+        found = self.folder.stat()
+        if found.st_uid != os.geteuid():
+            raise UserError(f"{self.folder}: belongs to user {found.st_uid}; name a folder of your own with --state")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            # anybody's folder, such as /tmp, must stay as it is
+            if any(self.folder.iterdir()) and not (self.folder / "name").exists():
+                raise UserError(
+                    f"{self.folder}: others may look into it, and it is no platform's; name another with --state"
+                )
+            self.folder.chmod(0o700)
+        for file in (file for pattern in _PRIVATE for file in self.folder.glob(pattern)):
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_mode & 0o077:
+                    file.chmod(0o600)
 
     @property
     def database(self) -> Path:
-        """The SQLite file."""
-        return self.folder / "state.sqlite"
+        """The SQLite file; made when missing, since SQLite gives those beside it the same rights."""
+        file = self.folder / "state.sqlite"
+        open_private(file).close()
+        return file
 
     @property
     def log(self) -> Path:
@@ -44,24 +116,27 @@ class StateFolder:
     @property
     def platform(self) -> str:
         """Name that marks the platform's processes and containers; made on first use."""
-        return self._once("name", lambda: uuid.uuid4().hex[:12])
+        return self._once("name", lambda: uuid.uuid4().hex[:12], _NAME)
 
     @property
     def key(self) -> str:
         """``UUID:KEY`` for the only user; made on first use."""
-        return self._once("key", lambda: f"{uuid.uuid4()}:{secrets.token_urlsafe(48)}")
+        return self._once("key", lambda: f"{uuid.uuid4()}:{secrets.token_urlsafe(48)}", _KEY)
 
-    def _once(self, name: str, make: object) -> str:
+    def _once(self, name: str, make: Callable[[], str], pattern: re.Pattern[str]) -> str:
+        """Content of a file that is made on first use.
+
+        Raises:
+            UserError: It is empty or something else; what follows from it must not be guessed.
+        """
         file = self.folder / name
-        try:
-            return file.read_text().strip()
-        except FileNotFoundError:
-            pass
-        assert callable(make)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.write(str(make()))
-        return file.read_text().strip()
+        if not file.exists():
+            write_whole(file, make() + "\n", replace=False)
+        found = file.read_text(errors="replace").strip()
+        if pattern.fullmatch(found) is None:
+            what = "is not one" if found else "is empty"
+            raise UserError(f"{file}: holds the platform's {name}, and {what}; remove it, and a new one is made")
+        return found
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -70,7 +145,7 @@ class StateFolder:
         Raises:
             UserError: Another platform holds it.
         """
-        with (self.folder / "lock").open("a+") as lock:
+        with open_private(self.folder / "lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -88,7 +163,7 @@ class StateFolder:
     @property
     def running(self) -> bool:
         """Whether a platform holds the folder."""
-        with (self.folder / "lock").open("a+") as lock:
+        with open_private(self.folder / "lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -97,9 +172,7 @@ class StateFolder:
 
     def announce(self, url: str) -> None:
         """Note where the platform that runs is to be found."""
-        partial = self.folder / "running.json.part"
-        partial.write_text(json.dumps({"url": url, "process": os.getpid()}))
-        partial.rename(self.folder / "running.json")
+        write_whole(self.folder / "running.json", json.dumps({"url": url, "process": os.getpid()}))
 
     def _announced(self) -> dict[str, object]:
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
 from real_backend.containers import docker, process
 from real_backend.platform.state import StateFolder
+from tyche_env.errors import UserError
 
 TEMPORARY = "tyche-platform-"
 """How the names of the temporary state folders of platforms begin that run for one replay."""
@@ -33,14 +35,16 @@ async def sweep_orphans() -> list[str]:
     removed: list[str] = []
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*")):
         try:
-            if folder.stat().st_uid != os.geteuid():
+            # somebody else's, or a link of somebody's to something of ours
+            found = folder.lstat()
+            if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
                 continue
             state = StateFolder(folder)
             if (folder / "name").exists() and not state.running:
                 removed += await sweep(state)
                 shutil.rmtree(folder, ignore_errors=True)
                 removed.append(f"folder {folder}")
-        except OSError:
-            # it was removed meanwhile
+        except (OSError, UserError):
+            # it was removed meanwhile, or is no platform's
             continue
     return removed

@@ -8,13 +8,14 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 from real_backend.functions.protocol import FunctionError, load_functions
 from real_backend.worker.manager import Manager, Starter
 from real_backend.worker.memory import Cgroup
 from real_backend.worker.process import Launcher, ZygoteLauncher
-from real_backend.worker.server import ActionServer
+from real_backend.worker.server import SECRET_VARIABLE, ActionServer
 
 # One thread a function, as the profiles assume; and no look at the network for models that are on disk.
 _ENVIRONMENT = {
@@ -72,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace) -> None:
+    # whoever gave it to us speaks to us alone; functions need not know it
+    secret = os.environ.pop(SECRET_VARIABLE, None)
     if options.user_base is not None and (os.geteuid() != 0 or options.start == "zygote"):
         raise FunctionError("--user-base: needs root, and does not go with --start zygote")
     reference = options.functions
@@ -88,11 +91,12 @@ async def _serve(options: argparse.Namespace) -> None:
     environment = {**os.environ, **_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": gpu_uuid or ""}
     if options.weights is not None:
         environment["TYCHE_WEIGHTS"] = str(Path(options.weights).resolve())
+    folders = {name: _folder_of(user) for name, user in users.items() if name in functions}
     starter: Starter
     if options.start == "zygote":
         starter = ZygoteLauncher(reference, environment, {name: f.library for name, f in functions.items()})
     else:
-        starter = Launcher(reference, environment, users)
+        starter = Launcher(reference, environment, users, folders)
     cgroup = Cgroup()
     memory_mb = options.memory_mb if options.memory_mb is not None else cgroup.limit_mb()
     server = ActionServer(
@@ -101,6 +105,7 @@ async def _serve(options: argparse.Namespace) -> None:
         options.node,
         gpu_uuid,
         options.sentinels,
+        secret=secret,
     )
     listening = socket.create_server((options.host, options.port))
     # Process 1 of a container ignores signals that it has no handler for.
@@ -112,6 +117,16 @@ async def _serve(options: argparse.Namespace) -> None:
     host, port = listening.getsockname()[:2]
     print(f"listening on http://{host}:{port}", file=sys.stderr, flush=True)
     await server.serve(listening, stop)
+
+
+def _folder_of(user: int) -> str:
+    """A folder for the temporary files of a user, below ours, through which it may pass."""
+    ours = Path(tempfile.gettempdir())
+    if not ours.stat().st_mode & 0o001:
+        ours.chmod(0o711)
+    folder = tempfile.mkdtemp(prefix="tyche-")
+    os.chown(folder, user, user)
+    return folder
 
 
 def _stop_at_eof(stop: asyncio.Event) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from real_backend.worker.messages import ActionError
@@ -123,11 +123,13 @@ class Launcher:
         functions: module or file that declares the functions.
         environment: the environment of the processes.
         users: the unprivileged user id of each function; empty to stay the server's user.
+        folders: where each of these users works and has its temporary files.
     """
 
     functions: str
     environment: dict[str, str]
     users: dict[str, int]
+    folders: dict[str, str] = field(default_factory=dict)
 
     async def start(self, name: str, begin_ns: int) -> FunctionProcess:
         """Start a function's process; it imports its libraries at once.
@@ -143,6 +145,7 @@ class Launcher:
                 ["--functions", self.functions, "--function", name, "--begin-ns", str(begin_ns)],
                 self.environment,
                 self.users.get(name),
+                self.folders.get(name),
             )
         except OSError as error:
             ours.close()
@@ -311,15 +314,23 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 
 def _spawn(
-    module: str, connection: socket.socket, arguments: list[str], environment: dict[str, str], user: int | None
+    module: str,
+    connection: socket.socket,
+    arguments: list[str],
+    environment: dict[str, str],
+    user: int | None,
+    folder: str | None = None,
 ) -> subprocess.Popen[bytes]:
+    """Start a module of ours; ``folder`` is where it works and has its temporary files, ours if it is None."""
     fd = connection.fileno()
     common = ["--socket", str(fd), "--parent", str(os.getpid())]
     return subprocess.Popen(
-        [sys.executable, "-m", module, *common, *arguments],
+        # -P: functions may write into the folder that they work in, and what they write is not for others to import
+        [sys.executable, "-P", "-m", module, *common, *arguments],
         stdin=subprocess.DEVNULL,
         pass_fds=(fd,),
-        env=environment,
+        env=environment if folder is None else {**environment, "TMPDIR": folder},
+        cwd=folder,
         user=user,
         group=user,
         extra_groups=None if user is None else (),

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import socket
 import sys
 import time
@@ -26,6 +27,8 @@ from real_backend.worker.manager import Manager
 from real_backend.worker.messages import ActionError, Run, Settings
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+SECRET_VARIABLE = "TYCHE_SECRET"
+"""Variable with the secret of this container; who calls says ``Authorization: Bearer SECRET``."""
 _LARGEST_BODY = 64 << 20
 _LARGEST_ANSWER = 1_000_000
 """OpenWhisk cuts results at 1 MiB; the rest is for what else a reply says."""
@@ -33,6 +36,8 @@ _CHUNK = 1 << 16
 _DRAIN_S = 1.0
 _REMEMBERED = 64
 _MACHINE = Path("/proc/sys/kernel/random/boot_id")
+_PATIENCE_S = 10.0
+"""How long whoever has not shown the secret may keep us waiting."""
 _MARGIN_S = 0.05
 """We answer a little before the deadline, at which the platform would destroy the container and all it holds."""
 
@@ -47,6 +52,7 @@ class ActionServer:
         node: name of the node; ``/init`` may change it.
         gpu_uuid: the GPU that its functions use; None without one.
         sentinels: whether to end each activation's logs with OpenWhisk's line.
+        secret: what whoever calls must know; None lets in everybody, as OpenWhisk's own containers do.
         boot_id: made anew with each start, so that a reply tells whether the container is still the same.
         machine_id: of the machine that the container is on, the same in all its containers; None if it cannot be read.
         runs: how many activations began here.
@@ -57,6 +63,7 @@ class ActionServer:
     node: str = field(default_factory=socket.gethostname)
     gpu_uuid: str | None = None
     sentinels: bool = True
+    secret: str | None = None
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     machine_id: str | None = field(default_factory=lambda: _machine_id())
     runs: int = 0
@@ -155,11 +162,12 @@ class ActionServer:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # asyncio sets TCP_NODELAY itself.
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.CancelledError):
             connection = h11.Connection(h11.SERVER)
             try:
-                while await self._exchange(connection, reader, writer):
-                    connection.start_next_cycle()
+                async with asyncio.timeout(None if self.secret is None else _PATIENCE_S) as patience:
+                    while await self._exchange(connection, reader, writer, patience):
+                        connection.start_next_cycle()
             except h11.RemoteProtocolError as error:
                 if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     await _send(connection, writer, error.error_status_hint, {"error": str(error)})
@@ -169,7 +177,11 @@ class ActionServer:
             await writer.wait_closed()
 
     async def _exchange(
-        self, connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        connection: h11.Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        patience: asyncio.Timeout,
     ) -> bool:
         """Answer one request; say whether the connection can carry another."""
         request: h11.Request | None = None
@@ -182,6 +194,11 @@ class ActionServer:
                 connection.receive_data(await reader.read(_CHUNK))
             elif isinstance(event, h11.Request):
                 request = event
+                if not self._knows_secret(request):
+                    refusal = {"error": "this container serves only the platform that started it"}
+                    await _send(connection, writer, 403, refusal, last=True)
+                    return False
+                patience.reschedule(None)
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > _LARGEST_BODY:
@@ -197,6 +214,12 @@ class ActionServer:
         status, reply = await self.handle(request.method.decode("ascii"), path, bytes(body))
         await _send(connection, writer, status, reply)
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+    def _knows_secret(self, request: h11.Request) -> bool:
+        if self.secret is None:
+            return True
+        given = [value for name, value in request.headers if name == b"authorization"]
+        return len(given) == 1 and secrets.compare_digest(given[0], f"Bearer {self.secret}".encode())
 
 
 def _machine_id() -> str | None:
@@ -217,9 +240,13 @@ def _refuse_large(reply: dict[str, Any]) -> None:
         raise ActionError("failed", f"{reply['function']}: its answer has {size} bytes, over {_LARGEST_ANSWER}")
 
 
-async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:
+async def _send(
+    connection: h11.Connection, writer: asyncio.StreamWriter, status: int, reply: dict[str, Any], last: bool = False
+) -> None:
     data = json.dumps(reply).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
+    if last:
+        headers.append(("Connection", "close"))
     events = (h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage())
     writer.write(b"".join(connection.send(event) or b"" for event in events))
     await writer.drain()

@@ -14,7 +14,7 @@ import httpx
 
 from real_backend.client import Client
 from real_backend.containers.factory import Container, ContainerError, ContainerExit, ContainerSpec
-from real_backend.containers.logs import SENTINEL, LogBuffer
+from real_backend.containers.logs import LISTENING, SENTINEL, LogBuffer
 from real_backend.platform.service import Service
 
 KEY = "11111111-2222-3333-4444-555555555555:secret"
@@ -110,6 +110,7 @@ class FakeFactory:
         host, port = server.sockets[0].getsockname()
         holder.append(FakeContainer(spec, host, port, server))
         self.made.append(holder[0])
+        holder[0].logs.feed("stderr", f"{LISTENING}http://{host}:{port}\n".encode())
         return holder[0]
 
     async def close(self) -> None:

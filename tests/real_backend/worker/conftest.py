@@ -35,8 +35,8 @@ class Worker:
             time.sleep(0.05)
         raise AssertionError("it never listened")
 
-    def post(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
-        self.connection.request("POST", path, body if isinstance(body, (str, bytes)) else json.dumps(body))
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        self.connection.request("POST", path, body if isinstance(body, (str, bytes)) else json.dumps(body), headers)
         response = self.connection.getresponse()
         return response.status, json.loads(response.read())
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+SECRET = "s" * 43
 COMMON = {"boot_id", "machine_id", "runs", "node", "gpu_uuid", "residents", "lost", "memory_mb", "torch_reserved_mb"}
 Start = Callable[..., Any]
 
@@ -69,6 +71,32 @@ def test_every_reply_says_which_container_answered_and_what_it_holds(start: Star
     assert replies[4]["residents"] == []
     assert replies[5]["ok"] is False
     assert replies[5]["error"]["code"] == "unknown_function"
+
+
+def test_only_who_knows_the_secret_is_served(start: Start) -> None:
+    worker = start(env={**os.environ, "TYCHE_SECRET": SECRET})
+    init = {"value": {"name": "a", "main": "main", "code": ""}}
+    for secret in (None, "", "wrong", SECRET[:-1], SECRET + "s"):
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        for path in ("/init", "/run", "/", "/init?x"):
+            assert worker.post(path, init, **headers)[0] == 403
+    known = {"Authorization": f"Bearer {SECRET}"}
+    assert worker.post("/init", init, **known)[0] == 200
+    assert worker.post("/run", {"value": {"op": "status"}})[0] == 403
+    load = {"value": {"op": "load", "function": "toy"}}
+    assert worker.post("/run", load, **known)[1]["ok"]
+    for pid in children(worker.process.pid):
+        assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_a_refused_body_is_not_read(start: Start) -> None:
+    worker = start(env={**os.environ, "TYCHE_SECRET": SECRET})
+    with socket.create_connection(("127.0.0.1", worker.port), timeout=30) as stranger:
+        stranger.sendall(b"POST /init HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
+        answer = b""
+        while chunk := stranger.recv(65_536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 403 ")
 
 
 def test_a_new_start_is_a_new_boot(start: Start) -> None:
@@ -247,7 +275,7 @@ SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or SYSTEM_PYTHON is None, reason="needs root and a Python that all may run")
-def test_each_function_can_be_a_user_of_its_own(start: Start) -> None:
+def test_each_function_can_be_a_user_of_its_own(start: Start, tmp_path: Path) -> None:
     assert SYSTEM_PYTHON is not None
     import h11
 
@@ -255,13 +283,24 @@ def test_each_function_can_be_a_user_of_its_own(start: Start) -> None:
     path = f"{root}:{Path(h11.__file__).parents[1]}"
     if any(not part.stat().st_mode & 0o005 for part in (root, *root.parents)):
         pytest.skip("other users cannot read this folder")
-    worker = start("--user-base", "23000", python=(SYSTEM_PYTHON,), env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"})
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    environment = {"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "TMPDIR": str(scratch)}
+    worker = start("--user-base", "23000", python=(SYSTEM_PYTHON,), env=environment)
     worker.init()
-    worker.run({"op": "load", "function": "toy"})
-    worker.run({"op": "load", "function": "toy-slow"})
+    for name in ("toy", "toy-slow"):
+        # each works in a folder of its own, where it may write
+        assert worker.run({"op": "infer", "function": name, "after_run": "discard", "payload": {"touch": "mark"}})["ok"]
+    for name in ("toy", "toy-slow"):
+        worker.run({"op": "load", "function": name})
     family = children(worker.process.pid)
     assert {Path(f"/proc/{pid}").stat().st_uid for pid in family} == {23000, 23001}
     (first, second) = worker.run({"op": "status"})["residents"]
+    folders = [Path(f"/proc/{pid}/cwd").resolve() for pid in family]
+    assert len(set(folders)) == 2
+    for pid, folder in zip(family, folders, strict=True):
+        assert (folder / "mark").stat().st_uid == Path(f"/proc/{pid}").stat().st_uid
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert first["memory_mb"] > 5
     assert second["memory_mb"] > first["memory_mb"]
     worker.process.kill()
