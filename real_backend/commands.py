@@ -91,6 +91,12 @@ def platform() -> None:
     metavar="NAME[=VALUE]",
     help="A variable for all containers; NAME alone keeps its value off the command line.",
 )
+@click.option("--like-openwhisk", is_flag=True, help="Treat containers as a genuine Apache OpenWhisk does.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="With --like-openwhisk: what the times of the platform are multiplied by, for tests.",
+)
 @click.option("--detach", is_flag=True, help="Return when it listens; it runs on in the background.")
 def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
     """Start the platform; Ctrl-C (or `tyche platform down`) stops it and removes its containers.
@@ -105,13 +111,18 @@ def up(state_folder: Path | None, detach: bool, **options: Any) -> None:
     refuse_variable("TYCHE_ENGINE", "TYCHE_CONTAINERS", os.environ)
     state = _state(state_folder)
     config = _config(options)
+    if options["like_openwhisk"]:
+        config = config.like_openwhisk(options["time_scale"] or 1.0)
+    elif options["time_scale"] is not None:
+        raise UserError("--time-scale: needs --like-openwhisk as well")
     if options["private_key"] is not None and options["certificate"] is None:
         raise UserError("--private-key: needs --certificate as well")
     if detach:
         _detach(state)
         return
     listen = Listen(options["host"], options["port"], options["certificate"], options["private_key"])
-    run(config, listen, state, lambda url, factory: _greet(url, factory, state))
+    page = config.behaviour.tells_containers
+    run(config, listen, state, lambda url, factory: _greet(url, factory, state, page))
 
 
 def _state(folder: Path | None) -> StateFolder:
@@ -170,10 +181,11 @@ def _config(options: dict[str, Any]) -> Any:
         raise UserError("; ".join(each["msg"] for each in error.errors())) from error
 
 
-def _greet(url: str, factory: ContainerFactory, state: StateFolder) -> None:
+def _greet(url: str, factory: ContainerFactory, state: StateFolder, page: bool) -> None:
     key = state.folder / "key"
     click.echo(f"platform at {url} with {factory.name} containers ({'; '.join(factory.notes)}); Ctrl-C stops it")
-    click.echo(f"key in {key}; status page at {url}/status; for clients: OW_APIHOST={url} OW_AUTH=$(cat {key})")
+    shown = f"status page at {url}/status" if page else "like a genuine OpenWhisk, it tells nothing of its containers"
+    click.echo(f"key in {key}; {shown}; for clients: OW_APIHOST={url} OW_AUTH=$(cat {key})")
 
 
 def _detach(state: StateFolder) -> None:
@@ -254,15 +266,16 @@ def status(state_folder: Path | None, as_json: bool) -> None:
 
     async def ask() -> dict[str, Any]:
         async with Client(Credentials(host=url, key=state.key, insecure=True)) as client:
-            return {
-                "running": True,
-                "url": url,
-                "process": state.process,
-                "container_factory": await client.container_factory(),
-                "nodes": [node.model_dump() for node in await client.nodes()],
-                "containers": [each.model_dump() for each in await client.containers()],
-                "actions": [action.path for action in await client.actions()],
-            }
+            told: dict[str, Any] = {"container_factory": None, "nodes": None, "containers": None}
+            # one that behaves like a genuine OpenWhisk tells nothing of its containers
+            if await client.is_embedded():
+                told = {
+                    "container_factory": await client.container_factory(),
+                    "nodes": [node.model_dump() for node in await client.nodes()],
+                    "containers": [each.model_dump() for each in await client.containers()],
+                }
+            about = {"running": True, "url": url, "process": state.process}
+            return {**about, **told, "actions": [action.path for action in await client.actions()]}
 
     found = _asked(ask())
     if as_json:
@@ -290,6 +303,11 @@ def _show(found: dict[str, Any]) -> None:
         # In a pipe a row stays one line, whatever its length.
         console = Console(width=400)
     factory = found["container_factory"]
+    if factory is None:
+        about = "like a genuine OpenWhisk, it tells nothing of its containers"
+        console.print(f"platform at {found['url']}, process {found['process']}; {about}")
+        console.print(f"actions: {', '.join(found['actions']) or 'none'}", highlight=False)
+        return
     console.print(f"platform at {found['url']}, process {found['process']}, {factory['name']} containers")
     console.print("; ".join(factory["notes"]), highlight=False)
     nodes = Table("node", "MiB", "MiB free", "containers", title="nodes", title_justify="left")

@@ -200,20 +200,22 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
     guarded = [Depends(authenticated)]
     page = importlib.resources.files("real_backend.platform").joinpath("status.html").read_text(encoding="utf-8")
     app.include_router(_namespaces(service), prefix="/api/v1", dependencies=guarded)
+
+    async def status_page() -> HTMLResponse:
+        """A page that shows nodes, containers, residents and GPUs, and keeps itself up to date."""
+        return HTMLResponse(page)
+
     own = Depends(_own_namespace(service))
     for router in (_actions(service), _activations(service), _packages(service), _absent(service)):
         app.include_router(router, prefix="/api/v1/namespaces/{namespace}", dependencies=[*guarded, own])
-    app.include_router(_tyche(service, read_gpus), prefix="/api/v1/tyche", dependencies=guarded)
+    if service.config.behaviour.tells_containers:
+        app.include_router(_tyche(service, read_gpus), prefix="/api/v1/tyche", dependencies=guarded)
+        app.add_api_route("/status", status_page, dependencies=guarded, tags=["tyche"], response_class=HTMLResponse)
 
     @app.get("/metrics", dependencies=guarded, tags=["tyche"], response_class=Response)
     async def prometheus() -> Response:
         """Metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get("/status", dependencies=guarded, tags=["tyche"], response_class=HTMLResponse)
-    async def status_page() -> HTMLResponse:
-        """A page that shows nodes, containers, residents and GPUs, and keeps itself up to date."""
-        return HTMLResponse(page)
 
     def refused(request: Request, status: int, message: str) -> JSONResponse:
         metrics.refusals.labels(str(status)).inc()

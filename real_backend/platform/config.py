@@ -73,6 +73,47 @@ class Limits(_Frozen):
         return self
 
 
+class Behaviour(_Frozen):
+    """What it does with containers where OpenWhisks differ; the defaults are ours, ``GENUINE`` is Apache's.
+
+    Attributes:
+        log_read_ms: How long a container whose action has a log limit stays busy after its answer, for its log to be
+            read; whoever calls meanwhile gets another container.
+        resume_ms: What waking a paused container takes beside the work of it.
+        fault_delay_s: How long after a time limit or the end of a container the answer comes.
+        rerun_after_s: How long after the end of a container in mid-run its request is run a second time, if the
+            action has no log limit; None: it is not.
+        notices_ends: Whether the end of an idle container is noticed, and lack of memory told from other ends.  If
+            not, the next request waits in vain for as long as its time limit is.
+        outdated_stay: Whether containers of an updated or deleted action stay until they expire or are evicted.
+        expire_after_pause: Whether ``keep_alive_s`` counts from the pause on, not from the last run.
+        tells_containers: Whether records have the annotation ``tyche``, an action's ``tyche-node`` binds it, and
+            ``/api/v1/tyche`` and ``/status`` are there.
+    """
+
+    log_read_ms: Annotated[float, Field(ge=0)] = 0.0
+    resume_ms: Annotated[float, Field(ge=0)] = 0.0
+    fault_delay_s: Annotated[float, Field(ge=0)] = 0.0
+    rerun_after_s: Annotated[float, Field(ge=0)] | None = None
+    notices_ends: bool = True
+    outdated_stay: bool = False
+    expire_after_pause: bool = False
+    tells_containers: bool = True
+
+
+GENUINE = Behaviour(
+    log_read_ms=130.0,
+    resume_ms=35.0,
+    fault_delay_s=12.0,
+    rerun_after_s=3.0,
+    notices_ends=False,
+    outdated_stay=True,
+    expire_after_pause=True,
+    tells_containers=False,
+)
+"""As measured on Apache OpenWhisk's standalone server, sources of August 2026 (docs/openwhisk.md)."""
+
+
 class PlatformConfig(_Frozen):
     """Settings of the embedded platform.
 
@@ -80,6 +121,7 @@ class PlatformConfig(_Frozen):
         nodes: Its logical nodes.
         containers: What containers are.
         limits: What actions and callers may ask for.
+        behaviour: What it does with containers.
         stem_cells: Containers kept ready on each node.
         pause_after_s: Idle time after which a container is paused; None: never.
         keep_alive_s: Idle time after which a container is removed; None: never.
@@ -94,6 +136,7 @@ class PlatformConfig(_Frozen):
     nodes: Annotated[tuple[NodeSpec, ...], Field(min_length=1)]
     containers: Containers = "process"
     limits: Limits = Limits()
+    behaviour: Behaviour = Behaviour()
     stem_cells: tuple[StemCells, ...] = ()
     pause_after_s: Annotated[float, Field(ge=0)] | None = 10.0
     keep_alive_s: Annotated[float, Field(ge=0)] | None = 600.0
@@ -110,3 +153,25 @@ class PlatformConfig(_Frozen):
         if len(set(names)) < len(names):
             raise ValueError(f"nodes have the same name: {', '.join(names)}")
         return self
+
+    def like_openwhisk(self, time_scale: float = 1.0) -> PlatformConfig:
+        """The same platform, but with a genuine OpenWhisk's behaviour.
+
+        Args:
+            time_scale: What all times are multiplied by that the platform lets pass by itself, so that tests need not
+                wait for them: those of the behaviour, pause, keep-alive, and how long a blocking call blocks.  Limits
+                of actions are theirs, and stay.
+        """
+
+        def scaled(value: float | None) -> float | None:
+            return None if value is None else value * time_scale
+
+        times = ("log_read_ms", "resume_ms", "fault_delay_s", "rerun_after_s")
+        return self.model_copy(
+            update={
+                "behaviour": GENUINE.model_copy(update={name: scaled(getattr(GENUINE, name)) for name in times}),
+                "pause_after_s": scaled(self.pause_after_s),
+                "keep_alive_s": scaled(self.keep_alive_s),
+                "limits": self.limits.model_copy(update={"blocking_s": self.limits.blocking_s * time_scale}),
+            }
+        )

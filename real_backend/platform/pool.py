@@ -227,7 +227,9 @@ class Pool:
             try:
                 async with pooled.lock:
                     if pooled.paused and pooled.container is not None:
-                        await pooled.container.resume()
+                        if self._config.behaviour.notices_ends or not pooled.container.exited.done():
+                            await pooled.container.resume()
+                        await asyncio.sleep(self._config.behaviour.resume_ms / 1e3)
                         pooled.paused, start = False, "paused"
             except (OSError, ContainerError) as error:
                 _log.warning("container %s cannot be resumed: %s", pooled.id, error)
@@ -392,7 +394,7 @@ class Pool:
 
     async def _lost(self, pooled: Pooled) -> None:
         """A container ended by itself; a busy one is dealt with by the request that it serves."""
-        if pooled.state in ("idle", "stem"):
+        if pooled.state in ("idle", "stem") and self._config.behaviour.notices_ends:
             _log.warning("container %s on %s ended while it was idle", pooled.id, pooled.node.spec.name)
             await self._remove(pooled, "lost")
 
@@ -463,7 +465,9 @@ class Pool:
         """Give a container back after an activation; ``keep`` false removes it."""
         if pooled.state == "removing":
             return
-        if not keep or self._closing or (pooled.container is not None and pooled.container.exited.done()):
+        behaviour = self._config.behaviour
+        ended = pooled.container is not None and pooled.container.exited.done()
+        if not keep or self._closing or (ended and behaviour.notices_ends):
             self.discard(pooled, "failed")
             return
         pooled.state, pooled.last_used = "idle", time.time()
@@ -472,13 +476,17 @@ class Pool:
         if self._config.pause_after_s is not None:
             pooled.timers.append(loop.call_later(self._config.pause_after_s, lambda: self._spawn(self._pause(pooled))))
         if pooled.keep_alive_s is not None:
-            pooled.timers.append(loop.call_later(pooled.keep_alive_s, lambda: self.discard(pooled, "expired")))
+            idle_s = pooled.keep_alive_s
+            if behaviour.expire_after_pause:
+                idle_s += self._config.pause_after_s or 0.0
+            pooled.timers.append(loop.call_later(idle_s, lambda: self.discard(pooled, "expired")))
         self._dispatch()
 
     async def _pause(self, pooled: Pooled) -> None:
         async with pooled.lock:
             if pooled.state == "idle" and pooled.container is not None:
-                await pooled.container.pause()
+                if self._config.behaviour.notices_ends or not pooled.container.exited.done():
+                    await pooled.container.pause()
                 pooled.paused = True
                 self._note("paused", pooled)
 
@@ -490,6 +498,8 @@ class Pool:
 
     def retire(self, action: str, keep_revision: str | None) -> None:
         """Remove idle containers of an action that was updated or deleted."""
+        if self._config.behaviour.outdated_stay:
+            return
         for each in self.containers:
             need = each.need if each.state == "idle" else None
             if need is not None and need.action == action and need.revision != keep_revision:

@@ -39,8 +39,14 @@ _log = logging.getLogger(__name__)
 
 _LOG_WAIT_S = 0.5
 _TOLD = ("boot_id", "gpu_uuid", "residents")
+_OF_A_RUN = ("waitTime", "initTime", "tyche")
+"""Annotations that say how a container was found."""
 NODE_ANNOTATION = "tyche-node"
 """Annotation of an action that names the only node allowed to run it."""
+
+
+class _RunAgainError(Exception):
+    """The container ended in mid-run, and the request is to be run a second time."""
 
 
 @dataclass(eq=False)
@@ -494,12 +500,25 @@ class Service:
         runtime = kinds.runtime_of(action.exec, self.config)
         if runtime is None:
             return None
-        node = action.annotation(NODE_ANNOTATION)
+        node = action.annotation(NODE_ANNOTATION) if self.config.behaviour.tells_containers else None
         return Need(action.path, action.revision, runtime, action.limits.memory, None if node is None else str(node))
 
     async def _run(self, activation: Activation, action: Action, arguments: dict[str, Json], transaction: str) -> None:
-        arrival = time.time()
+        try:
+            await self._run_once(activation, action, arguments, transaction)
+        except _RunAgainError:
+            record, again_after_s = activation.record, self.config.behaviour.rerun_after_s
+            record["annotations"] = [each for each in record["annotations"] if each["key"] not in _OF_A_RUN]
+            assert again_after_s is not None
+            await asyncio.sleep(again_after_s)
+            await self._run_once(activation, action, arguments, transaction, last=True)
+
+    async def _run_once(
+        self, activation: Activation, action: Action, arguments: dict[str, Json], transaction: str, last: bool = False
+    ) -> None:
+        behaviour = self.config.behaviour
         record = activation.record
+        arrival = record["start"] / 1000
         need = self._need(action)
         if need is None:
             message = (
@@ -521,26 +540,37 @@ class Service:
         try:
             started = time.time()
             _annotate(record, "waitTime", round((started - arrival) * 1000))
-            _annotate(
-                record,
-                "tyche",
-                {
-                    "container": pooled.id,
-                    "node": pooled.node.spec.name,
-                    "start": lease.start,
-                    "createTime": round(pooled.create_ms, 3) if lease.start == "cold" else 0.0,
-                    "resumeTime": round(lease.resume_ms, 3),
-                },
-            )
-            response, healthy = await self._serve(record, lease, action, arguments, transaction, started)
+            if behaviour.tells_containers:
+                _annotate(
+                    record,
+                    "tyche",
+                    {
+                        "container": pooled.id,
+                        "node": pooled.node.spec.name,
+                        "start": lease.start,
+                        "createTime": round(pooled.create_ms, 3) if lease.start == "cold" else 0.0,
+                        "resumeTime": round(lease.resume_ms, 3),
+                    },
+                )
+            try:
+                response, healthy = await self._serve(record, lease, action, arguments, transaction, started)
+            except ContainerLostError as lost:
+                if not last and action.limits.logs == 0 and behaviour.rerun_after_s is not None:
+                    raise _RunAgainError from lost
+                response = await self._ended(lost, "did not produce a valid response")
             self._finish(activation, response, started)
             assert pooled.container is not None
-            lines = await pooled.container.logs.collect(_LOG_WAIT_S if healthy else 0.05)
+            # Without a log limit nobody reads a log.
+            lines = []
+            if action.limits.logs > 0:
+                lines = await pooled.container.logs.collect(_LOG_WAIT_S if healthy else 0.05)
             # As on a genuine OpenWhisk, what raises, or answers what is no JSON, loses its container.
             healthy = healthy and response["status"] != "action developer error"
             if lines and activation.id not in self._unwritten:
                 # Whoever waits for the result gets the record without them, always.
                 self._finish_logs({**record, "logs": lines})
+            if healthy and action.limits.logs > 0 and behaviour.log_read_ms > 0:
+                await asyncio.sleep(behaviour.log_read_ms / 1e3)
         finally:
             pooled.activations += 1
             self._give_back(pooled, action, healthy)
@@ -555,7 +585,8 @@ class Service:
     def _give_back(self, pooled: Pooled, action: Action, healthy: bool) -> None:
         """Give a container back; one whose action was updated or deleted meanwhile never serves again."""
         now = self._actions.get(action.path)
-        if healthy and (now is None or now.revision != action.revision):
+        outdated = now is None or now.revision != action.revision
+        if healthy and outdated and not self.config.behaviour.outdated_stay:
             self.pool.discard(pooled, "outdated")
         else:
             self.pool.release(pooled, keep=healthy)
@@ -569,7 +600,11 @@ class Service:
         transaction: str,
         started: float,
     ) -> tuple[dict[str, Json], bool]:
-        """Initialise the container if need be, and run; returns the response and whether the container is usable."""
+        """Initialise the container if need be, and run; returns the response and whether the container is usable.
+
+        Raises:
+            ContainerLostError: It ended while it ran.
+        """
         pooled = lease.pooled
         assert pooled.client is not None
         assert pooled.container is not None
@@ -577,6 +612,10 @@ class Service:
         limit_s = action.limits.timeout / 1000
         initialising = not pooled.initialised
         try:
+            if pooled.container.exited.done() and not self.config.behaviour.notices_ends:
+                # nobody is there to answer, and nobody knows
+                await asyncio.sleep(limit_s)
+                raise ContainerSlowError
             if initialising:
                 error, milliseconds = await self._init(pooled, action, limit_s)
                 _annotate(record, "initTime", round(milliseconds))
@@ -598,19 +637,24 @@ class Service:
             _annotate(record, "timeout", True)
             during = " during initialization" if initialising else ""
             message = f"The action exceeded its time limits of {action.limits.timeout} milliseconds{during}."
+            await asyncio.sleep(self.config.behaviour.fault_delay_s)
             return failure("action developer error", message), False
         except ContainerLostError as lost:
-            if lost.out_of_memory:
-                message = "The action exhausted its memory and was aborted."
-            elif initialising:
-                message = "The action did not initialize and exited unexpectedly."
-            else:
-                message = "The action did not produce a valid response and exited unexpectedly."
-            return failure("action developer error", message), False
+            if not initialising:
+                raise
+            return await self._ended(lost, "did not initialize"), False
         response = self._response(status, answer, length)
         if pooled.runtime.kind == kinds.WORKER and isinstance(response["result"], dict):
             pooled.told = {name: response["result"][name] for name in _TOLD if name in response["result"]}
         return response, True
+
+    async def _ended(self, lost: ContainerLostError, what: str) -> dict[str, Json]:
+        """The response when a container ended."""
+        message = f"The action {what} and exited unexpectedly."
+        if lost.out_of_memory and self.config.behaviour.notices_ends:
+            message = "The action exhausted its memory and was aborted."
+        await asyncio.sleep(self.config.behaviour.fault_delay_s)
+        return failure("action developer error", message)
 
     async def _init(self, pooled: Pooled, action: Action, limit_s: float) -> tuple[dict[str, Json] | None, float]:
         """Send ``/init``; returns the response that ends the activation if it fails, and the milliseconds taken."""

@@ -106,6 +106,22 @@ def test_a_platform_goes_up_takes_an_action_shows_itself_and_goes_down(state: Pa
     assert json.loads(tyche(state, "status", "--json").stdout) == {"running": False}
 
 
+def test_one_that_behaves_like_a_genuine_openwhisk(state: Path) -> None:
+    url = up(state, "--like-openwhisk", "--time-scale", "0.01")
+    user, _, password = StateFolder(state).key.partition(":")
+    with httpx.Client(base_url=f"{url}/api/v1", auth=(user, password), trust_env=False) as http:
+        assert http.get("/tyche/containers").status_code == 404
+        http.put("/namespaces/_/actions/plus", json={"exec": {"kind": "python:3", "code": CODE}})
+        # longer than 60 s, scaled: 202
+        slow = "import time\ndef main(args):\n    time.sleep(args['s'])\n    return {}\n"
+        http.put("/namespaces/_/actions/slow", json={"exec": {"kind": "python:3", "code": slow}})
+        assert http.post("/namespaces/_/actions/slow?blocking=true", json={"s": 5}).status_code == 202
+    assert json.loads(tyche(state, "status", "--json").stdout)["containers"] is None
+    shown = tyche(state, "status").stdout
+    assert "like a genuine OpenWhisk, it tells nothing of its containers" in shown
+    assert "plus" in shown
+
+
 def test_the_key_is_made_once_and_only_its_owner_may_read_it(state: Path) -> None:
     folder = StateFolder(state)
     key = folder.key
@@ -152,7 +168,9 @@ def test_an_interrupt_removes_containers_and_ends_what_runs(state: Path) -> None
     ("options", "reason"),
     [
         (("--stem-cells", "python:3"), "KIND,MEMORY,COUNT"),
-        (("--env", "X"), "NAME=VALUE"),
+        (("--env", "=X"), "NAME=VALUE"),
+        (("--env", "TYCHE_NOT_SET"), "a variable that is set here"),
+        (("--time-scale", "0.5"), "needs --like-openwhisk"),
         (("--private-key", __file__), "--certificate"),
         (("--host", "192.0.2.1"), "192.0.2.1"),
         (("--engine", "docker"), "--engine: is now --containers"),
