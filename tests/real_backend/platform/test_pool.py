@@ -203,6 +203,8 @@ async def test_a_worker_learns_its_node_memory_and_gpu(open_site: Open) -> None:
         await site.http.put("/namespaces/_/actions/w", json={"exec": {"kind": "blackbox", "image": "tyche-worker"}})
         await site.client.invoke("w")
         command = list(factory.specs[0].command)
+        # nothing is imported from where it works
+        assert command[1] == "-P"
         for option, value in (("--node", "n"), ("--memory-mb", "268.435"), ("--gpu", "GPU-1"), ("--start", "zygote")):
             assert command[command.index(option) + 1] == value
 

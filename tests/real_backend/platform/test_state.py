@@ -89,10 +89,12 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_without_a_whole_key_nothing_starts(tmp_path: Path, content: str) -> None:
     state = StateFolder(tmp_path / "state")
     (state.folder / "key").write_text(content)
-    announced: list[str] = []
+
+    def started(url: str, _: object) -> None:
+        raise AssertionError(f"it started at {url}")
+
     with pytest.raises(UserError, match=r"state/key: holds the platform's key, and is (empty|not one); remove it"):
-        run(CONFIG, Listen(port=0), state, lambda url, _: announced.append(url))
-    assert announced == []
+        run(CONFIG, Listen(port=0), state, started)
     assert (state.folder / "key").read_text() == content
 
 

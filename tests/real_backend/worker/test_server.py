@@ -99,6 +99,18 @@ def test_a_refused_body_is_not_read(start: Start) -> None:
     assert answer.startswith(b"HTTP/1.1 403 ")
 
 
+@pytest.mark.parametrize("style", ["fresh", "zygote"])
+def test_what_a_function_writes_where_it_works_is_not_imported(start: Start, tmp_path: Path, style: str) -> None:
+    folder = tmp_path / "works"
+    folder.mkdir()
+    worker = start("--start", style, cwd=folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])})
+    worker.init()
+    for name in ("json.py", "argparse.py", "real_backend.py"):
+        (folder / name).write_text("open('imported', 'w')")
+    assert worker.run({"op": "load", "function": "toy"})["ok"]
+    assert not (folder / "imported").exists()
+
+
 def test_a_new_start_is_a_new_boot(start: Start) -> None:
     assert start().init()["boot_id"] != start().init()["boot_id"]
 
