@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -117,6 +118,8 @@ async def _serve(options: argparse.Namespace) -> None:
     host, port = listening.getsockname()[:2]
     print(f"listening on http://{host}:{port}", file=sys.stderr, flush=True)
     await server.serve(listening, stop)
+    for folder in folders.values():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder_of(user: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from real_backend.containers import process
 from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.platform.server import Listen, run
 from real_backend.platform.state import StateFolder, open_private, write_whole
@@ -154,4 +155,5 @@ async def test_a_sweep_follows_nobodys_links(tmp_path: Path, monkeypatch: pytest
     (temporary / f"tyche-{name}-x").symlink_to(target.folder)
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     assert await sweep_orphans() == []
+    assert await process.sweep(name) == []
     assert (target.folder / "docker").is_dir()

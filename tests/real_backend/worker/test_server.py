@@ -315,8 +315,9 @@ def test_each_function_can_be_a_user_of_its_own(start: Start, tmp_path: Path) ->
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert first["memory_mb"] > 5
     assert second["memory_mb"] > first["memory_mb"]
-    worker.process.kill()
+    worker.stop()
     wait_until(lambda: not any(map(alive, family)))
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.fixture
