@@ -39,8 +39,6 @@ _log = logging.getLogger(__name__)
 
 _LOG_WAIT_S = 0.5
 _TOLD = ("boot_id", "gpu_uuid", "residents")
-_OF_A_RUN = ("waitTime", "initTime", "tyche")
-"""Annotations that say how a container was found."""
 NODE_ANNOTATION = "tyche-node"
 """Annotation of an action that names the only node allowed to run it."""
 
@@ -508,7 +506,8 @@ class Service:
             await self._run_once(activation, action, arguments, transaction)
         except _RunAgainError:
             record, again_after_s = activation.record, self.config.behaviour.rerun_after_s
-            record["annotations"] = [each for each in record["annotations"] if each["key"] not in _OF_A_RUN]
+            # The container of the second run need not be new.
+            record["annotations"] = [each for each in record["annotations"] if each["key"] != "initTime"]
             assert again_after_s is not None
             await asyncio.sleep(again_after_s)
             await self._run_once(activation, action, arguments, transaction, last=True)
