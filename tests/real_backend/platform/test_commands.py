@@ -231,7 +231,7 @@ def test_a_killed_platform_takes_its_docker_daemon_along_and_down_sweeps_the_res
 
 def test_a_state_that_cannot_be_opened_is_named(state: Path) -> None:
     state.mkdir(mode=0o700)
-    (state / "state.sqlite").mkdir()  # no database
+    (state / "state.sqlite").write_text("this is no database, and longer than the header of one would be" * 20)
     refused = tyche(state, "up", "--port", "0")
     assert refused.returncode == 2
     assert f"--state {state}: The platform cannot write its state" in refused.stderr
