@@ -43,6 +43,7 @@ class Trial:
     """A finished trial.
 
     Attributes:
+        number: from 0, as in the name of its folder.
         values: the hyperparameters, by name.
         cost: mean over training seeds of the cost on validation windows.
     """
@@ -79,9 +80,10 @@ def search(recipe: Recipe, trials: int, out: Path, seeds: int = 1, limit_s: floa
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _study(recipe, seeds, out)
     started_s = time.monotonic()
-    while len(_finished(study)) < trials:
+    while (done := len(_finished(study))) < trials:
         number, values = _next(study, recipe)
-        click.echo(f"trial {number + 1} of {trials}: {', '.join(f'{name} {shown(values[name])}' for name in values)}")
+        tried = ", ".join(f"{name} {shown(values[name])}" for name in values)
+        click.echo(f"trial {number} ({done} of {trials} finished): {tried}")
         folders = train_seeds(recipe.with_values(values), range(seeds), out / f"trial-{number}")
         study.tell(number, float(np.mean([validation_cost(load_bundle(folder)) for folder in folders])))
         _write_best(recipe, _finished(study), out)
@@ -146,5 +148,5 @@ def _finished(study: optuna.Study) -> list[Trial]:
 def _write_best(recipe: Recipe, trials: list[Trial], out: Path) -> None:
     best = best_of(trials)
     content = recipe.with_values(best.values).model_dump(mode="json", exclude_none=True)
-    text = f"# trial {best.number} of {len(trials)}: {best.cost:.4f} on validation windows\n"
+    text = f"# trial {best.number}, the best of {len(trials)}: {best.cost:.4f} on validation windows\n"
     (out / RECIPE).write_text(text + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

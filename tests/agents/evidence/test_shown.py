@@ -12,11 +12,12 @@ from typing import Any, cast
 import jinja2
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
 from agents.cli.simulate import _metrics
 from agents.evidence.board_report import _means
-from agents.evidence.figures import _memory
+from agents.evidence.figures import MEMORY_COLOURS, _memory
 from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
 from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
@@ -24,6 +25,7 @@ from agents.experiments.checks import sensitivity
 from agents.experiments.fidelity import _against
 from agents.experiments.fidelity_report import write
 from agents.experiments.tables import markdown
+from agents.playing.timeline import KINDS
 from tests.agents.evidence import planted
 from tests.agents.evidence.test_standings import a_row as a_standing
 from tests.agents.experiments.test_fidelity import requests
@@ -65,7 +67,10 @@ def test_the_fidelity_page_has_each_share_and_time_under_its_heading(tmp_path: P
 def test_the_page_of_trained_agents_counts_their_training_seeds() -> None:
     about = {"recipe": "r", "kind": "k", "members": [1, 2, 3], "data": "d"}
     source = jinja2.Environment().from_string(template("trained.html"))
-    assert "recipe r (k), 3 training seeds; d" in source.render(agents={"mine": about}, scenarios=["s"], versions={})
+    page = source.render(agents={"mine": about}, scenarios=["s"], versions={})
+    assert "recipe r (k), 3 training seeds; d" in page
+    # agents.evidence.statistics.Parts: what an interval rests on
+    assert "95 % intervals, by group of functions" in page
 
 
 def test_the_report_says_what_was_run_with_which_time(tmp_path: Path) -> None:
@@ -103,6 +108,24 @@ def test_memory_over_time_is_the_mean_of_the_steps_that_a_point_stands_for() -> 
     axis = Canvas().subplots()
     _memory({"x": seen}).draw(axis, "x")
     assert cast(Any, axis.collections[0].get_paths()[0].vertices)[:, 1].max() == 2
+
+
+def test_each_kind_of_memory_has_the_colour_that_the_legend_gives_it() -> None:
+    planted_gb = {"running": 1.0, "idle, empty": 2.0, "holding functions": 4.0, "free": 8.0}
+    memory_gb = np.zeros((600, len(planted_gb)))
+    for place, kind in enumerate(KINDS):
+        memory_gb[:, place] = planted_gb[kind]
+    seen = cast(Any, SimpleNamespace(time_s=np.arange(1.0, 601), memory_gb=memory_gb))
+    axis = Canvas().subplots()
+    _memory({"x": seen}).draw(axis, "x")
+    kind_of = {to_hex(colour): kind for kind, colour in MEMORY_COLOURS.items()}
+    drawn = {}
+    for area in axis.collections:
+        heights = cast(Any, area.get_paths()[0].vertices)[:, 1]
+        drawn[kind_of[to_hex(cast(Any, area.get_facecolor())[0])]] = heights.max() - heights.min()
+    assert drawn == planted_gb
+    assert axis.get_ylim() == (0, 15)
+    assert axis.get_xlim() == pytest.approx((2 / 60, 10))
 
 
 def test_the_lines_of_a_board_are_one_standard_deviation_long() -> None:
@@ -152,12 +175,16 @@ def test_the_table_against_the_known_shows_ms() -> None:
 
 
 def test_compare_shows_differences_relations_and_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, mean_ms in (("a", 100.0), ("b", 50.0)):
-        rows = [planted.a_row("none", f"g{window // 2}", window, {0: (10, mean_ms)}) for window in range(6)]
+    for name, mean_ms, hits in (("a", 100.0, 4), ("b", 50.0, 5)):
+        rows = [
+            planted.a_row("none", f"g{window // 2}", window, {0: (10, mean_ms)}, preloaded=hits) for window in range(6)
+        ]
         planted.a_folder(tmp_path / name, rows)
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "warming_loading_ms_mean" in line]
-    assert [line[-4:] for line in lines] == [["-50", "-50", "%", "6"]]
+    lines = {line.split()[3]: line.split() for line in capsys.readouterr().out.splitlines() if " none " in line}
+    assert lines["warming_loading_ms_mean"][-4:] == ["-50", "-50", "%", "6"]
+    # from 40 to 50 % is 10 points, and a quarter of 40 %
+    assert lines["preload_rate"][-5:] == ["10.0", "points", "+25", "%", "6"]
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
     entries = {entry["metric"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["warming_loading_ms_mean"]["difference"]["mean"] == -50.0

@@ -208,19 +208,25 @@ def test_the_command_ends_with_a_table_and_a_recipe_to_train(
     words = [str(mine), "--trials", "2", "--out", str(out)]
     tune.tune.main(words, standalone_mode=False)
     printed = capsys.readouterr().out
-    assert "trial 1 of 2: learning_rate 0.002, epochs 1, batch_size 512" in printed
+    told = [line.split(":")[0] for line in printed.splitlines() if line.startswith("trial ")]
+    assert told == ["trial 0 (0 of 2 finished)", "trial 1 (1 of 2 finished)"]
+    assert "finished): learning_rate 0.002, epochs 1, batch_size 512" in printed
+    # one number for a trial: its folder, its line, its row, and what the best recipe and the last line say
+    costs = {k: load_bundle(out / f"trial-{k}" / "best").manifest["validation_cost_of_tyche"] for k in (0, 1)}
+    best_one = min(costs, key=costs.__getitem__)
+    assert f"{out / RECIPE}: trial {best_one}, the best of 2" in printed
+    first_line = f"# trial {best_one}, the best of 2: {costs[best_one]:.4f} on validation windows"
+    assert (out / RECIPE).read_text(encoding="utf-8").splitlines()[0] == first_line
+    rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.split()[:1] in (["0"], ["1"])}
+    assert {k: rows[str(k)][-1] for k in costs} == {k: f"{cost:.4f}" for k, cost in costs.items()}
     assert "cost on validation windows" in printed
-    assert f"{out / RECIPE}: trial " in printed
     tune.tune.main(words, standalone_mode=False)
     again = capsys.readouterr().out
-    assert "trial 1 of 2" not in again
+    assert "finished)" not in again
     assert printed.endswith(again)
     assert run(["train", str(out / RECIPE), "--out", str(tmp_path / "trained")]) == 0
     best = load_bundle(tmp_path / "trained" / "best")
-    assert (
-        min(load_bundle(out / f"trial-{k}" / "best").manifest["validation_cost_of_tyche"] for k in (0, 1))
-        == (best.manifest["validation_cost_of_tyche"])
-    )
+    assert best.manifest["validation_cost_of_tyche"] == min(costs.values())
 
 
 def test_interrupted_the_command_says_so(
