@@ -48,7 +48,7 @@ def requests_under(policy: str) -> list[Request]:
                 waited_ms = SLOWNESS[policy] * (100 + 10 * function + 300 * draw + place)
                 queued_ms = 5.0 + function + 2 * draw
                 met = SHARES[0] if draw == 0 else SHARES[1 + place % 2]
-                found.append(Request(draw, function, waited_ms, queued_ms, waited_ms + 1000, place % 3 == draw, met))
+                found.append(Request(draw, function, waited_ms, queued_ms, waited_ms + 1000 * (1 + place % 7), place % 3 == draw, met))
     return found
 
 
