@@ -48,7 +48,11 @@ def requests_under(policy: str) -> list[Request]:
                 waited_ms = SLOWNESS[policy] * (100 + 10 * function + 300 * draw + place)
                 queued_ms = 5.0 + function + 2 * draw
                 met = SHARES[0] if draw == 0 else SHARES[1 + place % 2]
-                found.append(Request(draw, function, waited_ms, queued_ms, waited_ms + 1000 * (1 + place % 7), place % 3 == draw, met))
+                found.append(
+                    Request(
+                        draw, function, waited_ms, queued_ms, waited_ms + 1000 * (1 + place % 7), place % 3 == draw, met
+                    )
+                )
     return found
 
 
@@ -144,7 +148,9 @@ def test_means_are_over_the_requests_of_all_draws_together(rows: dict[str, dict[
             assert row["stages_ms"][stage] == pytest.approx(mean([ms * (1 + 2 * each.draw) for each in own])), stage
         # amounts are of a window, so each draw counts alike
         assert [row[name] for name in AMOUNTS] == [10 * place + 0.5 for place in range(len(AMOUNTS))]
-    assert rows["bound"]["bound_ms_mean"] == pytest.approx(mean([4.0 + 6 * each.draw for each in requests_under("none")]))
+    assert rows["bound"]["bound_ms_mean"] == pytest.approx(
+        mean([4.0 + 6 * each.draw for each in requests_under("none")])
+    )
     assert rows["bound"]["draws"] == DRAWS
 
 
