@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from tests.agents.evidence.planted import a_folder, a_row
 from tests.test_docs import ROOT, script
 from tyche_env.metrics import TOTALS_DTYPE
 
@@ -176,7 +179,7 @@ def test_shards_stand_under_their_headings(pages: ModuleType) -> None:
 # -- planted measurements ----------------------------------------------------------------------------------------------
 
 
-def test_exponents_are_those_of_the_power_that_a_cost_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exponents_are_those_of_the_power_that_a_cost_follows() -> None:
     growth = script(ROOT / "benchmarks" / "growth.py")
     rows = [
         {"axis": "nodes", "policy": policy, "value": n, "ns_an_event": 7.0, "ns_an_invocation": 3 * n**power}
@@ -254,3 +257,101 @@ def test_a_row_of_the_readme_s_table_has_its_cells_in_the_order_that_the_page_sa
     page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert "Each cell: ms per function / ms per request / what it costs, memory held in idle containers, GB s" in page
     assert "second column says how many groups" in page
+
+
+def test_decision_modes_are_set_beside_event_mode_in_the_right_order(tmp_path: Path) -> None:
+    made = script(ROOT / "benchmarks" / "decision_modes.py")
+
+    def run_of(decision: Any, shares: dict[str, float]) -> Any:
+        rows = [
+            a_row(policy, f"g{group}", group, {0: (10, share * (100.0 + group)), 1: (30, share * 20.0)})
+            | {"decision": decision, "cpu_s": 0.002}
+            for group in range(8)
+            for policy, share in shares.items()
+        ]
+        for row in rows:
+            row["sums"] |= {"preloaded": 10, "warm": 4}
+        return a_folder(tmp_path / str(decision), rows)
+
+    runs = {
+        "event": run_of("event", {"tyche": 1.0, "censored": 0.5}),
+        10.0: run_of(10.0, {"tyche": 3.0, "censored": 0.5}),
+    }
+    lines = made.markdown(runs).splitlines()
+    headings, _, *rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[:6]]
+    assert headings == [
+        *("policy", "asked", "per function, ms", "difference", "per request, ms", "difference"),
+        *("pre-loaded", "warm", "CPU ms"),
+    ]
+    # per function: 103.5 and 20 ms, so 61.75; per request: a quarter of 103.5 and three quarters of 20 ms, so 40.875
+    assert rows[0] == ["tyche", "at events", "61.8", "", "40.9", "", "25.0 %", "10.0 %", "16"]
+    policy, asked, per_function, gap, per_request, request_gap, *rest = rows[1]
+    assert (policy, asked, per_function, per_request) == ("tyche", "every 10 s", "185", "123")
+    assert rest == ["25.0 %", "10.0 %", "16"]
+    for text, mean_ms in ((gap, 2 * 61.75), (request_gap, 2 * 40.875)):
+        found = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]\*", text)
+        assert found
+        middle, low, high = map(float, found.groups())
+        assert middle == pytest.approx(mean_ms, rel=5e-3)
+        assert low < middle < high
+    assert [row[1] for row in rows[2:]] == ["at events", "every 10 s"]
+    assert not rows[3][3].endswith("*"), "nothing differs"
+    assert "8 windows of 8 groups" in lines[-1]
+
+
+def test_predictions_stand_beside_what_was_measured() -> None:
+    made = script(ROOT / "benchmarks" / "genuine.py")
+
+    def figures(loading: float, function: float, stage_ms: float, starts: dict[str, float]) -> Any:
+        stages = {stage: stage_ms + place for place, stage in enumerate(made.STAGES)}
+        return made.Figures(40, loading, function, stages, starts)
+
+    near = made.Row(
+        "paper, window 0",
+        "tyche",
+        figures(200, 300, 1.0, {"gpu": 0.25, "memory": 0.5, "warm": 0.25}),
+        figures(190, 330, 10.0, {"memory": 0.75, "cold": 0.25}),
+        3,
+    )
+    far = made.Row(
+        "realistic, window 0",
+        "none",
+        figures(100, 100, 1.0, {"cold": 0.5, "warm": 0.25, "loading": 0.25}),
+        figures(150, 100, 10.0, {"cold": 0.125, "warm": 0.75, "memory": 0.125}),
+        0,
+    )
+
+    def rows(text: str) -> list[dict[str, str]]:
+        headings, _, *lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines()]
+        return [
+            {f"{place} {name}": cell for place, (name, cell) in enumerate(zip(headings, line, strict=True))}
+            for line in lines
+        ]
+
+    shown, missed = rows(made.table([near, far]))
+    assert list(shown.items()) == [
+        ("0 mode, window", "paper, window 0"),
+        ("1 policy", "tyche"),
+        ("2 requests", "40"),
+        ("3 measured, ms", "200 / 300"),
+        ("4 simulated, ms", "190 / 330"),
+        ("5 error, per request / per function", "-5 % / +10 %"),
+        ("6 pre-loaded, measured", "75.0 %"),
+        ("7 simulated", "75.0 %"),
+        ("8 scheduling, ms", "2"),
+        ("9 lost containers", "3"),
+    ]
+    assert missed["5 error, per request / per function"] == "+50 % / +0 % **outside**"
+    (only,) = rows(made.misses([near, far]))
+    assert only == {
+        "0 mode, window": "realistic, window 0",
+        "1 policy": "none",
+        "2 warming": "3 (12)",
+        "3 library": "4 (13)",
+        "4 model": "5 (14)",
+        "5 cold": "50.0 % (12.5 %)",
+        "6 warm": "25.0 % (75.0 %)",
+        "7 loading": "25.0 % (0.0 %)",
+    }
+    (alone,) = rows(made.plain([near]))
+    assert list(alone.values()) == ["paper, window 0", "tyche", "40", "200 / 300", "2", "3"]

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
-from agents.evidence.figures import STAGE_COLOURS, figures
+from agents.evidence.figures import STAGE_COLOURS, colours, figures
+from agents.evidence.rates import BINS_PER_DECADE
 from agents.evidence.report import _difference, write_report
 from agents.evidence.run_folder import RunFolder
 from agents.evidence.tables import evidence, unserved
@@ -164,17 +165,38 @@ def test_many_unserved_requests_are_said() -> None:
     assert unserved({"aggregates": [entry | {"unserved_rate": {"mean": 0.01}}]}) == ""
 
 
+def seen_whole(axis: Any) -> None:
+    """Nothing that is drawn lies outside of the axes' limits."""
+    (left, right), (low, high) = sorted(axis.get_xlim()), sorted(axis.get_ylim())
+    for line in axis.lines:
+        assert left <= min(line.get_xdata())
+        assert max(line.get_xdata()) <= right
+        assert low <= min(line.get_ydata())
+        assert max(line.get_ydata()) <= high
+    for bar in axis.patches:
+        assert left <= bar.get_x() <= bar.get_x() + bar.get_width() <= right
+
+
 def test_figures_draw_what_was_planted(folder: RunFolder) -> None:
     drawn = {figure.name: figure for figure in figures(folder.summary, folder.rows(), {})}
 
     def axis_of(name: str) -> Any:
         axis = Canvas().subplots()
         drawn[name].draw(axis, ("realistic", "openwhisk"))
+        seen_whole(axis)
         return axis
 
-    assert [bar.get_width() for bar in axis_of("warming-loading").patches] == pytest.approx(
-        [per_function(policy) for policy in SHARES]
-    )
+    colour = colours(list(SHARES))
+    axis = axis_of("warming-loading")
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([per_function(policy) for policy in SHARES])
+    assert [to_hex(bar.get_facecolor()) for bar in axis.patches] == [colour[policy] for policy in SHARES]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == list(SHARES)
+    assert [float(text.get_text()) for text in axis.texts] == pytest.approx(list(map(per_function, SHARES)), rel=0.01)
+    assert "ms" in axis.get_xlabel()
+    limits = {tuple(line.get_xdata()) for line in axis.lines}
+    for entry in folder.summary["aggregates"]:
+        low, high = (entry["warming_loading_ms_function_mean"][end] for end in ("low", "high"))
+        assert {(low, high), (low, low), (high, high)} <= limits
     stage_of = {to_hex(colour): stage for stage, colour in STAGE_COLOURS.items()}
     lengths: dict[int, dict[str, float]] = {}
     for bar in axis_of("stages").patches:
@@ -183,13 +205,65 @@ def test_figures_draw_what_was_planted(folder: RunFolder) -> None:
     for place in range(len(SHARES)):
         for stage, us in STAGES_US.items():
             assert lengths[place][stage] == pytest.approx(us * GROUPS / REQUESTS.sum() / 1e3)
+    totals = [text for text in axis_of("stages").texts if text.get_text() not in STAGE_COLOURS]
+    assert [float(text.get_text()) for text in totals] == pytest.approx(
+        [per_request(policy) + 100 for policy in SHARES], rel=0.01
+    )
+    axis = axis_of("cost")
+    assert [to_hex(line.get_color()) for line in axis.lines] == [colour[policy] for policy in SHARES]
+    assert [(text.get_text(), text.xy[0]) for text in axis.texts] == [
+        (policy, PLANTED[policy]["preload_gb_s"]) for policy in SHARES
+    ]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == (
+        *("memory held ahead of requests, GB s a window", "warming + loading, ms"),
+    )
     dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axis_of("cost").lines]
     assert dots == [(PLANTED[policy]["preload_gb_s"], pytest.approx(per_function(policy))) for policy in SHARES]
     for line, policy in zip(axis_of("latency").lines, SHARES, strict=True):
         latency_ms = np.repeat(LEVELS_MS * SHARES[policy], REQUESTS) + 100
         for edge_ms, share in zip(*line.get_data(), strict=True):
             assert share == pytest.approx(np.mean(latency_ms < edge_ms))
+        assert to_hex(line.get_color()) == colour[policy]
+    # from below: the slowest first, by the median
+    assert [text.get_text() for text in axis_of("latency").texts] == ["double", "none", "mixed", "half", "oracle"]
     assert set(STAGES) < set(STAGE_COLOURS)
+
+
+def test_what_unserved_requests_waited_is_the_last_stage(folder: RunFolder) -> None:
+    (entry,) = (each for each in folder.summary["aggregates"] if each["policy"] == "none")
+    stages = {f"{stage}_ms_mean": {"mean": 10.0} for stage in STAGES}
+    entry = {**entry, **stages, "end_to_end_ms_mean": {"mean": 100.0}, "unserved_rate": {"mean": 0.1}}
+    (figure,) = (each for each in figures({"aggregates": [entry]}, [], {}) if each.name == "stages")
+    axis: Any = Canvas().subplots()
+    figure.draw(axis, ("realistic", "openwhisk"))
+    seen_whole(axis)
+    assert [bar.get_x() for bar in axis.patches] == pytest.approx([10.0 * place for place in range(8)])
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([10.0] * 7 + [30.0])
+    assert to_hex(axis.patches[-1].get_facecolor()) == STAGE_COLOURS["not served"]
+    assert axis.texts[-1].get_text() == "100"
+
+
+def test_hits_by_rate_are_shares_of_the_requests_of_functions_of_that_rate(folder: RunFolder) -> None:
+    # half bins of a decade of requests a minute, from 1 on
+    rates = {"none": [[[-1, 10, 0], [1, 30, 3]], [[1, 10, 1]]], "half": [[[-1, 10, 5]], [[1, 40, 30]]]}
+    rows = [
+        {"policy": policy, "mode": "realistic", "prewarm": "openwhisk", "by_rate": found}
+        for policy, runs in rates.items()
+        for found in runs
+    ]
+    (figure,) = (each for each in figures(folder.summary, rows, {}) if each.name == "hits-by-rate")
+    axis: Any = Canvas().subplots()
+    figure.draw(axis, ("realistic", "openwhisk"))
+    seen_whole(axis)
+    none, half = axis.lines
+    assert BINS_PER_DECADE == 2
+    # the middles of the bins, an hour: 60 x 10 ** -0.25 and 60 x 10 ** 0.75
+    assert none.get_xdata() == pytest.approx([33.74, 337.4], rel=1e-3)
+    assert none.get_ydata() == pytest.approx([0.0, 0.1])
+    assert half.get_ydata() == pytest.approx([0.5, 0.75])
+    assert [to_hex(line.get_color()) for line in (none, half)] == [colours(list(SHARES))[each] for each in rates]
+    assert [text.get_text() for text in axis.texts] == ["none", "half"], "from below, the least share first"
+    assert axis.get_xlabel() == "requests an hour of the function"
 
 
 def test_what_costs_more_is_marked_as_worse_and_what_is_unclear_is_not_marked() -> None:

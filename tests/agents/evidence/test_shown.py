@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
 from agents.cli.simulate import _metrics
-from agents.evidence.board_report import _means
+from agents.evidence.board_report import _cost, _means, _profiles, finding
 from agents.evidence.figures import MEMORY_COLOURS, _memory
 from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
@@ -135,6 +135,82 @@ def test_the_lines_of_a_board_are_one_standard_deviation_long() -> None:
     axis = Canvas().subplots()
     _means([each], {"p": "red"}).draw(axis, ("s", "request_ms"))
     assert np.asarray(axis.lines[0].get_xdata()).tolist() == [95, 105]
+
+
+def test_the_figures_of_a_board_show_each_policy_s_cost_in_its_colour_and_order() -> None:
+    planted_ms = {"slow": (300.0, 10.0), "fast": (100.0, 40.0), "middle": (200.0, 25.0)}
+    entries: list[Any] = [
+        SimpleNamespace(
+            scenario=scenario,
+            metric="request_ms",
+            policy=policy,
+            mean=mean_ms * factor,
+            seeds=1,
+            seed_deviation=9.0,
+            besides={"preload_gb_s": held},
+        )
+        for scenario, factor in (("s", 1), ("other", 7))
+        for policy, (mean_ms, held) in planted_ms.items()
+    ]
+    colour = {"slow": "#ff0000", "fast": "#00ff00", "middle": "#0000ff"}
+    figure = _means(entries, colour)
+    assert [title for title, _ in figure.panels] == ["s, per request", "other, per request"]
+    axis = cast(Any, Canvas().subplots())
+    figure.draw(axis, figure.panels[0][1])
+    order = ["fast", "middle", "slow"]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == order
+    assert [bar.get_width() for bar in axis.patches] == [100, 200, 300]
+    assert [to_hex(bar.get_facecolor()) for bar in axis.patches] == [colour[each] for each in order]
+    assert [text.get_text() for text in axis.texts] == ["100", "200", "300"]
+    assert not axis.lines, "a single seed has no deviation"
+    assert axis.get_xlim()[1] > 300
+    axis = cast(Any, Canvas().subplots())
+    _cost(entries, colour).draw(axis, ("s", "request_ms"))
+    dots = {line.get_color(): (line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines}
+    assert dots == {colour[policy]: (held, mean_ms) for policy, (mean_ms, held) in planted_ms.items()}
+    assert [(text.get_text(), to_hex(text.get_color())) for text in axis.texts] == [
+        (policy, colour[policy]) for policy in order
+    ]
+
+
+def test_a_profile_is_the_share_of_windows_whose_cost_is_at_most_a_multiple_of_tyche_s() -> None:
+    rows = [
+        {"scenario": "s", "policy": policy, "seed": 0, "group": "g", "window": window, "request_ms": cost_ms}
+        for policy, costs in (("tyche", (100.0, 200.0)), ("mine", (50.0, 300.0)))
+        for window, cost_ms in enumerate(costs)
+    ]
+    rows.append(rows[0] | {"scenario": "another", "request_ms": 1.0})
+    colour = {"tyche": "#ff0000", "mine": "#00ff00"}
+    axis = cast(Any, Canvas().subplots())
+    _profiles(rows, colour).draw(axis, ("s", "request_ms"))
+    tyche, mine = ({round(x, 2): y for x, y in zip(*line.get_data(), strict=True)} for line in axis.lines)
+    assert (tyche[0.99], tyche[1.0]) == (0, 1)
+    assert (mine[0.49], mine[0.5], mine[1.49], mine[1.5]) == (0, 0.5, 0.5, 1)
+    assert [line.get_color() for line in axis.lines] == list(colour.values())
+    assert axis.get_xlim() == (0, 2)
+
+
+def test_the_finding_of_a_board_is_the_best_agent_s_over_functions() -> None:
+    def standing(policy: str, metric: str, mean_ms: float, relative: float, clear: bool) -> Any:
+        return SimpleNamespace(
+            scenario="s",
+            metric=metric,
+            policy=policy,
+            mean=mean_ms,
+            relative=relative,
+            versus="lru",
+            clear_of_zero=clear,
+        )
+
+    entries = [
+        standing("lru", "function_ms", 50.0, 0.0, False),
+        standing("worse", "function_ms", 90.0, -0.1, True),
+        standing("better", "function_ms", 80.0, -0.25, False),
+        standing("worse", "request_ms", 1.0, -0.99, True),
+    ]
+    said = finding(entries, ["worse", "better"])
+    assert said == "Waiting of the average function. s: better -25 % against lru, not clear of 0."
+    assert finding(entries, []) == ""
 
 
 # -- boards ------------------------------------------------------------------------------------------------------------
