@@ -165,6 +165,12 @@ def test_many_unserved_requests_are_said() -> None:
     assert unserved({"aggregates": [entry | {"unserved_rate": {"mean": 0.01}}]}) == ""
 
 
+def says_its_ticks(axis: Any) -> None:
+    """Marks of a share stand where they say."""
+    for place, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True):
+        assert float(label.get_text().removesuffix(" %")) == pytest.approx(100 * place)
+
+
 def seen_whole(axis: Any) -> None:
     """Nothing that is drawn lies outside of the axes' limits."""
     (left, right), (low, high) = sorted(axis.get_xlim()), sorted(axis.get_ylim())
@@ -225,7 +231,9 @@ def test_figures_draw_what_was_planted(folder: RunFolder) -> None:
             assert share == pytest.approx(np.mean(latency_ms < edge_ms))
         assert to_hex(line.get_color()) == colour[policy]
     # from below: the slowest first, by the median
-    assert [text.get_text() for text in axis_of("latency").texts] == ["double", "none", "mixed", "half", "oracle"]
+    axis = axis_of("latency")
+    says_its_ticks(axis)
+    assert [text.get_text() for text in axis.texts] == ["double", "none", "mixed", "half", "oracle"]
     assert set(STAGES) < set(STAGE_COLOURS)
 
 
@@ -264,6 +272,7 @@ def test_hits_by_rate_are_shares_of_the_requests_of_functions_of_that_rate(folde
     assert [to_hex(line.get_color()) for line in (none, half)] == [colours(list(SHARES))[each] for each in rates]
     assert [text.get_text() for text in axis.texts] == ["none", "half"], "from below, the least share first"
     assert axis.get_xlabel() == "requests an hour of the function"
+    says_its_ticks(axis)
 
 
 def test_what_costs_more_is_marked_as_worse_and_what_is_unclear_is_not_marked() -> None:

@@ -14,19 +14,22 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
+from rich.console import Console
 
 from agents.cli.simulate import _metrics
+from agents.evidence import board_report
 from agents.evidence.board_report import _cost, _means, _profiles, finding
 from agents.evidence.figures import MEMORY_COLOURS, _memory
 from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
 from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
 from agents.experiments.checks import sensitivity
-from agents.experiments.fidelity import _against
-from agents.experiments.fidelity_report import write
+from agents.experiments.fidelity import TIMES, _against
+from agents.experiments.fidelity_report import FIGURES, show, time_rows, write
 from agents.experiments.tables import markdown
 from agents.playing.timeline import KINDS
 from tests.agents.evidence import planted
+from tests.agents.evidence.test_report_planted import says_its_ticks
 from tests.agents.evidence.test_standings import a_row as a_standing
 from tests.agents.experiments.test_fidelity import requests
 from tyche_env.cli import run
@@ -55,13 +58,52 @@ def test_the_fidelity_page_has_each_share_and_time_under_its_heading(tmp_path: P
         "tolerances": {"mean": 0.1, "p95": 0.2, "share": 0.05},
         "conditions": [condition],
     }
-    times, shares = planted.tables_of(write(found, tmp_path).read_text(encoding="utf-8"))
+    condition["unserved"] = 1
+    page = write(found, tmp_path).read_text(encoding="utf-8")
+    times, shares = planted.tables_of(page)
+    assert "4 real requests, 1 of them not served (OK 4, warm-up included)." in page
+    assert "start types: up to 100.0 points (!) (allowed 5); or within the spread of the repetitions" in page
     headings, *rows = [[cell[0][0] for cell in line] for line in shares]
-    (cold,) = (dict(zip(headings, line, strict=True)) for line in rows if line[0] == "cold")
+    starts = {line[0]: dict(zip(headings, line, strict=True)) for line in rows}
+    cold, warm = starts["cold"], starts["warm"]
     assert cold == {"start type": "cold", "real": "100.0 %", "simulated": "0.0 %", "points": "-100.0"}
+    assert warm == {"start type": "warm", "real": "0.0 %", "simulated": "100.0 %", "points": "+100.0"}
     headings, *rows = [[cell[0][0] for cell in line] for line in times]
     assert headings[1:4] == ["mean, real", "simulated", "error"]
     assert rows[0][:4] == ["warming + loading", "100", "150", "+50.0 %"]
+    console = Console(record=True, width=200)
+    show(console, found)
+    title, *lines = [line.strip() for line in console.export_text().splitlines() if line.strip()]
+    assert title.endswith("4 real requests in 1 repetitions, 1 of them not served")
+    assert lines[0].split() == ["mean", "mean", "mean", "p50", "p50", "p50", "p95", "p95", "p95"]
+    assert lines[1].split() == ["ms", *("real", "sim", "error") * 3]
+    (loading,) = (" ".join(line.split()) for line in lines if line.startswith("warming + loading  "))
+    assert loading == " ".join(["warming + loading", *["100 150 +50.0 %"] * 3])
+    assert "cold 100.0 % 0.0 % -100.0" in [" ".join(line.split()) for line in lines]
+
+
+def test_the_times_of_a_study_have_their_names_and_figures() -> None:
+    def figures(place: int, factor: float) -> dict[str, float]:
+        return {"mean": factor * (100 + place), "p50": factor * (200 + place), "p95": factor * (300 + place)}
+
+    times = {
+        name: {"real": figures(place, 1), "simulated": figures(place, 10), "error": dict.fromkeys(FIGURES, place / 10)}
+        for place, name in enumerate(TIMES)
+    }
+    times["queue"]["error"] = {**times["queue"]["error"], "p50": None}
+    found = dict(time_rows({"times": times}))
+    assert list(found) == [
+        *("warming + loading", "end to end", "warming + loading, served"),
+        *("queue", "scheduling", "warming", "library", "model", "transfer", "inference", "end to end, served"),
+    ]
+    assert found["end to end"] == [
+        ("101", "1,010", "+10.0 %"),
+        ("201", "2,010", "+10.0 %"),
+        ("301", "3,010", "+10.0 %"),
+    ]
+    assert found["warming + loading, served"][0] == ("102", "1,020", "+20.0 %")
+    assert found["end to end, served"][2] == ("310", "3,100", "+100.0 %")
+    assert found["queue"][1] == ("203", "2,030", "\N{EN DASH}")
 
 
 def test_the_page_of_trained_agents_counts_their_training_seeds() -> None:
@@ -130,7 +172,7 @@ def test_each_kind_of_memory_has_the_colour_that_the_legend_gives_it() -> None:
 
 def test_the_lines_of_a_board_are_one_standard_deviation_long() -> None:
     each: Any = SimpleNamespace(
-        scenario="s", metric="request_ms", policy="p", mean=100.0, seeds=3, seed_deviation=5.0, besides={}
+        scenario="s", metric="request_ms", policy="p", mean=100.0, seeds=2, seed_deviation=5.0, besides={}
     )
     axis = Canvas().subplots()
     _means([each], {"p": "red"}).draw(axis, ("s", "request_ms"))
@@ -188,6 +230,18 @@ def test_a_profile_is_the_share_of_windows_whose_cost_is_at_most_a_multiple_of_t
     assert (mine[0.49], mine[0.5], mine[1.49], mine[1.5]) == (0, 0.5, 0.5, 1)
     assert [line.get_color() for line in axis.lines] == list(colour.values())
     assert axis.get_xlim() == (0, 2)
+    says_its_ticks(axis)
+
+
+def test_curves_have_steps_across_and_a_line_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = {"hazard/loss": {"seed-0": ([1, 2], [9.0, 8.0]), "seed-1": ([1, 3], [7.0, 6.0])}, "time/fps": {}}
+    monkeypatch.setattr(board_report, "curves_of", lambda _: curves)
+    (figure,) = board_report._curves([Path("mine")])
+    assert [title for title, _ in figure.panels] == ["mine, hazard/loss"]
+    axis = cast(Any, Canvas().subplots())
+    figure.draw(axis, figure.panels[0][1])
+    assert [[list(each) for each in line.get_data()] for line in axis.lines] == [[[1, 2], [9, 8]], [[1, 3], [7, 6]]]
+    assert axis.get_ylabel() == "loss"
 
 
 def test_the_finding_of_a_board_is_the_best_agent_s_over_functions() -> None:
@@ -281,7 +335,9 @@ def test_the_best_setting_is_the_one_of_least_latency() -> None:
         for value, mean_ms in ((0.02, 110.0), (0.06, 100.0), (0.1, 120.0))
     ]
     (found,) = sensitivity(rows)
-    assert found["detail"].startswith("by 20 %, best at 0.06 (")
+    # the paper's figure: from 592 to 684 ms
+    assert found["detail"] == "by 20 %, best at 0.06 (paper 16 %, best at 0.06)"
+    assert not found["holds"]
 
 
 def test_an_experiment_s_table_has_each_value_under_its_heading_and_no_bound() -> None:

@@ -62,6 +62,7 @@ def test_tyche_cuts_three_quarters_of_openwhisk_s_time(ms: float, prewarm: str, 
         holds,
         f"{100 * (1 - ms / 2000):.0f} %",
     )
+    assert len(found) == 3, "OpenWhisk's, and two of Tyche's"
     assert not any("75 %" in check for check in tables(cell("tyche", ms, "faascache")))
 
 

@@ -279,4 +279,14 @@ def test_a_corner_of_the_map_pairs_the_best_of_each_and_counts_the_queue() -> No
         low, high = row[f"gain_{rival}_ci95_rate"]
         assert low < gain < high
     assert row["bound_ms"] == pytest.approx(mean([4.0 + 6 * each.draw for each in requests_under("none")]))
-    assert [key for _, key in regime.COLUMNS if key not in row] == []
+    headings, ((*where, shown_tyche, shown_none, name, gain, ci, shown_lru, lru_gain, lru_ci),) = grid(
+        {"axes": [], "columns": regime.COLUMNS, "rows": [row]}
+    )
+    assert headings == ["tyche ms", "best pre-warming ms", "with", "gain", "95 %", "lru ms", "gain", "95 %"]
+    assert (where, name) == ([], "pagurus")
+    assert [float(each) for each in (shown_tyche, shown_none, shown_lru)] == pytest.approx(
+        [tyche_ms, none_ms, lru_ms], rel=5e-3
+    )
+    for text, interval_text, rival in ((gain, ci, "prewarming"), (lru_gain, lru_ci, "lru")):
+        assert text == f"{100 * row[f'gain_{rival}_rate']:.0f} %"
+        assert interval_text == " to ".join(f"{100 * each:.0f} %" for each in row[f"gain_{rival}_ci95_rate"])

@@ -73,7 +73,7 @@ SECOND_US = 1_000_000
 
 
 def tables(containers: dict[int, tuple[int, int]], residents: list[tuple[int, int, int, int]]) -> Any:
-    """Tables with some containers, by slot (node, created for), and residents (container, function, state, on a GPU)."""
+    """Containers by slot (node, created for), and residents (container, function, state, state on a GPU)."""
     rows = np.zeros(8, [("state", "i8"), ("node", "i8"), ("created_for", "i8")])
     rows["state"] = ContainerState.UNUSED
     for slot, (node, created_for) in containers.items():

@@ -151,12 +151,20 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
 
 
 def test_a_trial_whose_values_were_not_all_drawn_is_left_aside(
-    tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tuned: HazardRecipe,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     search(tuned, 1, tmp_path)
     tuning._study(tuned, 1, tmp_path).ask()
+    capsys.readouterr()
     assert [trial.number for trial in search(tuned, 2, tmp_path)] == [0, 2]
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("trial "))
+    assert told.startswith("trial 2 (1 of 2 finished): ")
+    assert sorted(path.name for path in tmp_path.glob("trial-*")) == ["trial-0", "trial-2"]
 
 
 def test_a_trial_costs_the_mean_over_its_seeds_and_none_begins_after_the_time(
