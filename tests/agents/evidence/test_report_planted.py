@@ -14,7 +14,7 @@ from agents.evidence.figures import STAGE_COLOURS, colours, figures
 from agents.evidence.rates import BINS_PER_DECADE
 from agents.evidence.report import _difference, write_report
 from agents.evidence.run_folder import RunFolder
-from agents.evidence.tables import evidence, unserved
+from agents.evidence.tables import COLUMNS, columns_of, evidence, ms, percent, points, unserved, usd
 from tests.agents.evidence.planted import a_folder, a_row, tables_of
 from tyche_env.metrics import STAGES
 
@@ -143,6 +143,31 @@ def test_every_difference_has_its_sign_its_interval_and_its_mark(page: str, fold
     assert marks["double"] == ["worse", "worse", "worse", "better", "better"]
     assert marks["mixed"] == ["", "", "", "better", ""], "nothing but hits differs for sure, and cost is equal"
     assert marks["oracle"] == ["better"] * 5
+
+
+@pytest.mark.parametrize(
+    ("unserved_rate", "slo_rate", "more"),
+    [
+        (0.0, None, {}),
+        (None, None, {}),
+        (0.02, None, {"not served\nshare": "2.0 %", "warming+loading\nms, of those served": "7"}),
+        (0.0, 0.9, {"within\nobjective": "90.0 %"}),
+    ],
+)
+def test_a_column_is_shown_where_it_matters(
+    unserved_rate: float | None, slo_rate: float | None, more: dict[str, str]
+) -> None:
+    rates = {"unserved_rate": unserved_rate, "slo_rate": slo_rate}
+    entry = {name: None if rate is None else {"mean": rate} for name, rate in rates.items()}
+    entry["warming_loading_ms_served_mean"] = {"mean": 7.0}
+    found = columns_of([entry])[len(COLUMNS) :]
+    assert {column.heading: column.form(entry[column.metric]["mean"]) for column in found} == more  # type: ignore[index]
+
+
+def test_values_keep_their_digits_whatever_their_size() -> None:
+    assert [usd(value) for value in (1234.5, 1.0, 0.5, 0.00123)] == ["1234.50", "1.00", "0.5", "0.0012"]
+    assert [ms(value) for value in (12345.6, 100.4, 99.94, 0.01234)] == ["12,346", "100", "99.9", "0.0123"]
+    assert (percent(0.1234), points(-0.1234)) == ("12.3 %", "-12.3")
 
 
 def test_what_stands_around_the_tables_is_right(page: str, folder: RunFolder) -> None:

@@ -86,7 +86,7 @@ def test_the_times_of_a_study_have_their_names_and_figures() -> None:
     def figures(place: int, factor: float) -> dict[str, float]:
         return {"mean": factor * (100 + place), "p50": factor * (200 + place), "p95": factor * (300 + place)}
 
-    times = {
+    times: dict[str, dict[str, dict[str, Any]]] = {
         name: {"real": figures(place, 1), "simulated": figures(place, 10), "error": dict.fromkeys(FIGURES, place / 10)}
         for place, name in enumerate(TIMES)
     }

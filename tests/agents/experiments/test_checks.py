@@ -109,7 +109,7 @@ def test_the_oracle_is_beaten_only_by_a_mean_that_is_clearly_below() -> None:
 
 
 def test_the_bound_is_beaten_by_a_draw_whose_queue_and_waiting_are_below_it() -> None:
-    grouped = {
+    grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {
         axes("bound"): [{"draw": "d0", "bound_ms": 10.0}, {"draw": "d1", "bound_ms": None}],
         axes("tyche"): [result(0, 6, queue=4.1), result(1, 0)],
         axes("lru"): [result(0, 6, queue=3.9), result(1, 0)],

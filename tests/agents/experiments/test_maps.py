@@ -41,7 +41,7 @@ def test_a_cell_shows_its_factor_bold_where_it_is_clear_and_blue_where_tyche_is_
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["low", "high"]
     (image,) = axis.images
-    shades = image.to_rgba(image.get_array())
+    shades = image.to_rgba(np.asarray(image.get_array()))
     red, blue = shades[..., 0], shades[..., 2]
     assert red[0, 0] > blue[0, 0], "a tenth of Tyche's delay: the rival is faster"
     assert blue[1, 0] > red[1, 0], "four times Tyche's delay"
@@ -52,7 +52,7 @@ def test_a_cell_shows_its_factor_bold_where_it_is_clear_and_blue_where_tyche_is_
 
 def drawn(monkeypatch: pytest.MonkeyPatch, module: Any, summary: Any) -> tuple[Any, Side, Side]:
     found: list[Any] = []
-    monkeypatch.setattr(module, "draw", lambda *arguments: found.append(arguments) or [])
+    monkeypatch.setattr(module, "draw", lambda *arguments: found.append(arguments))
     module.draw_map(summary, Path("nowhere"))
     panels, across, down, *_ = found[0]
     return panels, across, down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -72,7 +73,7 @@ def test_a_container_holds_a_function_once_at_a_time(seen: Timeline) -> None:
 SECOND_US = 1_000_000
 
 
-def tables(containers: dict[int, tuple[int, int]], residents: list[tuple[int, int, int, int]]) -> Any:
+def tables(containers: dict[int, tuple[int, int]], residents: Sequence[tuple[int, int, int, int]]) -> Any:
     """Containers by slot (node, created for), and residents (container, function, state, state on a GPU)."""
     rows = np.zeros(8, [("state", "i8"), ("node", "i8"), ("created_for", "i8")])
     rows["state"] = ContainerState.UNUSED
