@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
+from rich.console import Console
 
 from agents.evidence.figures import STAGE_COLOURS, colours, figures
 from agents.evidence.rates import BINS_PER_DECADE
 from agents.evidence.report import _difference, write_report
 from agents.evidence.run_folder import RunFolder
-from agents.evidence.tables import COLUMNS, columns_of, evidence, ms, percent, points, unserved, usd
+from agents.evidence.tables import COLUMNS, columns_of, evidence, ms, percent, points, show, unserved, usd
 from tests.agents.evidence.planted import a_folder, a_row, tables_of
 from tyche_env.metrics import STAGES
 
@@ -143,6 +145,39 @@ def test_every_difference_has_its_sign_its_interval_and_its_mark(page: str, fold
     assert marks["double"] == ["worse", "worse", "worse", "better", "better"]
     assert marks["mixed"] == ["", "", "", "better", ""], "nothing but hits differs for sure, and cost is equal"
     assert marks["oracle"] == ["better"] * 5
+
+
+def test_every_number_on_the_terminal_is_what_was_planted(folder: RunFolder) -> None:
+    console = Console(record=True, width=400)
+    show(console, folder.summary)
+    lines = [line for line in console.export_text().splitlines() if line.strip()]
+    assert lines[0].strip() == "openwhisk pre-warming, realistic mode"
+    assert lines[-1].endswith("* differs from none.")
+    first, second, _, *rows = ([cell.strip() for cell in re.split(r"\s{2,}", line.strip())] for line in lines[1:9])
+    headings = list(planted("none"))
+    assert first == [heading.split("\n")[0] for heading in headings] + ["per function,", "of the gap"]
+    assert second == ["policy", *(heading.split("\n")[1] for heading in headings), "against none", "to the oracle"]
+    share_of_gap = {"half": "56 %", "double": "-111 %", "oracle": "100 %"}  # of 90 % of none's waiting
+    for row, policy in zip(rows, SHARES, strict=True):
+        name, *cells = row
+        assert name == policy
+        for heading, cell in zip(headings, cells, strict=False):
+            mean, _, limits = cell.partition(" [")
+            value = planted(policy)[heading]
+            assert number(mean) == pytest.approx(value, rel=0.01, abs=5.1e-4), (policy, heading)
+            assert bool(limits) == heading.startswith("warming")
+            if limits:
+                low, high = map(number, limits.rstrip("]").split(", "))
+                assert low < value < high
+        relative = per_function(policy) / per_function("none") - 1
+        clear = "*" if policy in ("half", "double", "oracle") else ""
+        more = cells[len(headings) :]
+        if policy == "none":
+            assert more == []
+            continue
+        assert more[0] == f"{100 * relative:+.0f} %{clear}"
+        if policy in share_of_gap:
+            assert more[1] == share_of_gap[policy]
 
 
 @pytest.mark.parametrize(
