@@ -33,19 +33,20 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    from agents.evidence.tables import interval, ms, percent, relative
+    from agents.evidence.tables import interval, ms, points, relative
 
     table = Table(box=box.SIMPLE)
     for heading in ("policy", "pre-warming", "mode", "metric", "difference", "relative", "windows"):
         table.add_column(heading, justify="left" if heading in ("policy", "pre-warming", "mode", "metric") else "right")
     for entry in entries:
-        form = percent if entry["metric"].endswith("rate") else ms
+        share = entry["metric"].endswith("rate")
+        difference = interval(entry["difference"], points if share else ms)
         table.add_row(
             entry["policy"],
             entry["prewarm"],
             entry["mode"],
             entry["metric"],
-            interval(entry["difference"], form),
+            f"{difference} points" if share else difference,
             relative(entry),
             str(entry["windows"]),
         )

@@ -33,7 +33,8 @@ def tune(recipe: str, trials: int, seeds: int, seconds: float | None, trace: Pat
     from rich.table import Table
 
     from agents.training.recipes import load_recipe
-    from agents.training.tuning import RECIPE, best_of, search, shown
+    from agents.training.trials import best_of, ending, shown
+    from agents.training.tuning import RECIPE, search
 
     found = load_recipe(recipe)
     if trace is not None:
@@ -49,4 +50,4 @@ def tune(recipe: str, trials: int, seeds: int, seconds: float | None, trace: Pat
         cost = f"{trial.cost:.4f}"
         table.add_row(str(trial.number), *values, cost, style="bold" if trial is best else None)
     Console().print(table)
-    click.echo(f"{folder / RECIPE}: trial {best.number}, the best of {len(finished)}")
+    click.echo(f"{folder / RECIPE}: {ending(finished)}")

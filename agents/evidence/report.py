@@ -22,7 +22,7 @@ from agents.evidence.tables import (
     evidence,
     ms,
     of_condition,
-    percent,
+    points,
     unserved,
     usd,
 )
@@ -38,7 +38,7 @@ _METRIC_NAMES = {
     "warming_loading_ms_function_mean": ("warming + loading, per function", "ms", ms),
     "warming_loading_ms_mean": ("warming + loading, per request", "ms", ms),
     "end_to_end_ms_mean": ("end to end", "ms", ms),
-    "preload_rate": ("pre-loaded share", "", percent),
+    "preload_rate": ("pre-loaded share", "points", points),
     "cost_usd": ("cost", "USD", usd),
 }
 

@@ -33,6 +33,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def points(value: float) -> str:
+    """A difference of two shares in percentage points, which are not per cent of either; the unit stands beside it."""
+    return f"{100 * value:.1f}"
+
+
 def usd(value: float) -> str:
     """An amount of dollars."""
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.2g}"

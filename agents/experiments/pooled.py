@@ -56,6 +56,13 @@ def mean(rows: Sequence[Row], of: str = "warming_loading_ms", per: str = "reques
     return _ratio(*_units(rows, of, per))
 
 
+def over_requests(rows: Sequence[Row], of: str) -> float | None:
+    """A mean over the requests of all draws together, from the mean of each draw; None without any request."""
+    known = [(row[of] * row["requests"], row["requests"]) for row in rows if row[of] is not None]
+    requests = sum(weight for _, weight in known)
+    return float(sum(part for part, _ in known) / requests) if requests else None
+
+
 def difference(
     rows: Sequence[Row], others: Sequence[Row], of: str = "warming_loading_ms", per: str = "requests"
 ) -> Pooled:

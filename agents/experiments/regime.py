@@ -120,8 +120,7 @@ def _corner(axes: Row, by_policy: Mapping[tuple[str, str], list[Row]]) -> Row:
             f"gain_{name}_rate": None if ratio is None else 1 - ratio.mean,
             f"gain_{name}_ci95_rate": None if interval is None else [1 - interval[1], 1 - interval[0]],
         }
-    bounds = [each["bound_ms"] for each in by_policy[BOUND, PREWARMS[0]] if each["bound_ms"] is not None]
-    return row | {"bound_ms": float(np.mean(bounds)) if bounds else None}
+    return row | {"bound_ms": pooled.over_requests(by_policy[BOUND, PREWARMS[0]], "bound_ms")}
 
 
 def _with_queue(result: Mapping[str, Any]) -> Row:

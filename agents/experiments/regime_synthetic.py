@@ -104,8 +104,8 @@ def measure(room: float, gaps_min: tuple[float, float], spread: Spread = ALONE) 
     """One corner in both modes, on twelve windows.
 
     Returns:
-        ``delay_ms`` by mode and policy, means over requests, and ``clear`` likewise: whether the paired 95 % interval
-        of the difference in end-to-end time from Tyche is clear of 0; both hold over windows.
+        ``delay_ms`` by mode and policy, means over the requests of all windows, and ``clear`` likewise: whether the
+        paired 95 % interval of the difference in end-to-end time from Tyche, by group of functions, is clear of 0.
     """
     scenario = scenario_of(room, gaps_min)
     plan = Plan(scenario, POLICIES, modes=("paper", "realistic"), windows=12, record="none")

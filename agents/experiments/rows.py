@@ -15,7 +15,7 @@ from tyche_env.metrics import STAGES
 Row = dict[str, Any]
 Results = Sequence[Mapping[str, Any]]
 
-_MEANS = ("container_gb_s", "idle_gb_s", "preload_gb_s", "gpu_gb_s", "loads", "wasted_loads", "cost_usd")
+_AMOUNTS = ("container_gb_s", "idle_gb_s", "preload_gb_s", "gpu_gb_s", "loads", "wasted_loads", "cost_usd")
 _SHARES = ("cold_rate", "warm_rate", "kept_rate")
 
 
@@ -38,9 +38,8 @@ def rows_of(experiment: str, cases: Sequence[Case], results: Results) -> list[Ro
     for key, own in grouped.items():
         axes = dict(key)
         if "bound_ms" in own[0]:
-            bounds = [each["bound_ms"] for each in own if each["bound_ms"] is not None]
             means = dict.fromkeys(("warming_loading_ms_mean", "ci95", "preload_rate"))
-            least = {"bound_ms_mean": float(np.mean(bounds)), "draws": len(own)}
+            least = {"bound_ms_mean": pooled.over_requests(own, "bound_ms"), "draws": len(own)}
             rows.append({"experiment": experiment, **axes, **means, **_published(experiment, axes), **least})
             continue
         reference = grouped.get(tuple({**axes, "policy": "none"}.items()))
@@ -68,12 +67,11 @@ def _measured(own: Results) -> Row:
         "end_to_end_ms_mean": pooled.mean(own, "end_to_end_ms").mean,
         "queue_ms_mean": pooled.mean(own, "queue_ms").mean,
         "stages_ms": {
-            stage: float(np.mean([each["stages_ms"][stage] / each["requests"] for each in own if each["requests"]]))
-            for stage in STAGES
+            stage: sum(each["stages_ms"][stage] for each in own) / requests if requests else None for stage in STAGES
         },
         "latency_ms": _quantiles(own),
-        **{name: float(np.mean([each[name] for each in own])) for name in _MEANS},
-        **{name: float(np.mean([each[name] for each in own if each[name] is not None])) for name in _SHARES},
+        **{name: float(np.mean([each[name] for each in own])) for name in _AMOUNTS},
+        **{name: pooled.over_requests(own, name) for name in _SHARES},
         "draws": len(own),
         "requests": requests,
         "distinct_functions": len({function for each in own for function in each["by_function"]["function"]}),

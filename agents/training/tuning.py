@@ -7,12 +7,9 @@ alone, so that a search that was killed goes on as if it had not been.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import numpy as np
 import optuna
 import yaml
 from optuna.distributions import (
@@ -26,9 +23,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from agents.policies.bundle import load_bundle
 from agents.policies.recipe import Range, Recipe, Value, recipe_hash
-from agents.training.seeds import train_seeds, validation_cost
+from agents.training.seeds import train_seeds
+from agents.training.trials import Trial, beginning, best_of, cost_of, ending, folder_of
 from traces.output import holds
 from tyche_env.errors import UserError
 
@@ -36,20 +33,6 @@ STUDY, RECIPE = "study.jsonl", "recipe.yaml"
 _NAME = "tune"
 _AT_RANDOM = 5
 """Trials, the recipe's own values among them, before the sampler learns from what it has seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A finished trial.
-
-    Attributes:
-        values: the hyperparameters, by name.
-        cost: mean over training seeds of the cost on validation windows.
-    """
-
-    number: int
-    values: Mapping[str, Value]
-    cost: float
 
 
 @holds("out")
@@ -79,25 +62,15 @@ def search(recipe: Recipe, trials: int, out: Path, seeds: int = 1, limit_s: floa
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _study(recipe, seeds, out)
     started_s = time.monotonic()
-    while len(_finished(study)) < trials:
+    while (done := len(_finished(study))) < trials:
         number, values = _next(study, recipe)
-        click.echo(f"trial {number + 1} of {trials}: {', '.join(f'{name} {shown(values[name])}' for name in values)}")
-        folders = train_seeds(recipe.with_values(values), range(seeds), out / f"trial-{number}")
-        study.tell(number, float(np.mean([validation_cost(load_bundle(folder)) for folder in folders])))
+        click.echo(beginning(number, values, done, trials))
+        folders = train_seeds(recipe.with_values(values), range(seeds), folder_of(out, number))
+        study.tell(number, cost_of(folders))
         _write_best(recipe, _finished(study), out)
         if limit_s is not None and time.monotonic() - started_s >= limit_s:
             break
     return _finished(study)
-
-
-def best_of(trials: list[Trial]) -> Trial:
-    """The trial with the least cost, the earliest of equals."""
-    return min(trials, key=lambda trial: trial.cost)
-
-
-def shown(value: Value) -> str:
-    """A hyperparameter in a few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _study(recipe: Recipe, seeds: int, out: Path) -> optuna.Study:
@@ -144,7 +117,5 @@ def _finished(study: optuna.Study) -> list[Trial]:
 
 
 def _write_best(recipe: Recipe, trials: list[Trial], out: Path) -> None:
-    best = best_of(trials)
-    content = recipe.with_values(best.values).model_dump(mode="json", exclude_none=True)
-    text = f"# trial {best.number} of {len(trials)}: {best.cost:.4f} on validation windows\n"
-    (out / RECIPE).write_text(text + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    content = recipe.with_values(best_of(trials).values).model_dump(mode="json", exclude_none=True)
+    (out / RECIPE).write_text(f"# {ending(trials)}\n" + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

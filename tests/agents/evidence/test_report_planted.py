@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
+from rich.console import Console
 
-from agents.evidence.figures import STAGE_COLOURS, figures
+from agents.evidence.figures import STAGE_COLOURS, colours, figures
+from agents.evidence.rates import BINS_PER_DECADE
 from agents.evidence.report import _difference, write_report
 from agents.evidence.run_folder import RunFolder
-from agents.evidence.tables import evidence, unserved
+from agents.evidence.tables import COLUMNS, columns_of, evidence, ms, percent, points, show, unserved, usd
 from tests.agents.evidence.planted import a_folder, a_row, tables_of
 from tyche_env.metrics import STAGES
 
@@ -110,9 +113,12 @@ def test_every_number_of_the_results_is_what_was_planted(page: str) -> None:
 
 def test_every_difference_has_its_sign_its_interval_and_its_mark(page: str, folder: RunFolder) -> None:
     heading, *table = tables_of(page)[1]
-    assert [cell[0][0] for cell in heading][1:3] == [
+    assert [cell[0][0] for cell in heading][1:] == [
         "warming + loading, per function, ms",
         "warming + loading, per request, ms",
+        "end to end, ms",
+        "pre-loaded share, points",
+        "cost, USD",
     ]
     assert [line[0][0][0] for line in table] == ["half", "double", "mixed", "oracle"]
     marks = {}
@@ -122,11 +128,11 @@ def test_every_difference_has_its_sign_its_interval_and_its_mark(page: str, fold
             per_function(policy) - per_function("none"),
             per_request(policy) - per_request("none"),
             per_request(policy) - per_request("none"),
-            (PLANTED[policy]["preloaded"] - 0) * GROUPS / REQUESTS.sum(),
+            100 * (PLANTED[policy]["preloaded"] - 0) * GROUPS / REQUESTS.sum(),
             PLANTED[policy]["cost_usd"] - 1.0,
         ]
         for cell, value in zip(cells, expected, strict=True):
-            assert number(cell[0][0]) == pytest.approx(value, rel=0.01, abs=5.1e-4)
+            assert number(cell[0][0]) == pytest.approx(value, rel=0.01, abs=5.1e-4 if value < 1 else 0.051)
         marks[policy] = [cell[0][1] for cell in cells]
         (entry,) = (
             each
@@ -139,6 +145,64 @@ def test_every_difference_has_its_sign_its_interval_and_its_mark(page: str, fold
     assert marks["double"] == ["worse", "worse", "worse", "better", "better"]
     assert marks["mixed"] == ["", "", "", "better", ""], "nothing but hits differs for sure, and cost is equal"
     assert marks["oracle"] == ["better"] * 5
+
+
+def test_every_number_on_the_terminal_is_what_was_planted(folder: RunFolder) -> None:
+    console = Console(record=True, width=400)
+    show(console, folder.summary)
+    lines = [line for line in console.export_text().splitlines() if line.strip()]
+    assert lines[0].strip() == "openwhisk pre-warming, realistic mode"
+    assert lines[-1].endswith("* differs from none.")
+    first, second, _, *rows = ([cell.strip() for cell in re.split(r"\s{2,}", line.strip())] for line in lines[1:9])
+    headings = list(planted("none"))
+    assert first == [heading.split("\n")[0] for heading in headings] + ["per function,", "of the gap"]
+    assert second == ["policy", *(heading.split("\n")[1] for heading in headings), "against none", "to the oracle"]
+    share_of_gap = {"half": "56 %", "double": "-111 %", "oracle": "100 %"}  # of 90 % of none's waiting
+    for row, policy in zip(rows, SHARES, strict=True):
+        name, *cells = row
+        assert name == policy
+        for heading, cell in zip(headings, cells, strict=False):
+            mean, _, limits = cell.partition(" [")
+            value = planted(policy)[heading]
+            assert number(mean) == pytest.approx(value, rel=0.01, abs=5.1e-4), (policy, heading)
+            assert bool(limits) == heading.startswith("warming")
+            if limits:
+                low, high = map(number, limits.rstrip("]").split(", "))
+                assert low < value < high
+        relative = per_function(policy) / per_function("none") - 1
+        clear = "*" if policy in ("half", "double", "oracle") else ""
+        more = cells[len(headings) :]
+        if policy == "none":
+            assert more == []
+            continue
+        assert more[0] == f"{100 * relative:+.0f} %{clear}"
+        if policy in share_of_gap:
+            assert more[1] == share_of_gap[policy]
+
+
+@pytest.mark.parametrize(
+    ("unserved_rate", "slo_rate", "more"),
+    [
+        (0.0, None, {}),
+        (None, None, {}),
+        (0.02, None, {"not served\nshare": "2.0 %", "warming+loading\nms, of those served": "7"}),
+        (0.0, 0.9, {"within\nobjective": "90.0 %"}),
+    ],
+)
+def test_a_column_is_shown_where_it_matters(
+    unserved_rate: float | None, slo_rate: float | None, more: dict[str, str]
+) -> None:
+    rates = {"unserved_rate": unserved_rate, "slo_rate": slo_rate}
+    entry = {name: None if rate is None else {"mean": rate} for name, rate in rates.items()}
+    entry["warming_loading_ms_served_mean"] = {"mean": 7.0}
+    found = columns_of([entry])[len(COLUMNS) :]
+    assert {column.heading: column.form(entry[column.metric]["mean"]) for column in found} == more  # type: ignore[index]
+
+
+def test_values_keep_their_digits_whatever_their_size() -> None:
+    assert [usd(value) for value in (1234.5, 1.0, 0.5, 0.00123)] == ["1234.50", "1.00", "0.5", "0.0012"]
+    assert [ms(value) for value in (12345.6, 100.4, 99.94, 0.01234)] == ["12,346", "100", "99.9", "0.0123"]
+    assert (percent(0.1234), points(-0.1234)) == ("12.3 %", "-12.3")
 
 
 def test_what_stands_around_the_tables_is_right(page: str, folder: RunFolder) -> None:
@@ -161,17 +225,44 @@ def test_many_unserved_requests_are_said() -> None:
     assert unserved({"aggregates": [entry | {"unserved_rate": {"mean": 0.01}}]}) == ""
 
 
+def says_its_ticks(axis: Any) -> None:
+    """Marks of a share stand where they say."""
+    for place, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True):
+        assert float(label.get_text().removesuffix(" %")) == pytest.approx(100 * place)
+
+
+def seen_whole(axis: Any) -> None:
+    """Nothing that is drawn lies outside of the axes' limits."""
+    (left, right), (low, high) = sorted(axis.get_xlim()), sorted(axis.get_ylim())
+    for line in axis.lines:
+        assert left <= min(line.get_xdata())
+        assert max(line.get_xdata()) <= right
+        assert low <= min(line.get_ydata())
+        assert max(line.get_ydata()) <= high
+    for bar in axis.patches:
+        assert left <= bar.get_x() <= bar.get_x() + bar.get_width() <= right
+
+
 def test_figures_draw_what_was_planted(folder: RunFolder) -> None:
     drawn = {figure.name: figure for figure in figures(folder.summary, folder.rows(), {})}
 
     def axis_of(name: str) -> Any:
         axis = Canvas().subplots()
         drawn[name].draw(axis, ("realistic", "openwhisk"))
+        seen_whole(axis)
         return axis
 
-    assert [bar.get_width() for bar in axis_of("warming-loading").patches] == pytest.approx(
-        [per_function(policy) for policy in SHARES]
-    )
+    colour = colours(list(SHARES))
+    axis = axis_of("warming-loading")
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([per_function(policy) for policy in SHARES])
+    assert [to_hex(bar.get_facecolor()) for bar in axis.patches] == [colour[policy] for policy in SHARES]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == list(SHARES)
+    assert [float(text.get_text()) for text in axis.texts] == pytest.approx(list(map(per_function, SHARES)), rel=0.01)
+    assert "ms" in axis.get_xlabel()
+    limits = {tuple(line.get_xdata()) for line in axis.lines}
+    for entry in folder.summary["aggregates"]:
+        low, high = (entry["warming_loading_ms_function_mean"][end] for end in ("low", "high"))
+        assert {(low, high), (low, low), (high, high)} <= limits
     stage_of = {to_hex(colour): stage for stage, colour in STAGE_COLOURS.items()}
     lengths: dict[int, dict[str, float]] = {}
     for bar in axis_of("stages").patches:
@@ -180,13 +271,68 @@ def test_figures_draw_what_was_planted(folder: RunFolder) -> None:
     for place in range(len(SHARES)):
         for stage, us in STAGES_US.items():
             assert lengths[place][stage] == pytest.approx(us * GROUPS / REQUESTS.sum() / 1e3)
+    totals = [text for text in axis_of("stages").texts if text.get_text() not in STAGE_COLOURS]
+    assert [float(text.get_text()) for text in totals] == pytest.approx(
+        [per_request(policy) + 100 for policy in SHARES], rel=0.01
+    )
+    axis = axis_of("cost")
+    assert [to_hex(line.get_color()) for line in axis.lines] == [colour[policy] for policy in SHARES]
+    assert [(text.get_text(), text.xy[0]) for text in axis.texts] == [
+        (policy, PLANTED[policy]["preload_gb_s"]) for policy in SHARES
+    ]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == (
+        *("memory held ahead of requests, GB s a window", "warming + loading, ms"),
+    )
     dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axis_of("cost").lines]
     assert dots == [(PLANTED[policy]["preload_gb_s"], pytest.approx(per_function(policy))) for policy in SHARES]
     for line, policy in zip(axis_of("latency").lines, SHARES, strict=True):
         latency_ms = np.repeat(LEVELS_MS * SHARES[policy], REQUESTS) + 100
         for edge_ms, share in zip(*line.get_data(), strict=True):
             assert share == pytest.approx(np.mean(latency_ms < edge_ms))
+        assert to_hex(line.get_color()) == colour[policy]
+    # from below: the slowest first, by the median
+    axis = axis_of("latency")
+    says_its_ticks(axis)
+    assert [text.get_text() for text in axis.texts] == ["double", "none", "mixed", "half", "oracle"]
     assert set(STAGES) < set(STAGE_COLOURS)
+
+
+def test_what_unserved_requests_waited_is_the_last_stage(folder: RunFolder) -> None:
+    (entry,) = (each for each in folder.summary["aggregates"] if each["policy"] == "none")
+    stages = {f"{stage}_ms_mean": {"mean": 10.0} for stage in STAGES}
+    entry = {**entry, **stages, "end_to_end_ms_mean": {"mean": 100.0}, "unserved_rate": {"mean": 0.1}}
+    (figure,) = (each for each in figures({"aggregates": [entry]}, [], {}) if each.name == "stages")
+    axis: Any = Canvas().subplots()
+    figure.draw(axis, ("realistic", "openwhisk"))
+    seen_whole(axis)
+    assert [bar.get_x() for bar in axis.patches] == pytest.approx([10.0 * place for place in range(8)])
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([10.0] * 7 + [30.0])
+    assert to_hex(axis.patches[-1].get_facecolor()) == STAGE_COLOURS["not served"]
+    assert axis.texts[-1].get_text() == "100"
+
+
+def test_hits_by_rate_are_shares_of_the_requests_of_functions_of_that_rate(folder: RunFolder) -> None:
+    # half bins of a decade of requests a minute, from 1 on
+    rates = {"none": [[[-1, 10, 0], [1, 30, 3]], [[1, 10, 1]]], "half": [[[-1, 10, 5]], [[1, 40, 30]]]}
+    rows = [
+        {"policy": policy, "mode": "realistic", "prewarm": "openwhisk", "by_rate": found}
+        for policy, runs in rates.items()
+        for found in runs
+    ]
+    (figure,) = (each for each in figures(folder.summary, rows, {}) if each.name == "hits-by-rate")
+    axis: Any = Canvas().subplots()
+    figure.draw(axis, ("realistic", "openwhisk"))
+    seen_whole(axis)
+    none, half = axis.lines
+    assert BINS_PER_DECADE == 2
+    # the middles of the bins, an hour: 60 x 10 ** -0.25 and 60 x 10 ** 0.75
+    assert none.get_xdata() == pytest.approx([33.74, 337.4], rel=1e-3)
+    assert none.get_ydata() == pytest.approx([0.0, 0.1])
+    assert half.get_ydata() == pytest.approx([0.5, 0.75])
+    assert [to_hex(line.get_color()) for line in (none, half)] == [colours(list(SHARES))[each] for each in rates]
+    assert [text.get_text() for text in axis.texts] == ["none", "half"], "from below, the least share first"
+    assert axis.get_xlabel() == "requests an hour of the function"
+    says_its_ticks(axis)
 
 
 def test_what_costs_more_is_marked_as_worse_and_what_is_unclear_is_not_marked() -> None:

@@ -12,19 +12,24 @@ from typing import Any, cast
 import jinja2
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
+from rich.console import Console
 
 from agents.cli.simulate import _metrics
-from agents.evidence.board_report import _means
-from agents.evidence.figures import _memory
+from agents.evidence import board_report
+from agents.evidence.board_report import _cost, _means, _profiles, finding
+from agents.evidence.figures import MEMORY_COLOURS, _memory
 from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
 from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
 from agents.experiments.checks import sensitivity
-from agents.experiments.fidelity import _against
-from agents.experiments.fidelity_report import write
+from agents.experiments.fidelity import TIMES, _against
+from agents.experiments.fidelity_report import FIGURES, show, time_rows, write
 from agents.experiments.tables import markdown
+from agents.playing.timeline import KINDS
 from tests.agents.evidence import planted
+from tests.agents.evidence.test_report_planted import says_its_ticks
 from tests.agents.evidence.test_standings import a_row as a_standing
 from tests.agents.experiments.test_fidelity import requests
 from tyche_env.cli import run
@@ -53,19 +58,61 @@ def test_the_fidelity_page_has_each_share_and_time_under_its_heading(tmp_path: P
         "tolerances": {"mean": 0.1, "p95": 0.2, "share": 0.05},
         "conditions": [condition],
     }
-    times, shares = planted.tables_of(write(found, tmp_path).read_text(encoding="utf-8"))
+    condition["unserved"] = 1
+    page = write(found, tmp_path).read_text(encoding="utf-8")
+    times, shares = planted.tables_of(page)
+    assert "4 real requests, 1 of them not served (OK 4, warm-up included)." in page
+    assert "start types: up to 100.0 points (!) (allowed 5); or within the spread of the repetitions" in page
     headings, *rows = [[cell[0][0] for cell in line] for line in shares]
-    (cold,) = (dict(zip(headings, line, strict=True)) for line in rows if line[0] == "cold")
+    starts = {line[0]: dict(zip(headings, line, strict=True)) for line in rows}
+    cold, warm = starts["cold"], starts["warm"]
     assert cold == {"start type": "cold", "real": "100.0 %", "simulated": "0.0 %", "points": "-100.0"}
+    assert warm == {"start type": "warm", "real": "0.0 %", "simulated": "100.0 %", "points": "+100.0"}
     headings, *rows = [[cell[0][0] for cell in line] for line in times]
     assert headings[1:4] == ["mean, real", "simulated", "error"]
     assert rows[0][:4] == ["warming + loading", "100", "150", "+50.0 %"]
+    console = Console(record=True, width=200)
+    show(console, found)
+    title, *lines = [line.strip() for line in console.export_text().splitlines() if line.strip()]
+    assert title.endswith("4 real requests in 1 repetitions, 1 of them not served")
+    assert lines[0].split() == ["mean", "mean", "mean", "p50", "p50", "p50", "p95", "p95", "p95"]
+    assert lines[1].split() == ["ms", *("real", "sim", "error") * 3]
+    (loading,) = (" ".join(line.split()) for line in lines if line.startswith("warming + loading  "))
+    assert loading == " ".join(["warming + loading", *["100 150 +50.0 %"] * 3])
+    assert "cold 100.0 % 0.0 % -100.0" in [" ".join(line.split()) for line in lines]
+
+
+def test_the_times_of_a_study_have_their_names_and_figures() -> None:
+    def figures(place: int, factor: float) -> dict[str, float]:
+        return {"mean": factor * (100 + place), "p50": factor * (200 + place), "p95": factor * (300 + place)}
+
+    times: dict[str, dict[str, dict[str, Any]]] = {
+        name: {"real": figures(place, 1), "simulated": figures(place, 10), "error": dict.fromkeys(FIGURES, place / 10)}
+        for place, name in enumerate(TIMES)
+    }
+    times["queue"]["error"] = {**times["queue"]["error"], "p50": None}
+    found = dict(time_rows({"times": times}))
+    assert list(found) == [
+        *("warming + loading", "end to end", "warming + loading, served"),
+        *("queue", "scheduling", "warming", "library", "model", "transfer", "inference", "end to end, served"),
+    ]
+    assert found["end to end"] == [
+        ("101", "1,010", "+10.0 %"),
+        ("201", "2,010", "+10.0 %"),
+        ("301", "3,010", "+10.0 %"),
+    ]
+    assert found["warming + loading, served"][0] == ("102", "1,020", "+20.0 %")
+    assert found["end to end, served"][2] == ("310", "3,100", "+100.0 %")
+    assert found["queue"][1] == ("203", "2,030", "\N{EN DASH}")
 
 
 def test_the_page_of_trained_agents_counts_their_training_seeds() -> None:
     about = {"recipe": "r", "kind": "k", "members": [1, 2, 3], "data": "d"}
     source = jinja2.Environment().from_string(template("trained.html"))
-    assert "recipe r (k), 3 training seeds; d" in source.render(agents={"mine": about}, scenarios=["s"], versions={})
+    page = source.render(agents={"mine": about}, scenarios=["s"], versions={})
+    assert "recipe r (k), 3 training seeds; d" in page
+    # agents.evidence.statistics.Parts: what an interval rests on
+    assert "95 % intervals, by group of functions" in page
 
 
 def test_the_report_says_what_was_run_with_which_time(tmp_path: Path) -> None:
@@ -105,13 +152,119 @@ def test_memory_over_time_is_the_mean_of_the_steps_that_a_point_stands_for() -> 
     assert cast(Any, axis.collections[0].get_paths()[0].vertices)[:, 1].max() == 2
 
 
+def test_each_kind_of_memory_has_the_colour_that_the_legend_gives_it() -> None:
+    planted_gb = {"running": 1.0, "idle, empty": 2.0, "holding functions": 4.0, "free": 8.0}
+    memory_gb = np.zeros((600, len(planted_gb)))
+    for place, kind in enumerate(KINDS):
+        memory_gb[:, place] = planted_gb[kind]
+    seen = cast(Any, SimpleNamespace(time_s=np.arange(1.0, 601), memory_gb=memory_gb))
+    axis = Canvas().subplots()
+    _memory({"x": seen}).draw(axis, "x")
+    kind_of = {to_hex(colour): kind for kind, colour in MEMORY_COLOURS.items()}
+    drawn = {}
+    for area in axis.collections:
+        heights = cast(Any, area.get_paths()[0].vertices)[:, 1]
+        drawn[kind_of[to_hex(cast(Any, area.get_facecolor())[0])]] = heights.max() - heights.min()
+    assert drawn == planted_gb
+    assert axis.get_ylim() == (0, 15)
+    assert axis.get_xlim() == pytest.approx((2 / 60, 10))
+
+
 def test_the_lines_of_a_board_are_one_standard_deviation_long() -> None:
     each: Any = SimpleNamespace(
-        scenario="s", metric="request_ms", policy="p", mean=100.0, seeds=3, seed_deviation=5.0, besides={}
+        scenario="s", metric="request_ms", policy="p", mean=100.0, seeds=2, seed_deviation=5.0, besides={}
     )
     axis = Canvas().subplots()
     _means([each], {"p": "red"}).draw(axis, ("s", "request_ms"))
     assert np.asarray(axis.lines[0].get_xdata()).tolist() == [95, 105]
+
+
+def test_the_figures_of_a_board_show_each_policy_s_cost_in_its_colour_and_order() -> None:
+    planted_ms = {"slow": (300.0, 10.0), "fast": (100.0, 40.0), "middle": (200.0, 25.0)}
+    entries: list[Any] = [
+        SimpleNamespace(
+            scenario=scenario,
+            metric="request_ms",
+            policy=policy,
+            mean=mean_ms * factor,
+            seeds=1,
+            seed_deviation=9.0,
+            besides={"preload_gb_s": held},
+        )
+        for scenario, factor in (("s", 1), ("other", 7))
+        for policy, (mean_ms, held) in planted_ms.items()
+    ]
+    colour = {"slow": "#ff0000", "fast": "#00ff00", "middle": "#0000ff"}
+    figure = _means(entries, colour)
+    assert [title for title, _ in figure.panels] == ["s, per request", "other, per request"]
+    axis = cast(Any, Canvas().subplots())
+    figure.draw(axis, figure.panels[0][1])
+    order = ["fast", "middle", "slow"]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == order
+    assert [bar.get_width() for bar in axis.patches] == [100, 200, 300]
+    assert [to_hex(bar.get_facecolor()) for bar in axis.patches] == [colour[each] for each in order]
+    assert [text.get_text() for text in axis.texts] == ["100", "200", "300"]
+    assert not axis.lines, "a single seed has no deviation"
+    assert axis.get_xlim()[1] > 300
+    axis = cast(Any, Canvas().subplots())
+    _cost(entries, colour).draw(axis, ("s", "request_ms"))
+    dots = {line.get_color(): (line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines}
+    assert dots == {colour[policy]: (held, mean_ms) for policy, (mean_ms, held) in planted_ms.items()}
+    assert [(text.get_text(), to_hex(text.get_color())) for text in axis.texts] == [
+        (policy, colour[policy]) for policy in order
+    ]
+
+
+def test_a_profile_is_the_share_of_windows_whose_cost_is_at_most_a_multiple_of_tyche_s() -> None:
+    rows = [
+        {"scenario": "s", "policy": policy, "seed": 0, "group": "g", "window": window, "request_ms": cost_ms}
+        for policy, costs in (("tyche", (100.0, 200.0)), ("mine", (50.0, 300.0)))
+        for window, cost_ms in enumerate(costs)
+    ]
+    rows.append(rows[0] | {"scenario": "another", "request_ms": 1.0})
+    colour = {"tyche": "#ff0000", "mine": "#00ff00"}
+    axis = cast(Any, Canvas().subplots())
+    _profiles(rows, colour).draw(axis, ("s", "request_ms"))
+    tyche, mine = ({round(x, 2): y for x, y in zip(*line.get_data(), strict=True)} for line in axis.lines)
+    assert (tyche[0.99], tyche[1.0]) == (0, 1)
+    assert (mine[0.49], mine[0.5], mine[1.49], mine[1.5]) == (0, 0.5, 0.5, 1)
+    assert [line.get_color() for line in axis.lines] == list(colour.values())
+    assert axis.get_xlim() == (0, 2)
+    says_its_ticks(axis)
+
+
+def test_curves_have_steps_across_and_a_line_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = {"hazard/loss": {"seed-0": ([1, 2], [9.0, 8.0]), "seed-1": ([1, 3], [7.0, 6.0])}, "time/fps": {}}
+    monkeypatch.setattr(board_report, "curves_of", lambda _: curves)
+    (figure,) = board_report._curves([Path("mine")])
+    assert [title for title, _ in figure.panels] == ["mine, hazard/loss"]
+    axis = cast(Any, Canvas().subplots())
+    figure.draw(axis, figure.panels[0][1])
+    assert [[list(each) for each in line.get_data()] for line in axis.lines] == [[[1, 2], [9, 8]], [[1, 3], [7, 6]]]
+    assert axis.get_ylabel() == "loss"
+
+
+def test_the_finding_of_a_board_is_the_best_agent_s_over_functions() -> None:
+    def standing(policy: str, metric: str, mean_ms: float, relative: float, clear: bool) -> Any:
+        return SimpleNamespace(
+            scenario="s",
+            metric=metric,
+            policy=policy,
+            mean=mean_ms,
+            relative=relative,
+            versus="lru",
+            clear_of_zero=clear,
+        )
+
+    entries = [
+        standing("lru", "function_ms", 50.0, 0.0, False),
+        standing("worse", "function_ms", 90.0, -0.1, True),
+        standing("better", "function_ms", 80.0, -0.25, False),
+        standing("worse", "request_ms", 1.0, -0.99, True),
+    ]
+    said = finding(entries, ["worse", "better"])
+    assert said == "Waiting of the average function. s: better -25 % against lru, not clear of 0."
+    assert finding(entries, []) == ""
 
 
 # -- boards ------------------------------------------------------------------------------------------------------------
@@ -152,12 +305,16 @@ def test_the_table_against_the_known_shows_ms() -> None:
 
 
 def test_compare_shows_differences_relations_and_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, mean_ms in (("a", 100.0), ("b", 50.0)):
-        rows = [planted.a_row("none", f"g{window // 2}", window, {0: (10, mean_ms)}) for window in range(6)]
+    for name, mean_ms, hits in (("a", 100.0, 4), ("b", 50.0, 5)):
+        rows = [
+            planted.a_row("none", f"g{window // 2}", window, {0: (10, mean_ms)}, preloaded=hits) for window in range(6)
+        ]
         planted.a_folder(tmp_path / name, rows)
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "warming_loading_ms_mean" in line]
-    assert [line[-4:] for line in lines] == [["-50", "-50", "%", "6"]]
+    lines = {line.split()[3]: line.split() for line in capsys.readouterr().out.splitlines() if " none " in line}
+    assert lines["warming_loading_ms_mean"][-4:] == ["-50", "-50", "%", "6"]
+    # from 40 to 50 % is 10 points, and a quarter of 40 %
+    assert lines["preload_rate"][-5:] == ["10.0", "points", "+25", "%", "6"]
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
     entries = {entry["metric"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["warming_loading_ms_mean"]["difference"]["mean"] == -50.0
@@ -178,7 +335,9 @@ def test_the_best_setting_is_the_one_of_least_latency() -> None:
         for value, mean_ms in ((0.02, 110.0), (0.06, 100.0), (0.1, 120.0))
     ]
     (found,) = sensitivity(rows)
-    assert found["detail"].startswith("by 20 %, best at 0.06 (")
+    # the paper's figure: from 592 to 684 ms
+    assert found["detail"] == "by 20 %, best at 0.06 (paper 16 %, best at 0.06)"
+    assert not found["holds"]
 
 
 def test_an_experiment_s_table_has_each_value_under_its_heading_and_no_bound() -> None:

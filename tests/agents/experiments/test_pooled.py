@@ -72,3 +72,16 @@ def test_different_draws_cannot_be_paired() -> None:
 def test_a_ratio_to_nothing_is_none() -> None:
     rows, zeros = [result(0, [1], [1], [1])], [result(0, [1], [1], [0])]
     assert pooled.ratio(rows, zeros) is None
+
+
+def test_a_mean_below_that_is_not_clear_of_zero_is_not_significantly_below() -> None:
+    ms = np.full(40, 1000.0)
+    # half of the functions gain 30 ms, the other half lose 20: the mean is 5 ms below, and could be 0
+    gaps = np.where(np.arange(40) % 2, -30.0, 20.0)
+    rows, others = ([result(0, list(range(40)), [1.0] * 40, values.tolist())] for values in (ms + gaps, ms))
+    gap = pooled.difference(rows, others)
+    assert gap.mean == pytest.approx(-5)
+    assert gap.low is not None
+    assert gap.high is not None
+    assert gap.low < 0 < gap.high
+    assert pooled.significantly_below(rows, others) == []

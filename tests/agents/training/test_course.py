@@ -52,6 +52,19 @@ def test_checkpoints_are_written_every_so_often(monkeypatch: pytest.MonkeyPatch,
     assert written == [120.0, 140.0, 160.0]
 
 
+def test_curves_are_the_mean_reward_and_every_number_that_is_no_time() -> None:
+    told: list[tuple[str, float, int]] = []
+    log: Any = SimpleNamespace(add_scalar=lambda *each: told.append(each))
+    callback = boundary(Course(1000, 1, dict), {"stages": []})
+    recorded: dict[str, float] = {}
+    callback.model = SimpleNamespace(logger=SimpleNamespace(record=recorded.__setitem__))
+    callback.locals = {"rollout_buffer": SimpleNamespace(rewards=np.array([[1.0, 2.0], [3.0, 6.0]]))}
+    callback._on_rollout_end()
+    assert recorded == {"rollout/reward": 3.0}
+    course_module._Curves(log).write({"train/loss": 0.5, "time/fps": 9, "n": 2, "text": "x"}, {}, step=70)
+    assert told == [("train/loss", 0.5, 70), ("n", 2.0, 70)]
+
+
 class Episodes:
     """An environment of two functions, whose rewards and length are the window's."""
 

@@ -14,7 +14,8 @@ from agents.policies.recipe import HazardRecipe, RecipeError, as_recipe, recipe_
 from agents.training import seeds as seeds_module
 from agents.training import tuning
 from agents.training.recipes import load_recipe, recipe_names
-from agents.training.tuning import RECIPE, Trial, best_of, search
+from agents.training.trials import best_of
+from agents.training.tuning import RECIPE, search
 from tyche_env.cli import run
 from tyche_env.errors import UserError
 from tyche_env.scenario import Scenario, SealedError
@@ -151,12 +152,20 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
 
 
 def test_a_trial_whose_values_were_not_all_drawn_is_left_aside(
-    tuned: HazardRecipe, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tuned: HazardRecipe,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(seeds_module, "_train", Trainings(bundle))
     search(tuned, 1, tmp_path)
     tuning._study(tuned, 1, tmp_path).ask()
+    capsys.readouterr()
     assert [trial.number for trial in search(tuned, 2, tmp_path)] == [0, 2]
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("trial "))
+    assert told.startswith("trial 2 (1 of 2 finished): ")
+    assert sorted(path.name for path in tmp_path.glob("trial-*")) == ["trial-0", "trial-2"]
 
 
 def test_a_trial_costs_the_mean_over_its_seeds_and_none_begins_after_the_time(
@@ -166,10 +175,6 @@ def test_a_trial_costs_the_mean_over_its_seeds_and_none_begins_after_the_time(
     (one,) = search(tuned, 5, tmp_path / "one", limit_s=0)
     (two,) = search(tuned, 5, tmp_path / "two", seeds=2, limit_s=0)
     assert two.cost == pytest.approx(one.cost + 0.05)
-
-
-def test_the_earliest_of_equals_is_the_best() -> None:
-    assert best_of([Trial(0, {}, 0.7), Trial(1, {}, 0.6), Trial(2, {}, 0.6)]).number == 1
 
 
 def test_another_search_in_the_same_folder_is_refused(
@@ -208,19 +213,25 @@ def test_the_command_ends_with_a_table_and_a_recipe_to_train(
     words = [str(mine), "--trials", "2", "--out", str(out)]
     tune.tune.main(words, standalone_mode=False)
     printed = capsys.readouterr().out
-    assert "trial 1 of 2: learning_rate 0.002, epochs 1, batch_size 512" in printed
+    told = [line.split(":")[0] for line in printed.splitlines() if line.startswith("trial ")]
+    assert told == ["trial 0 (0 of 2 finished)", "trial 1 (1 of 2 finished)"]
+    assert "finished): learning_rate 0.002, epochs 1, batch_size 512" in printed
+    # one number for a trial: its folder, its line, its row, and what the best recipe and the last line say
+    costs = {k: load_bundle(out / f"trial-{k}" / "best").manifest["validation_cost_of_tyche"] for k in (0, 1)}
+    best_one = min(costs, key=costs.__getitem__)
+    last_line = f"trial {best_one}, the best of 2: {costs[best_one]:.4f} on validation windows"
+    assert printed.endswith(f"{out / RECIPE}: {last_line}\n")
+    assert (out / RECIPE).read_text(encoding="utf-8").startswith(f"# {last_line}\n")
+    rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.split()[:1] in (["0"], ["1"])}
+    assert {k: rows[str(k)][-1] for k in costs} == {k: f"{cost:.4f}" for k, cost in costs.items()}
     assert "cost on validation windows" in printed
-    assert f"{out / RECIPE}: trial " in printed
     tune.tune.main(words, standalone_mode=False)
     again = capsys.readouterr().out
-    assert "trial 1 of 2" not in again
+    assert "finished)" not in again
     assert printed.endswith(again)
     assert run(["train", str(out / RECIPE), "--out", str(tmp_path / "trained")]) == 0
     best = load_bundle(tmp_path / "trained" / "best")
-    assert (
-        min(load_bundle(out / f"trial-{k}" / "best").manifest["validation_cost_of_tyche"] for k in (0, 1))
-        == (best.manifest["validation_cost_of_tyche"])
-    )
+    assert best.manifest["validation_cost_of_tyche"] == min(costs.values())
 
 
 def test_interrupted_the_command_says_so(
