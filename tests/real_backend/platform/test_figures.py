@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from real_backend.commands import _show
 from real_backend.platform.metrics import Metrics
 
+NODE = shutil.which("node")
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -112,3 +118,70 @@ def test_the_status_tells_each_figure_under_its_heading(capsys: pytest.CaptureFi
     assert tables[3] == list(names)
     assert tables[4] == ["c1", "a", "k", "f", "idle", "256", "12.5", "17"]
     assert lines[-1] == "actions: f, g"
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node")
+def test_the_status_page_shows_each_figure_in_its_place() -> None:
+    planted = {
+        "summary": {"in_flight": 5, "queued": 7, "removals": {"memory": 2, "keep-alive": 9}},
+        "container-factory": {"name": "process", "notes": ["n1", "n2"]},
+        "nodes": [
+            {"name": "a", "memory_mib": 4000, "free_mib": 3000, "containers": 3},
+            {"name": "b", "memory_mib": 500, "free_mib": 500, "containers": 0},
+        ],
+        "gpus": {
+            "absent": "",
+            "gpus": [
+                {"index": 1, "name": "card", "is_stub": False, "used_mb": 600.4, "total_mb": 2401.6}
+                | {"utilisation_percent": 37}
+            ],
+        },
+        "containers": [
+            {"id": "c1", "node": "a", "action": "f", "kind": "k", "state": "idle", "used_mb": 99.6, "memory_mib": 256}
+            | {"activations": 17, "last_used": 940, "residents": [resident(), resident(state="LOADING", memory_mb=8)]},
+            {"id": "c2", "node": "b", "action": None, "kind": "k", "state": "busy", "used_mb": None, "memory_mib": 100}
+            | {"activations": 4, "last_used": 990, "residents": [resident(gpu=True, torch_reserved_mb=300)]},
+        ],
+    }
+    here = Path(__file__)
+    page = here.parents[3] / "real_backend" / "platform" / "status.html"
+    answer = subprocess.run(
+        [str(NODE), str(here.with_name("page.mjs")), str(page)],
+        input=json.dumps(planted),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    shown = json.loads(answer.stdout)
+    said = {"in-flight": "5", "queued": "7", "removed": "11", "notes": "process containers · n1 · n2", "trouble": ""}
+    assert shown["said"] == said
+    assert [list(each.values()) for each in shown["nodes"]] == [
+        ["a", "1000 of 4000 MiB in 3 containers", "25%", "bar "],
+        ["b", "0 of 500 MiB in 0 containers", "0%", "bar "],
+    ]
+    assert [list(each.values()) for each in shown["gpus"]] == [
+        ["1 card", "600 of 2402 MB, 37 % busy", "25%", "bar gpu"]
+    ]
+    headings = re.findall(r"<th[^>]*>([^<]*)</th>", page.read_text(encoding="utf-8"))
+    first, second = (dict(zip(headings, row, strict=True)) for row in shown["containers"])
+    # 256 MiB are 268 MB, and a minute has passed since it was used
+    assert {name: cell["text"] for name, cell in first.items()} == {
+        "container": "c1",
+        "node": "a",
+        "action": "f",
+        "state": "idle",
+        "used / limit, MB": "100 / 268",
+        "runs": "17",
+        "idle, s": "60",
+        "residents": "r 50 MBr 8 MB",
+    }
+    assert first["residents"]["chips"] == ["chip ", "chip loading"]
+    assert second["used / limit, MB"]["text"].split(" / ") == ["\N{EN DASH}", "105"]
+    assert second["idle, s"]["text"] == ""
+    assert (second["action"]["text"], second["residents"]["text"]) == ("k", "r 300 MB GPU")
+    assert second["residents"]["chips"] == ["chip on-gpu"]
+
+
+def resident(**changes: Any) -> dict[str, Any]:
+    return {"function": "r", "state": "HELD", "gpu": False, "memory_mb": 50, "torch_reserved_mb": None} | changes
