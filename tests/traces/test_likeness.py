@@ -24,29 +24,6 @@ def a_trace(*arrivals_s: list[float]) -> Trace:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "least"),
-    [("azure2019_8h_invocations.csv.gz", 0.55), ("azure2019_day_unique_A.csv.gz", 0.2)],
-)
-def test_it_is_as_near_to_a_real_trace_as_two_halves_of_that(real: Real, name: str, least: float) -> None:
-    source = as_trace(load(real(name)))
-    made = synthesize_like(source)
-    found, apart = fidelity(source, made), fidelity(*halves(source))
-    assert found.ks_rate < apart.ks_rate
-    assert found.ks_cov < apart.ks_cov
-    assert found.second.top_1_percent_share is not None
-    assert found.second.top_1_percent_share > least
-
-
-def test_the_daily_shape_is_kept(real: Real) -> None:
-    source = as_trace(load(real("alibaba_gentd26_requests_to_1130.csv.gz")))
-    first, second = shape(source), shape(synthesize_like(source))
-    assert first.daily_swing is not None
-    assert second.daily_swing == pytest.approx(first.daily_swing, rel=0.1)
-    assert second.autocorrelation_24h is not None
-    assert second.autocorrelation_24h > 0.25
-
-
 def test_timers_stay_timers_and_rare_functions_rare() -> None:
     trace = a_trace([300.0 * k + 7 for k in range(48)], [100.0, 9000.0])
     made = synthesize_like(trace, LikenessConfig(seed=3))
@@ -152,3 +129,26 @@ def test_every_template_is_used_equally_often_and_keeps_owner_and_trigger_togeth
 def test_nothing_to_be_like_is_refused(table: Callable[..., Counts]) -> None:
     with pytest.raises(TraceError, match="has no requests to be like"):
         synthesize_like(table([[0, 0, 0]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("azure2019_8h_invocations.csv.gz", 0.55), ("azure2019_day_unique_A.csv.gz", 0.2)],
+)
+def test_it_is_as_near_to_a_real_trace_as_two_halves_of_that(real: Real, name: str, least: float) -> None:
+    source = as_trace(load(real(name)))
+    made = synthesize_like(source)
+    found, apart = fidelity(source, made), fidelity(*halves(source))
+    assert found.ks_rate < apart.ks_rate
+    assert found.ks_cov < apart.ks_cov
+    assert found.second.top_1_percent_share is not None
+    assert found.second.top_1_percent_share > least
+
+
+def test_the_daily_shape_is_kept(real: Real) -> None:
+    source = as_trace(load(real("alibaba_gentd26_requests_to_1130.csv.gz")))
+    first, second = shape(source), shape(synthesize_like(source))
+    assert first.daily_swing is not None
+    assert second.daily_swing == pytest.approx(first.daily_swing, rel=0.1)
+    assert second.autocorrelation_24h is not None
+    assert second.autocorrelation_24h > 0.25
