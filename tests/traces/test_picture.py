@@ -26,7 +26,12 @@ def test_timers_of_no_variation_are_functions_too() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "bars"),
-    [([0, 1, 4, 7, 8], " ▁▄▇█"), ([0, 0, 0], "   "), ([0] * 60 + [2, 0] * 29 + [2, 2], " " * 30 + "▄" * 29 + "█")],
+    [
+        ([0, 1, 4, 7, 8], " ▁▄▇█"),
+        ([0, 1, 30, 100], " ▁▃█"),
+        ([0, 0, 0], "   "),
+        ([0] * 60 + [2, 0] * 29 + [2, 2], " " * 30 + "▄" * 29 + "█"),
+    ],
 )
 def test_the_line_of_bars_is_in_proportion_and_at_most_sixty_wide(
     table: Callable[..., Counts], counts: list[int], bars: str

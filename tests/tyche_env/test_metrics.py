@@ -240,6 +240,21 @@ def test_percentiles_are_those_of_their_names() -> None:
     assert np.isnan(percentiles_of(latency_us[:0])).all()
 
 
+def test_latencies_count_from_the_arrival_and_warming_and_loading_has_four_parts() -> None:
+    stages = dict(zip(STAGES, (1, 20, 300, 4_000, 50_000, 600_000, 7_000_000), strict=True))
+    log = np.concatenate(
+        [record(1, StartType.COLD, **stages), record(1, StartType.GPU, status=Status.DIED, warming=70_000, queue=9)]
+    )
+    log = np.concatenate([log, record(1, StartType.GPU, status=Status.DIED, warming=7)])
+    log["arrival_us"] += 1_000_000_000
+    log["end_us"] += 1_000_000_000
+    found = latencies_from_log(log, TABLE)
+    # what was not served counts as its wait, and at least as 60 ms, in both
+    assert found["end_to_end"].tolist() == [7_654_321, 70_009, 60_000]
+    assert found["warming_loading"].tolist() == [654_300, 70_009, 60_000]
+    assert totals_from_log(log, TABLE)["end_to_end_us"].tolist() == [0, 7_654_321 + 70_009 + 60_000, 0]
+
+
 def test_only_what_arrived_from_the_score_on_is_scored() -> None:
     log = np.zeros(5, LOG_DTYPE)
     log["request"] = range(5)
