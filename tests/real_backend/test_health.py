@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
-from real_backend.health import COLUMNS, Health, Invocation
+from real_backend.health import COLUMNS, Health, Invocation, machine
 
 PLANTED: dict[str, Any] = {
     "statuses": {"OK": 7, "DIED": 2},
@@ -40,6 +41,13 @@ def test_lateness_is_in_ms_at_the_percentile_that_its_name_says() -> None:
         "load_average": [0.13, 2.5],
     }
     assert health([1234], [1.0]).summary()["late_ms_p50"] == 1.234
+
+
+def test_the_machine_is_told_as_its_cores_and_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 48)
+    cores, _, model = machine().partition(" x ")
+    assert cores == "48"
+    assert model
 
 
 def test_a_run_without_requests_was_not_late() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tyche_env import doctor
+from tyche_env import cli, doctor
 
 
 def test_cores_and_memory_are_those_of_the_machine_in_gb_of_ten_to_the_nine_bytes(
@@ -20,6 +23,8 @@ def test_cores_and_memory_are_those_of_the_machine_in_gb_of_ten_to_the_nine_byte
     found = {finding.name: finding.detail for finding in doctor._machine()}
     assert found["memory"] == "24.6 GB"
     assert found["cores"] == "3 usable of 48"
+    assert found["Python"] == f"{platform.python_version()} ({sys.executable})"
+    assert found["system"] == platform.platform()
 
 
 def test_each_gpu_is_told_with_its_name_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,3 +59,28 @@ def test_the_mark_says_whether_it_is_there(capsys: pytest.CaptureFixture[str]) -
         ["two"],
         ["ok", "c", "too"],
     ]
+
+
+@pytest.mark.parametrize(("second", "status"), [(True, 0), (False, 1)])
+def test_a_folder_of_which_anything_is_wrong_is_told_so_by_the_status_too(
+    second: bool, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [doctor.Finding("run", "a", True, "x"), doctor.Finding("run", "b", second, "y")]
+    monkeypatch.setattr(doctor, "examine_folder", lambda _: found)
+    assert cli.run(["doctor", str(tmp_path)]) == status
+    assert capsys.readouterr().out.splitlines()[2].split()[0] == ("ok" if second else "wrong")
+
+
+def test_traces_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tyche_env import sources
+
+    monkeypatch.setattr(sources, "FILES", {"one": ("a.csv", "b.csv"), "two": ("c.csv",)})
+    monkeypatch.setenv(sources.VARIABLE, str(tmp_path))
+    for name in ("b.csv", "c.csv"):
+        (tmp_path / name).touch()
+    found = {finding.name: (finding.found, finding.detail) for finding in doctor._traces()}
+    assert found == {
+        sources.VARIABLE: (True, str(tmp_path)),
+        "one": (False, "missing: a.csv"),
+        "two": (True, "ready"),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import replace
 
 import gymnasium as gym
@@ -117,6 +118,27 @@ def test_the_red_mark_grows_by_two_rows_a_request_up_to_the_height_of_the_bar(wa
     assert red.sum() == 10 * high
     # it grows from the bottom of the bar
     assert np.flatnonzero(red.any(axis=1)).tolist() == list(range(LEFT + ROW - high, LEFT + ROW))
+
+
+def test_functions_have_hues_a_golden_angle_apart() -> None:
+    for f in range(40):
+        hue = colorsys.hsv_to_rgb(f * (5**0.5 - 1) / 2 % 1, 1, 1)
+        assert _colour(f) == pytest.approx([70 + 150 * part for part in hue], abs=1)
+    assert len({_colour(f) for f in range(40)}) == 40
+
+
+def test_nodes_lie_below_each_other_with_their_gpus_between() -> None:
+    world = a_world([function(gpu_mb=300, **STAGES)], [(1, 0)], nodes=(1500, 3000), gpu_mb=1000)
+    backend = SimulatedBackend()
+    backend.reset(world)
+    picture = rgb_array(backend.state)
+    # margins of 8; a bar of 26, 2 and a GPU's 6 with 8 below them, and a bar of 26
+    assert picture.shape == (84, 720, 3)
+    rows = [int((picture[row] == _FREE).all(axis=-1).sum()) for row in range(84)]
+    assert [row for row, count in enumerate(rows) if count] == [*range(8, 34), *range(50, 76)]
+    assert set(rows) == {0, BAR}
+    gpu = [row for row in range(84) if pixels(picture[row : row + 1], GPU_LEFT)]
+    assert gpu == list(range(36, 42))
 
 
 def test_a_container_is_as_long_as_its_share_of_the_nodes_memory() -> None:
