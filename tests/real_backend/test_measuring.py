@@ -104,6 +104,22 @@ def test_a_profile_holds_the_medians_of_planted_stages(monkeypatch: pytest.Monke
     assert [each["payload"]["n"] for each in FakeSlot.asked] == 2 * [n for n in range(10) for _ in (0, 1)]
 
 
+@pytest.mark.parametrize(("device", "gpu_mb"), [(None, 100), ("0", 0)])
+def test_without_a_device_or_memory_on_one_nothing_is_measured_there(
+    monkeypatch: pytest.MonkeyPatch, device: str | None, gpu_mb: int
+) -> None:
+    monkeypatch.setattr(FakeSlot, "asked", [], raising=False)
+    monkeypatch.setattr(measuring, "Slot", FakeSlot)
+    resources = SimpleNamespace(hold_mb=60, peak_mb=80, gpu_mb=gpu_mb)
+    functions: Any = {"f": SimpleNamespace(resources=resources, library="none")}
+    plan = Plan(("f",), TOYS, container_mb=300, gpu=device)
+    nobody: Any = None
+    (profile,) = asyncio.run(measuring._measure(plan, functions, nobody, lambda name, n: {}, lambda _: None))
+    assert {each["gpu"] for each in FakeSlot.asked} == {False}
+    assert (profile.gpu_mb, profile.gpu_inference_ms) == (0, 0)
+    assert "no GPU was seen" in profile.source
+
+
 def test_the_spread_is_that_of_the_logarithms_of_library_model_and_inference() -> None:
     function: Any = SimpleNamespace(resources=SimpleNamespace(hold_mb=60, peak_mb=80, gpu_mb=100), library="none")
     runs = [

@@ -133,11 +133,10 @@ def test_the_longest_gap_of_requests_is_in_minutes_and_may_lie_at_either_end(
 
 def test_the_distance_is_the_widest_between_the_two_shares() -> None:
     def brute(first: list[float], second: list[float]) -> float:
-        shares = [
-            [sum(value <= at for value in values) / len(values) for at in (*first, *second)]
-            for values in (first, second)
-        ]
-        return max(abs(a - b) for a, b in zip(*shares, strict=True))
+        def share(values: list[float], at: float) -> float:
+            return sum(value <= at for value in values) / len(values)
+
+        return max(abs(share(first, at) - share(second, at)) for at in (*first, *second))
 
     draw = np.random.default_rng(0)
     for _ in range(20):

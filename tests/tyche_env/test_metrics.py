@@ -207,7 +207,7 @@ def test_stages_are_those_of_the_served_and_with_the_unserved_make_end_to_end() 
 
 
 def test_each_stage_and_kind_of_failure_has_a_name_of_its_own() -> None:
-    stages = dict(zip(STAGES, (10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 70_000), strict=True))
+    stages: dict[str, Any] = dict(zip(STAGES, (10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 70_000), strict=True))
     unserved = [Status.DEADLINE] * 1 + [Status.REFUSED] * 2 + [Status.DIED] * 3
     log = np.concatenate(
         [record(1, StartType.COLD, **stages)] * 4
@@ -241,7 +241,7 @@ def test_percentiles_are_those_of_their_names() -> None:
 
 
 def test_latencies_count_from_the_arrival_and_warming_and_loading_has_four_parts() -> None:
-    stages = dict(zip(STAGES, (1, 20, 300, 4_000, 50_000, 600_000, 7_000_000), strict=True))
+    stages: dict[str, Any] = dict(zip(STAGES, (1, 20, 300, 4_000, 50_000, 600_000, 7_000_000), strict=True))
     log = np.concatenate(
         [record(1, StartType.COLD, **stages), record(1, StartType.GPU, status=Status.DIED, warming=70_000, queue=9)]
     )
