@@ -16,6 +16,13 @@ PLANTED: dict[str, Any] = {
     "lost_residents": 11,
     "failed_loads": 13,
     "where": "a machine",
+    "silent_containers": 17,
+    "run_twice": 19,
+    "perhaps_run_twice": 23,
+    "postponed_loads": 29,
+    "keep_warm_calls": 31,
+    "keep_warm_ms": 37.04,
+    "failing_loads": {"f": (41, "no")},
 }
 
 
@@ -34,6 +41,8 @@ def test_lateness_is_in_ms_at_the_percentile_that_its_name_says() -> None:
     late_us = np.random.default_rng(0).permutation(201) * 1000
     found = health(late_us, [4.0, 100.0, 7.04]).summary()
     assert found == PLANTED | {
+        "keep_warm_ms": 37.0,
+        "failing_loads": {"f": [41, "no"]},
         "late_ms_p50": 100.0,
         "late_ms_p99": 198.0,
         "late_ms_max": 200.0,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from real_backend.client import Activation
 from real_backend.native import NativeRun
 from real_backend.run import Order, Run
 from real_backend.slots import Place, Reply
@@ -46,7 +47,8 @@ def native(answer: object, clock: Clock, world: World | None = None, **client: A
     async def invoke(action: str, parameters: object) -> object:
         return answer
 
-    deployment: Any = SimpleNamespace(invoke=invoke, embedded=False)
+    counts = Counter({"silent": 3, "again": 5, "surplus": 7, "second": 11})
+    deployment: Any = SimpleNamespace(invoke=invoke, embedded=False, counts=counts)
     asked: Any = SimpleNamespace(retries={"429": 2}, **client)
     made = world or toy_world([(0.1, 0)], 1.0, node_memory_mb=(800, 800))
     run = NativeRun(made, asked, deployment, ("toy",), ("n0", "n1"), lambda name, row: {}, "a test")
@@ -56,33 +58,13 @@ def native(answer: object, clock: Clock, world: World | None = None, **client: A
     return run
 
 
-def activation(wait_ms: int, init_ms: int | None, worker: dict[str, Any]) -> Activation:
-    annotations = [{"key": "waitTime", "value": wait_ms}, {"key": "tyche", "value": {"container": "c", "node": "n1"}}]
-    if init_ms is not None:
-        annotations.append({"key": "initTime", "value": init_ms})
-    return Activation.model_validate(
-        {
-            "activationId": "0" * 32,
-            "namespace": "_",
-            "name": "action",
-            "start": 1,
-            "response": {"status": "success", "success": True, "result": worker},
-            "annotations": annotations,
-        }
-    )
-
-
-def test_the_stages_of_a_native_request_follow_each_other_from_its_arrival_to_its_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # due at 100 ms, sent at 103, answered at 900; of 250 ms of waiting 200 were for making the container
-    reply = Reply(
-        Status.OK, stages_us=STAGES_US, start_type="gpu", warming_us=230_000, fresh=True, container="c", node="n1"
-    )
-    monkeypatch.setattr("real_backend.native.reply_of", lambda _: reply)
+def test_the_stages_of_a_native_request_follow_each_other_from_its_arrival_to_its_end() -> None:
+    # due at 100 ms, sent at 103, answered at 900; it waited for 50 ms beside the making of its container
+    reply = Reply(Status.OK, stages_us=STAGES_US, start_type="gpu", warming_us=230_000, wait_us=50_000, fresh=True)
+    reply = replace(reply, boot="b", node="n1")
 
     async def work() -> NativeRun:
-        run = native(activation(250, 30, {}), Clock(103_000, 900_000))
+        run = native(reply, Clock(103_000, 900_000))
         await run._serve(0)
         return run
 
@@ -114,14 +96,11 @@ def test_the_stages_of_a_native_request_follow_each_other_from_its_arrival_to_it
         ("warm", StartType.WARM, 0),
     ],
 )
-def test_what_an_old_container_says_is_the_start_type(
-    monkeypatch: pytest.MonkeyPatch, said: str, met: StartType, kept: int
-) -> None:
-    reply = Reply(Status.OK, stages_us={"inference": 5}, start_type=said, container="c", node="n0")
-    monkeypatch.setattr("real_backend.native.reply_of", lambda _: reply)
+def test_what_an_old_container_says_is_the_start_type(said: str, met: StartType, kept: int) -> None:
+    reply = Reply(Status.OK, stages_us={"inference": 5}, start_type=said, wait_us=7_000, boot="b", node="n0")
 
     async def work() -> NativeRun:
-        run = native(activation(7, None, {}), Clock(100_000, 200_000))
+        run = native(reply, Clock(100_000, 200_000))
         await run._serve(0)
         return run
 
@@ -168,6 +147,8 @@ def test_what_a_run_met_is_counted_under_its_name() -> None:
     async def work() -> Any:
         run = native(None, Clock(0))
         run._counts.update({"lost containers": 2, "lost residents": 3, "failed loads": 5, "DIED": 7, "OK": 11})
+        run._counts.update({"postponed loads": 13, "keep-warm calls": 17})
+        run._keep_warm_ms = 19.5
         run.late_us[:] = 4
         run._decision_us += [6.0, 8.0]
         before = run.health().late_us.tolist()
@@ -178,6 +159,8 @@ def test_what_a_run_met_is_counted_under_its_name() -> None:
     assert before == []
     assert (health.lost_containers, health.lost_residents, health.failed_loads) == (2, 3, 5)
     assert health.statuses == {"OK": 11, "DIED": 7}
+    assert (health.silent_containers, health.run_twice, health.perhaps_run_twice) == (3, 5 + 7, 11)
+    assert (health.postponed_loads, health.keep_warm_calls, health.keep_warm_ms) == (13, 17, 19.5)
     assert (health.late_us.tolist(), health.decision_us.tolist(), health.where) == ([4], [6.0, 8.0], "a test")
 
 
@@ -189,7 +172,7 @@ class FakeSlot:
         self.lock = asyncio.Lock()
         self.place = Place("n0", 400)
 
-    async def invoke(self, parameters: object) -> Reply:
+    async def invoke(self, parameters: object, silence_s: float) -> Reply:
         return self.reply
 
 
@@ -211,7 +194,7 @@ def test_waits_of_a_start_count_as_the_stage_that_they_were_for(
     world = toy_world([(0.1, 0)], 1.0, kernel=Kernel.AGENT, event_mode=False, after_run_platform=AfterRun.KEEP)
 
     async def work() -> Any:
-        nobody: Any = SimpleNamespace(embedded=False, retries={})
+        nobody: Any = SimpleNamespace(embedded=False, retries={}, counts=Counter())
         run = Run(world, nobody, nobody, ("toy",), ("n0",), lambda name, row: {}, "a test")
         slot: Any = FakeSlot(Reply(Status.OK, stages_us=stages_us, start_type="warm"), loading, alive)
         told = make_order()

@@ -78,9 +78,11 @@ def test_traces_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv(sources.VARIABLE, str(tmp_path))
     for name in ("b.csv", "c.csv"):
         (tmp_path / name).touch()
-    found = {finding.name: (finding.found, finding.detail) for finding in doctor._traces()}
-    assert found == {
-        sources.VARIABLE: (True, str(tmp_path)),
-        "one": (False, "missing: a.csv"),
-        "two": (True, "ready"),
-    }
+    variable, one, two = doctor._traces()
+    assert [(each.name, each.found) for each in (variable, one, two)] == [
+        (sources.VARIABLE, True),
+        ("one", False),
+        ("two", True),
+    ]
+    assert "lacks a.csv" in one.detail
+    assert variable.detail == two.detail == str(tmp_path)
