@@ -81,7 +81,10 @@ def test_the_stages_of_a_native_request_follow_each_other_from_its_arrival_to_it
     assert (order.clear_us, order.library_us, order.model_us, order.transfer_us, order.inference_us) == tuple(
         STAGES_US.values()
     )
+    assert (order.kind, order.container, order.met, order.status) == ("infer", 0, StartType.COLD, 0)
+    assert run._cluster["finished"] == 1
     events = run.take_events()
+    assert events.requests["end_us"].tolist() == [900_000]
     # from arrival to the start of inference
     assert events.waited_s.tolist() == [0.75]
     assert run.take_events().waited_s.tolist() == [0.0]
@@ -141,6 +144,23 @@ def test_memory_of_containers_is_counted_by_node_and_state_in_mb_for_as_long_as_
     # 300 MiB are 315 MB, 200 are 210, 100 are 105 and 50 are 52
     assert used["idle"].tolist() == [315 * 2_000_000 + 210 * 2_000_000, 0]
     assert used["busy"].tolist() == [105 * 2_000_000, 52 * 2_000_000]
+
+
+def test_how_late_each_request_is_sent_is_noted_and_none_is_sent_before_it_is_due() -> None:
+    async def no_sleep(_: float) -> None:
+        return
+
+    async def work() -> Any:
+        # due at 100 and 500 ms: at 90 it is too soon, at 103 the first goes off; the second at 507
+        run = native(None, Clock(90_000, 103_000, 103_000, 499_000, 507_000), toy_world([(0.1, 0), (0.5, 0)], 1.0))
+        sent: list[int] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("real_backend.replay.asyncio.sleep", no_sleep)
+            patch.setattr(run, "_arrive", sent.append)
+            await run._inject()
+        return sent, run.late_us.tolist()
+
+    assert in_loop(work) == ([0, 1], [3_000, 7_000])
 
 
 def test_what_a_run_met_is_counted_under_its_name() -> None:
@@ -218,6 +238,7 @@ def test_waits_of_a_start_count_as_the_stage_that_they_were_for(
         met,
     )
     assert (row["inference_us"], row["end_us"]) == (7_000, 700_000)
+    assert row["kept"] == 0  # what the core believed to be held was not
     assert (noted.begin_us, noted.end_us, noted.warming_us, noted.met) == (140_000, 700_000, warming_us, met)
     known = warming_us + library_us + model_us + 7_000
     assert row["scheduling_us"] == 600_000 - known
