@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 
-from traces import read_parquet
+from traces import load, read_parquet, statistics
 from traces.commands import _COV_CLASSES, _METHODS, _RATE_GROUPS, trace
 from traces.describe import COV_CLASSES, RATE_GROUPS
 from traces.expansion import METHODS
@@ -35,6 +37,40 @@ def test_inspect_describes_a_file_for_people_and_for_machines(write: Writer) -> 
     about = json.loads(_run("inspect", "--json", path).output)
     assert (about["functions"], about["requests"], about["timers"], about["minutes"]) == (3, 15, 1, 2.0)
     assert sum(about["rate_groups"].values()) == 3
+
+
+def test_inspect_tells_figures_worked_by_hand_under_their_names(write: Writer) -> None:
+    # eleven functions of 0, 10, ... 100 requests in ten minutes of counts; the first two are timers
+    rows = [f"o,a,f{f},{'timer' if f < 2 else 'http'},{f},{','.join([str(f)] * 9)}" for f in range(11)]
+    path = write(
+        "i.csv", f"HashOwner,HashApp,HashFunction,Trigger,{','.join(map(str, range(1, 11)))}\n" + "\n".join(rows)
+    )
+    about = json.loads(_run("inspect", "--json", path).output)
+    rates = [about[f"rate_per_min_{at}"] for at in ("p10", "p50", "p90", "p99")]
+    assert rates == [1.0, 5.0, 9.0, pytest.approx(9.9)]
+    assert (about["functions"], about["requests"], about["timers"], about["minutes"]) == (11, 550, 2, 10.0)
+    assert about["rate_groups"] == {"frequent": 9, "medium": 1, "rare": 1}
+    assert about["cov_classes"]["Unknown"] == 1
+    assert sum(about["cov_classes"].values()) == 11
+    assert about["top_1_percent_share"] == pytest.approx(100 / 550)
+    covs = statistics(load(path))["cov"].dropna()
+    assert [about[f"cov_{at}"] for at in ("p10", "p50", "p90")] == pytest.approx(np.quantile(covs, (0.1, 0.5, 0.9)))
+    assert (about["form"], about["window"]) == ("counts per minute", "minutes 1..10")
+    shown = {line[:20].rstrip(): line[21:] for line in _run("inspect", path).output.splitlines()}
+    assert shown["rate_groups"] == "frequent 9, medium 1, rare 1"
+    assert (shown["requests"], shown["rate_per_min_p99"], shown["silent_minutes"]) == ("550", "9.9", "0")
+    assert shown["autocorrelation_24h"] == "-"
+    assert shown["requests over time"] == "█" * 10
+
+
+def test_inspect_says_of_requests_where_they_come_from(tmp_path: Path) -> None:
+    path = tmp_path / "made.parquet"
+    _run("synthesize", path, "-n", 5, "--minutes", 60, "--method", "equidistant", "--seed", 4)
+    about, metadata = json.loads(_run("inspect", "--json", path).output), read_parquet(path).metadata
+    assert about["form"] == "requests"
+    names = ("source", "licence", "window", "expansion", "content_hash")
+    assert [about[name] for name in names] == [getattr(metadata, name) for name in names]
+    assert (about["licence"], about["expansion"], about["window"]) == ("Apache-2.0", "equidistant", "minutes 0..59")
 
 
 def test_convert_writes_parquet(write: Writer, tmp_path: Path) -> None:

@@ -43,6 +43,31 @@ def test_rate_groups_follow_requests_per_minute() -> None:
     assert table["rate_group"].tolist() == ["frequent", "medium", "medium", "rare"]
 
 
+@pytest.mark.parametrize(
+    ("gaps", "cov", "name"),
+    [
+        ([0, 2], 1.0, "Normal"),
+        ([0, 0, 3], 2**0.5, "Normal"),
+        ([0] * 16 + [17], 4.0, "Normal"),
+        ([0] * 17 + [18], 17**0.5, "Bursty"),
+        ([1, 2], 1 / 3, "Predictable"),
+    ],
+)
+def test_the_bounds_of_the_classes_are_a_cov_of_1_and_of_4(gaps: list[int], cov: float, name: str) -> None:
+    described = statistics(_trace(np.cumsum([0, *gaps]).tolist()))
+    assert described["cov"].tolist() == pytest.approx([cov])
+    assert described["cov_class"].tolist() == [name]
+
+
+def test_who_a_row_is_of_and_rates_of_a_longer_trace(table: Table) -> None:
+    described = statistics(table([[9, 0, 0, 3], [1, 1, 0, 0]], triggers=["timer", "queue"]))
+    names = ["function", "owner", "trigger", "requests", "rate_per_min", "timer"]
+    assert described[names].to_numpy().tolist() == [
+        ["f0", "o0", "timer", 12, 3.0, True],
+        ["f1", "o1", "queue", 2, 0.5, False],
+    ]
+
+
 def test_counts_are_described_as_their_uniform_expansion(table: Table) -> None:
     counts = table([[2, 9, 0], [1, 1, 1]], triggers=["http", "timer"])
     described = statistics(counts)

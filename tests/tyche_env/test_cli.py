@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from traces import TraceError
 from tyche_env import cli
 from tyche_env.doctor import Finding, examine
 from tyche_env.errors import UserError
+from tyche_env.profiles import FunctionProfile, write_catalogue
 from tyche_env.scenario import Scenario
 
 
@@ -194,6 +196,45 @@ class TestScenario:
         listed = capsys.readouterr().out
         assert all(name in listed for name in Scenario.names())
 
+    def test_what_a_cluster_has_is_added_up_over_its_groups(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nodes = [
+            {"count": 3, "memory_mb": 16_500, "gpus": 2, "gpu_memory_mb": 8000},
+            {"count": 2, "memory_mb": 700},
+            {"count": 1, "memory_mb": 5000, "gpus": 1, "gpu_memory_mb": 8000},
+        ]
+        changes = {"cluster.nodes": nodes, "trace.group_size": 17, "name": "mixed", "title": "A title"}
+        made = Scenario.load("small").with_(**changes)
+        monkeypatch.setattr(Scenario, "names", staticmethod(lambda: ("mixed",)))
+        monkeypatch.setattr(Scenario, "load", staticmethod(lambda _: made))
+        assert cli.run(["scenario", "list", "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        # 49.5 + 1.4 + 5 GB
+        found = [row[name] for name in ("name", "mode", "nodes", "memory_gb", "gpus", "functions_per_window")]
+        assert found == ["mixed", made.mode, 6, 55, 7, 17]
+        assert (row["trace"], row["title"]) == (made.trace.family, "A title")
+        assert cli.run(["scenario", "list"]) == 0
+        heading, *_, line = capsys.readouterr().out.splitlines()
+        assert heading.split() == ["scenario", "mode", "cluster", "title"]
+        assert " ".join(line.split()) == f"mixed {made.mode} 6 nodes, 55 GB, 7 GPUs A title"
+
+    def test_show_counts_the_windows_and_groups_of_each_split(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def windows(_: Scenario, split: str = "test") -> list[SimpleNamespace]:
+            counts = {"train": (5, 2), "validation": (3, 1), "test": (9, 4)}[split]
+            return [SimpleNamespace(group=f"{split}-{at % counts[1]}") for at in range(counts[0])]
+
+        monkeypatch.setattr(Scenario, "windows", windows)
+        assert cli.run(["scenario", "show", "small"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("#")]
+        assert lines[1:] == [
+            "# train: 5 windows of 2 function groups",
+            "# validation: 3 windows of 1 function groups",
+            "# test: 9 windows of 4 function groups",
+        ]
+
     def test_list_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(["scenario", "list", "--json"]) == 0
         rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
@@ -228,6 +269,30 @@ class TestProfile:
         assert cli.run(["profile", "list", "paper"]) == 0
         (row,) = [line for line in capsys.readouterr().out.splitlines() if "ResNet50" in line]
         assert row.split()[:5] == ["ResNet50", "750", "486", "68*", "439"]
+
+    def test_each_value_stands_under_its_heading(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        planted: dict[str, Any] = {
+            "library_ms": 1,
+            "model_ms": 2,
+            "transfer_ms": 3,
+            "inference_ms": 4,
+            "gpu_inference_ms": 5.67891,
+            "hold_mb": 600,
+            "gpu_mb": 700,
+            "sigma": 0.5,
+            "peak_mb": 800,
+            "container_mb": 900,
+        }
+        made = FunctionProfile(name="f", container_init_ms=10, source="told", assumed=("gpu_mb",), **planted)
+        write_catalogue(tmp_path / "mine.csv", [made])
+        monkeypatch.chdir(tmp_path)
+        assert cli.run(["profile", "list", "mine.csv"]) == 0
+        title, heading, *_, line = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+        assert "latencies in ms, memory in MB, * assumed" in title
+        assert " ".join(heading.split()) == "profile library model transfer infer GPU infer held on GPU sigma"
+        assert line.split() == ["f", "1", "2", "3", "4", "5.679", "600", "700*", "0.5"]
 
     def test_list_of_every_catalogue_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(["profile", "list", "--json"]) == 0

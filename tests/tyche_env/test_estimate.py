@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from real_backend.profile_commands import profile
 from tyche_env.estimate import Library, Machine, estimate
 from tyche_env.profiles import ProfileError, load_catalogue
 
@@ -47,3 +51,34 @@ def test_bandwidths_give_times_and_what_is_not_measured_is_marked() -> None:
 def test_what_cannot_be_is_refused(size_mb: float, options: dict[str, object], message: str) -> None:
     with pytest.raises(ProfileError, match=message):
         estimate("m", size_mb, 10, **options)  # type: ignore[arg-type]
+
+
+def test_the_command_says_each_figure_by_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "mine.csv"
+    given = ("--inference-ms", "40", "--gpu-inference-ms", "4", "--activations-mb", "70", "--copies-at-peak", "2")
+    machine = ("--disk-mb-s", "250", "--link-mb-s", "5000", "--context-mb", "300")
+    library = ("--library-ms", "900", "--library-mb", "50", "--container-mb", "5000", "--out", str(out))
+    words = ["estimate", "m", "--checkpoint", "500", *given, *machine, *library]
+    for count in (1, 1):  # a second one replaces the first
+        done = CliRunner().invoke(profile, words, catch_exceptions=False)
+        # 500 MB at 250 MB/s; at 5000; with 50 of libraries; with 70 of activations and 300 of context
+        assert done.output == (
+            f"m: model 2000 ms, to the GPU 100 ms, held 550 MB, on the GPU 870 MB; {count} profiles in {out}\n"
+        )
+    (made,) = load_catalogue(out)
+    assert (made.library_ms, made.inference_ms, made.gpu_inference_ms) == (900, 40, 4)
+    assert (made.hold_mb, made.peak_mb, made.container_mb) == (550, 1050, 5000)
+    checkpoint = tmp_path / "model.bin"
+    checkpoint.write_bytes(bytes(2_000_000))
+    words = ["estimate", "n", "--checkpoint", str(checkpoint), "--inference-ms", "1", "--library-mb", "5"]
+    done = CliRunner().invoke(profile, [*words, "--out", str(out)], catch_exceptions=False)
+    assert done.output == f"n: model 2 ms, to the GPU 0 ms, held 7 MB, on the GPU 0 MB; 2 profiles in {out}\n"
+
+
+def test_memory_is_told_as_held_and_at_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("real_backend.functions.own.memory_mb", lambda _: {"f": (60, 80), "g": (5, 7)})
+    done = CliRunner().invoke(profile, ["memory", "mine.py"], catch_exceptions=False)
+    assert [line.split() for line in done.output.splitlines()] == [
+        ["f", "hold_mb=60,", "peak_mb=80"],
+        ["g", "hold_mb=5,", "peak_mb=7"],
+    ]

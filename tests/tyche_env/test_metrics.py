@@ -23,6 +23,7 @@ from tyche_env.metrics import (
     latency_bins,
     percentiles_from_bins,
     percentiles_of,
+    scored_part,
     summarize,
     sums_of,
     totals_from_log,
@@ -203,6 +204,63 @@ def test_stages_are_those_of_the_served_and_with_the_unserved_make_end_to_end() 
     assert metrics["queue_ms_mean"] == pytest.approx(0.1 / 7)
     stages_ms = sum(float(metrics[f"{stage}_ms_mean"] or 0) for stage in STAGES)
     assert stages_ms + 73 / 7 == pytest.approx(metrics["end_to_end_ms_mean"])
+
+
+def test_each_stage_and_kind_of_failure_has_a_name_of_its_own() -> None:
+    stages: dict[str, Any] = dict(zip(STAGES, (10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 70_000), strict=True))
+    unserved = [Status.DEADLINE] * 1 + [Status.REFUSED] * 2 + [Status.DIED] * 3
+    log = np.concatenate(
+        [record(1, StartType.COLD, **stages)] * 4
+        + [record(1, StartType.LOADING, model=80_000)] * 2
+        + [record(1, StartType.WARM, model=80_000)]
+        + [record(1, StartType.GPU, status=status) for status in unserved]
+    )
+    metrics = row(log, decision_us_mean=12.5)
+    # of 13 requests 4 had all stages, and three a model of 80 ms
+    for stage, time_us in stages.items():
+        model_us = 3 * 80_000 if stage == "model" else 0
+        assert metrics[f"{stage}_ms_mean"] == pytest.approx((4 * time_us + model_us) / 13 / 1e3), stage
+    rates = [metrics[f"{name}_rate"] for name in ("timed_out", "rejected", "failed", "unserved", "cold", "warm")]
+    assert rates == pytest.approx([1 / 13, 2 / 13, 3 / 13, 6 / 13, 4 / 13, 1 / 13])
+    totals = totals_from_log(log, TABLE)
+    assert [totals[name][1] for name in ("timed_out", "rejected", "failed", "cold", "loading", "warm")] == [
+        *(1, 2, 3),
+        *(4, 2, 1),
+    ]
+    assert metrics["decision_us_mean"] == 12.5
+
+
+def test_percentiles_are_those_of_their_names() -> None:
+    # 0, 10, ... 1000 ms, shuffled
+    latency_us = np.random.default_rng(0).permutation(101) * 10_000
+    assert percentiles_of(latency_us) == (500_000.0, 950_000.0, 990_000.0)
+    log = np.concatenate([record(1, StartType.GPU, inference=int(time_us)) for time_us in latency_us])
+    metrics = row(log)
+    assert [metrics[f"end_to_end_ms_p{p}"] for p in (50, 95, 99)] == [500.0, 950.0, 990.0]
+    assert np.isnan(percentiles_of(latency_us[:0])).all()
+
+
+def test_latencies_count_from_the_arrival_and_warming_and_loading_has_four_parts() -> None:
+    stages: dict[str, Any] = dict(zip(STAGES, (1, 20, 300, 4_000, 50_000, 600_000, 7_000_000), strict=True))
+    log = np.concatenate(
+        [record(1, StartType.COLD, **stages), record(1, StartType.GPU, status=Status.DIED, warming=70_000, queue=9)]
+    )
+    log = np.concatenate([log, record(1, StartType.GPU, status=Status.DIED, warming=7)])
+    log["arrival_us"] += 1_000_000_000
+    log["end_us"] += 1_000_000_000
+    found = latencies_from_log(log, TABLE)
+    # what was not served counts as its wait, and at least as 60 ms, in both
+    assert found["end_to_end"].tolist() == [7_654_321, 70_009, 60_000]
+    assert found["warming_loading"].tolist() == [654_300, 70_009, 60_000]
+    assert totals_from_log(log, TABLE)["end_to_end_us"].tolist() == [0, 7_654_321 + 70_009 + 60_000, 0]
+
+
+def test_only_what_arrived_from_the_score_on_is_scored() -> None:
+    log = np.zeros(5, LOG_DTYPE)
+    log["request"] = range(5)
+    for arrival_us, kept in (([1, 2, 3, 4, 5], [2, 3, 4]), ([3, 1, 5, 2, 4], [0, 2, 4]), ([0, 0, 0, 0, 0], [])):
+        log["arrival_us"] = arrival_us
+        assert scored_part(log, 3)["request"].tolist() == kept
 
 
 def test_refusing_everything_never_wins() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.tyche_env.conftest import MakeEnv
 from tests.tyche_env.simulator.test_rules import SECOND, a_world, function
-from tyche_env.render import ansi, rgb_array
+from tyche_env.render import _BUSY, _EDGE, _FREE, _IDLE, _colour, ansi, rgb_array
 from tyche_env.simulator.backend import SimulatedBackend
 from tyche_env.world import Decision, Kernel, Prewarm, World
 
@@ -75,6 +77,101 @@ def test_every_change_of_the_cluster_changes_the_picture() -> None:
     assert len(set(pictures)) == len(pictures)
     _, pictures = run((3, 5))
     assert pictures[0] == pictures[1]  # nothing happened
+
+
+GPU_USED, GPU_LEFT, WAITING = (60, 140, 90), (220, 232, 222), (200, 60, 50)
+LEFT, BAR, ROW, WIDE = 8, 684, 26, 456
+"""Where bars begin, how long they are, how high, and how long a container of 1000 of 1500 MB is, in pixels."""
+
+
+def picture_at(second: float) -> tuple[SimulatedBackend, NDArray[np.uint8]]:
+    """The cluster at a time before anything is held, with its picture."""
+    backend = SimulatedBackend()
+    backend.reset(a_cluster())
+    backend.advance_until_us(round(second * SECOND))
+    return backend, rgb_array(backend.state)
+
+
+def pixels(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
+    """How many there are of a colour."""
+    return int((picture == np.array(colour, np.uint8)).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("free_mb", [1000, 750, 0])
+def test_the_bar_of_a_gpu_is_as_long_as_its_memory_is_used(free_mb: int) -> None:
+    backend, _ = picture_at(5)
+    backend.state.gpus["free_mb"] = free_mb
+    picture = rgb_array(backend.state)
+    used = round((BAR - 2) * (1 - free_mb / 1000))
+    assert pixels(picture, GPU_USED) == pytest.approx(6 * used, abs=6)
+    assert pixels(picture, GPU_USED) + pixels(picture, GPU_LEFT) == 6 * (BAR - 2)
+    if used:
+        # from the left, below the node's bar
+        assert picture[LEFT + ROW + 3, LEFT].tolist() == list(GPU_USED)
+
+
+@pytest.mark.parametrize(("waiting", "high"), [(0, 0), (3, 6), (13, 26), (50, 26)])
+def test_the_red_mark_grows_by_two_rows_a_request_up_to_the_height_of_the_bar(waiting: int, high: int) -> None:
+    backend, _ = picture_at(5)
+    backend.state.nodes["queue_length"] = waiting
+    red = (rgb_array(backend.state) == WAITING).all(axis=-1)
+    assert red.sum() == 10 * high
+    # it grows from the bottom of the bar
+    assert np.flatnonzero(red.any(axis=1)).tolist() == list(range(LEFT + ROW - high, LEFT + ROW))
+
+
+def test_functions_have_hues_a_golden_angle_apart() -> None:
+    for f in range(40):
+        hue = colorsys.hsv_to_rgb(f * (5**0.5 - 1) / 2 % 1, 1, 1)
+        assert _colour(f) == pytest.approx([70 + 150 * part for part in hue], abs=1)
+    assert len({_colour(f) for f in range(40)}) == 40
+
+
+def test_nodes_lie_below_each_other_with_their_gpus_between() -> None:
+    world = a_world([function(gpu_mb=300, **STAGES)], [(1, 0)], nodes=(1500, 3000), gpu_mb=1000)
+    backend = SimulatedBackend()
+    backend.reset(world)
+    picture = rgb_array(backend.state)
+    # margins of 8; a bar of 26, 2 and a GPU's 6 with 8 below them, and a bar of 26
+    assert picture.shape == (84, 720, 3)
+    rows = [int((picture[row] == _FREE).all(axis=-1).sum()) for row in range(84)]
+    assert [row for row, count in enumerate(rows) if count] == [*range(8, 34), *range(50, 76)]
+    assert set(rows) == {0, BAR}
+    gpu = [row for row in range(84) if pixels(picture[row : row + 1], GPU_LEFT)]
+    assert gpu == list(range(36, 42))
+
+
+def test_a_container_is_as_long_as_its_share_of_the_nodes_memory() -> None:
+    _, empty = picture_at(5)
+    _, runs = picture_at(15)
+    changed = (empty != runs).any(axis=-1)[LEFT : LEFT + ROW, : LEFT + BAR]
+    assert np.flatnonzero(changed.any(axis=0))[[0, -1]].tolist() == [LEFT, LEFT + WIDE - 1]
+    assert changed[:, LEFT : LEFT + WIDE].all()
+    # what is left of the node is free, and a running container is dark with its function's colour in it
+    assert pixels(runs[:, : LEFT + BAR], _FREE) == (BAR - WIDE) * ROW
+    assert pixels(runs, _colour(0)) == 5 * (WIDE - 2 - 4)
+    assert pixels(runs, _BUSY) == (WIDE - 2) * (ROW - 2) - pixels(runs, _colour(0))
+    assert pixels(runs, _EDGE) == 2 * WIDE + 2 * (ROW - 2)
+
+
+def test_residents_lie_side_by_side_as_long_as_their_memory_and_half_as_high_while_they_load() -> None:
+    backend, picture = picture_at(29)
+    inside = WIDE - 2
+    assert pixels(picture, _colour(1)) == int(0.4 * inside) * (ROW - 2)
+    assert pixels(picture, _IDLE) == (inside - int(0.4 * inside)) * (ROW - 2)
+    backend.set_priorities(np.array([[Decision.HOLD] * 2, [Decision.LEAVE] * 2], np.int8), np.full((2, 2), 1 << 20))
+    backend.advance_until_us(31 * SECOND)
+    loads = rgb_array(backend.state)
+    # the newest comes first: f0 loads, which takes 500 MB, and f1 is held in 400
+    first, second = (np.flatnonzero((loads == _colour(f)).all(axis=-1).any(axis=0)) for f in (0, 1))
+    assert (first[0], second[0]) == (LEFT + 1, LEFT + 1 + inside // 2)
+    assert pixels(loads, _colour(0)) == inside // 2 * (ROW - 2) // 2
+    assert pixels(loads, _colour(1)) == pytest.approx(0.4 * inside * (ROW - 2), abs=ROW)
+    backend.advance_until_us(37 * SECOND)
+    held = rgb_array(backend.state)[LEFT : LEFT + ROW]
+    # on the GPU, too: its upper four rows say so
+    assert pixels(held, GPU_USED) == 4 * int(0.4 * inside)
+    assert pixels(held, _colour(0)) == int(0.4 * inside) * (ROW - 2 - 4)
 
 
 def test_a_container_that_starts_and_a_nameless_function_are_shown() -> None:

@@ -26,6 +26,17 @@ def test_memory_of_a_process_grows_with_what_it_allocates() -> None:
     assert (peak_mb(os.getpid()) or 0) >= (after[1] or 0) - 2
 
 
+def test_each_figure_is_read_from_the_line_of_its_name_in_mb_of_ten_to_the_six_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {
+        "/proc/7/status": "Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t 3000 kB\nVmRSS:\t 2000 kB\nRssAnon:\t 1 kB\n",
+        "/proc/7/smaps_rollup": "00-ff ---p 0 0 0 [rollup]\nRss:\t 2000 kB\nPss:\t 500 kB\nPss_Dirty:\t 1 kB\n",
+    }
+    monkeypatch.setattr("real_backend.worker.memory._read", lambda path: files[str(path)])
+    assert (peak_mb(7), resident_mb(7), proportional_mb(7)) == (3.072, 2.048, 0.512)
+
+
 def test_a_process_that_is_gone_has_no_memory() -> None:
     assert proportional_mb(GONE) is resident_mb(GONE) is peak_mb(GONE) is None
 
