@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def main(parameters: dict[str, Any]) -> dict[str, Any]:
         for key in ("deadline", "activation_id"):
             if f"__OW_{key.upper()}" in os.environ:
                 body[key] = os.environ[f"__OW_{key.upper()}"]
-        reply = _post(_server.port, "/run", body)
+        reply = _server.post("/run", body)
     except Exception as error:
         return {"ok": False, "error": {"code": "died", "message": f"{type(error).__name__}: {error}"}}
     # what the runtime's own record counts as the run was making the container ready
@@ -40,7 +41,9 @@ def main(parameters: dict[str, Any]) -> dict[str, Any]:
 class _Server:
     """The action server of this container; one that has died is started again, with nothing held."""
 
-    port = 0
+    _port = 0
+    # others may be on this machine's loopback interface
+    _secret = secrets.token_urlsafe(32)
     _process: subprocess.Popen[str] | None = None
 
     def start(self) -> bool:
@@ -53,7 +56,7 @@ class _Server:
         server = subprocess.Popen(
             [*command, *settings["arguments"]],
             cwd=_HERE,
-            env={**os.environ, "PYTHONPATH": str(_HERE)},
+            env={**os.environ, "PYTHONPATH": str(_HERE), "TYCHE_SECRET": self._secret},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -65,27 +68,27 @@ class _Server:
             raise RuntimeError(f"the action server did not start: {line}{server.stderr.read()}")
         # Functions write there as well; a pipe that nobody reads would stop them once it is full.
         threading.Thread(target=shutil.copyfileobj, args=(server.stderr, sys.stderr), daemon=True).start()
-        self.port = int(line.rpartition(":")[2])
+        self._port = int(line.rpartition(":")[2])
         try:
-            _post(self.port, "/init", {"value": {"code": json.dumps(settings["settings"])}})
+            self.post("/init", {"value": {"code": json.dumps(settings["settings"])}})
         except Exception:
             server.kill()
             raise
         self._process = server
         return True
 
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send it a message."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {self._secret}"})
+            response = connection.getresponse()
+            reply: dict[str, Any] = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"the action server refused {path}: {reply.get('error')}")
+        return reply
+
 
 _server = _Server()
-
-
-def _post(port: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    try:
-        connection.request("POST", path, json.dumps(body))
-        response = connection.getresponse()
-        reply: dict[str, Any] = json.loads(response.read())
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise RuntimeError(f"the action server refused {path}: {reply.get('error')}")
-    return reply

@@ -23,7 +23,9 @@ import httpx
 import pytest
 
 from real_backend.containers import cgroup
+from real_backend.images.action_zip import encoded_zip
 from real_backend.platform.state import StateFolder
+from real_backend.worker.messages import Settings
 from tests.real_backend.needs import containers
 from tests.real_backend.worlds import TOYS
 
@@ -57,7 +59,8 @@ class Victim:
         made = StateFolder(self.folder)
         self.plant(made.platform)
         worker = f"--functions {TOYS}" + (" --start zygote" if containers == "process" else "")
-        options = ("--port", "0", "--detach", "--containers", containers, "--worker-options", worker)
+        # a paused container answers nobody, and an attack takes its time
+        options = ("--port", "0", "--detach", "--no-pause", "--containers", containers, "--worker-options", worker)
         self.call("up", *options, "--stem-cells", "python:3,128,1")
         self.state = StateFolder(self.folder)
         self.http = httpx.Client(base_url=f"{self.state.url}/api/v1/namespaces/_/actions", trust_env=False, timeout=90)
@@ -65,9 +68,11 @@ class Victim:
         self.http.auth = httpx.BasicAuth(user, password)
         self.put("f", {"kind": "python:3", "code": SLEEPS})
         self.put("w", {"kind": "tyche:1"})
+        self.put("z", {"kind": "python:3", "binary": True, "code": encoded_zip(Settings(), TOYS)})
         assert self.invoke("f") == 200
-        for op in ("infer", "load"):
-            assert self.invoke("w", op=op, function="toy") == 200
+        for name in ("w", "z"):
+            for op in ("infer", "load"):
+                assert self.invoke(name, op=op, function="toy") == 200
 
     def call(self, word: str, *options: str) -> None:
         done = subprocess.run(
@@ -135,7 +140,7 @@ class Victim:
                 if words[3] == "0A" and words[9] in inodes:
                     raw, _, port = words[1].partition(":")
                     packed = b"".join(bytes.fromhex(raw[i : i + 8])[::-1] for i in range(0, len(raw), 8))
-                    what = "container" if int(port, 16) == 8080 else "platform"
+                    what = "platform" if str(self.state.url).endswith(f":{int(port, 16)}") else "container"
                     found.append((socket.inet_ntop(family, packed), int(port, 16), what))
         return found
 
@@ -211,11 +216,11 @@ def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
 
 def test_another_user_finds_nothing_open(victim: Victim) -> None:
     addresses = victim.addresses()
-    # three containers: of the two actions, and a stem cell
-    assert [what for _, _, what in addresses].count("container") == 3
+    # four containers, of three actions and a stem cell, and the action server that the zip starts
+    assert [what for _, _, what in addresses].count("container") == 5
     assert [what for _, _, what in addresses].count("platform") == 1
     assert all(host.startswith("127.") for host, _, _ in addresses)
-    assert len(victim.secrets()) == 5
+    assert len(victim.secrets()) == 7
     assert victim.attack() == []
     # what needs no key says nothing of this platform
     (port,) = [port for _, port, what in addresses if what == "platform"]
@@ -225,7 +230,8 @@ def test_another_user_finds_nothing_open(victim: Victim) -> None:
     # and the attacks, and connections that are held open, have changed nothing
     held = [socket.create_connection((host, port)) for host, port, _ in addresses for _ in range(20)]
     assert victim.invoke("f") == 200
-    assert victim.invoke("w", op="status") == 200
+    for name in ("w", "z"):
+        assert victim.invoke(name, op="status") == 200
     for each in held:
         each.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,11 +21,11 @@ import pytest
 
 from agents.evidence.evaluation import evaluate
 from agents.evidence.plan import Plan
-from real_backend import slots
 from real_backend.backend import OpenWhiskBackend, RealSettings
-from real_backend.client import ActionSpec, Client, Credentials
+from real_backend.client import Action, ActionSpec, Client, Credentials
 from real_backend.containers import cgroup
 from real_backend.embedded import EmbeddedPlatform, container_environment
+from real_backend.making import Making
 from real_backend.native import NativeBackend
 from real_backend.platform.config import GENUINE, Limits, NodeSpec, PlatformConfig
 from tests.real_backend.worlds import TOYS, toy_scenario, toy_world
@@ -36,6 +37,8 @@ pytestmark = pytest.mark.slow
 SCALE = 0.02
 TIMES = (0.0, *np.arange(4.0, 11.0, 0.8).tolist())
 """Where the platform routes, the first must have ended, or the second would get a container of its own."""
+KIND = f"kind:python:3.{sys.version_info.minor}"
+"""What actions are made of: one that a genuine OpenWhisk has too."""
 LIMIT_S = 4.0
 """Time limit of an action: what a request costs whose container is gone."""
 KINDS = {"slots": OpenWhiskBackend, "native": NativeBackend}
@@ -50,7 +53,6 @@ class Site:
         config = PlatformConfig(
             nodes=(NodeSpec(name="somewhere", memory_mib=4096),),
             limits=Limits(timeout_min_ms=1),
-            worker_arguments=("--functions", TOYS),
             environment=container_environment(),
         ).like_openwhisk(SCALE)
         read = config.behaviour.model_copy(update={"log_read_ms": GENUINE.log_read_ms})
@@ -59,7 +61,10 @@ class Site:
 
     def begin(self, mode: str, world: World, payloads: dict[int, dict[str, Any]] | None = None) -> OpenWhiskBackend:
         """A backend at time 0 of a world; some requests have payloads of their own."""
-        chosen = RealSettings(credentials=self.credentials, functions=TOYS, timeout_s=LIMIT_S)
+        making = Making.parse(KIND)
+        chosen = RealSettings(
+            credentials=self.credentials, deployment=making, functions=TOYS, timeout_s=LIMIT_S, preflight=False
+        )
         self.backend = KINDS[mode](chosen, lambda _, request: (payloads or {}).get(request, {}))
         self.backend.reset(world)
         return self.backend
@@ -153,10 +158,12 @@ def test_a_slot_is_one_container(site: Site) -> None:
 
 
 def test_a_slot_with_a_log_to_be_read_is_none(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_log(**about: Any) -> ActionSpec:
-        return ActionSpec(**{**about, "logs_mib": 10})
+    put = Client.put_action
 
-    monkeypatch.setattr(slots, "ActionSpec", with_log)
+    async def with_log(self: Client, name: str, spec: ActionSpec, *more: Any) -> Action:
+        return await put(self, name, spec.model_copy(update={"logs_mib": 10}), *more)
+
+    monkeypatch.setattr(Client, "put_action", with_log)
     world = steady(BURST)
     backend = site.begin("slots", world)
     assert site.log_limits() == {10}
@@ -230,9 +237,9 @@ def test_what_fails_inside_costs_no_container(site: Site, mode: str) -> None:
 def test_a_request_longer_than_a_blocking_call(site: Site, mode: str) -> None:
     world = steady((0.0, 1.5, 5.5))
     # 60 s, scaled, are 1.2: the call is answered 202, and the record has to be asked for
-    backend = site.begin(mode, world, {1: {"sleep_ms": 2500}})
+    backend = site.begin(mode, world, {1: {"sleep_ms": 1500}})
     assert set(statuses(backend, world)) == {Status.OK}
-    assert np.sort(backend.log(), order="request")["inference_us"][1] >= 2_500_000
+    assert np.sort(backend.log(), order="request")["inference_us"][1] >= 1_500_000
 
 
 @both
@@ -242,7 +249,7 @@ def test_all_containers_lost_at_once_while_functions_share_them(site: Site, mode
     shared = {"kernel": Kernel.AGENT, "event_mode": False, "displace_percent": 10, "busy_counts": True}
     times = {"keep_alive_us": 4_000_000, "offload_us": 10_000}
     more = {**times, "after_run_platform": AfterRun.KEEP, **(shared if mode == "slots" else {})}
-    world = toy_world(drawn, seconds, functions, (400, 400), **more)
+    world = toy_world(drawn, seconds, functions, (800,), **more)
     backend = site.begin(mode, world)
     if mode == "slots":
         backend.set_priorities(np.ones((3, 2), np.int8), np.full((3, 2), 1 << 20))
@@ -263,6 +270,7 @@ def test_policies_are_evaluated_on_it(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     monkeypatch.setenv("TYCHE_FUNCTIONS", TOYS)
+    monkeypatch.setenv("TYCHE_DEPLOYMENT", KIND)
     monkeypatch.setenv("OW_APIHOST", site.credentials.host)
     monkeypatch.setenv("OW_AUTH", site.credentials.key)
     policies = ("none", "tyche") if backend == "openwhisk" else ("none",)
