@@ -127,7 +127,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         lzma.compress(b"t;f;d\n1;a;0,5\n2;b;\n"),
         pa.compress(b"t;f;d\n1;a;0,5\n2;b;\n", codec="zstd", asbytes=True),
         _zip(b"t;f;d\n1;a;0,5\n2;b;\n"),
-        b'{"t": 1700000000123456789, "f": "a", "d": "0,5"}\n{"t": 12, "f": "b", "d": 1e2}\n',
+        b'{"t": 1700000000123456789, "f": "a", "d": "0,5"}\n{"t": 1700000000123457789, "f": "b", "d": 1e2}\n',
         _table(t=pa.array([2**63, 2**63 + 5_000], pa.uint64()), f=["a", "b"], d=pa.array([1, None], pa.duration("ms"))),
     ),
     "counted": (b"t,f,d\n0,a,3\n61,b,20\n7200.5,a,0\n", _table(t=[0, 60], f=["a", "b"], d=[3, 4])),
