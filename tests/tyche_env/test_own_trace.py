@@ -63,7 +63,7 @@ def test_only_the_split_that_is_used_has_to_fit(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
         scenario.windows("validation")
     assert str(caught.value) == (
-        "scenario mine: split 'validation': has no room for a warm-up of 9.998 min and a window of 2 min in its "
+        "scenario mine: split 'validation': has no room for a warm-up of 9.972 min and a window of 1.994 min in its "
         "3.59 s of a trace of 59.83 min; widen its time or shorten the window"
     )
 
