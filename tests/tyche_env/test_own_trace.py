@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,8 @@ def test_pools_are_sized_by_functions_and_memory_together() -> None:
     # 300 nodes of 128 GB hold 62 containers of 2,048 MB each, with six functions 6 residents in each: 111,600
     world = Scenario.load("small").with_(**{"cluster.nodes": [{"count": 300, "memory_mb": 128_000}]}).world()
     six = np.arange(6)
-    functions = type(world.functions)(**{name: column[six] for name, column in vars(world.functions).items()})
+    columns = {field.name: getattr(world.functions, field.name)[six] for field in fields(world.functions)}
+    functions = replace(world.functions, **columns)
     functions.hold_mb[:] = 50
     keep = world.arrival_function < 6
     world = replace(
