@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from traces import ColumnMap, Counts, Trace, TraceError, load
+from traces import ColumnMap, Counts, Trace, TraceError, load, read_mapped
 from traces.repairs import BadRows
 
 CSV = b"t,f\n1,a\n3.5,b\n"
@@ -353,3 +353,13 @@ def test_columns_that_do_not_fit_together_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message.replace("(", r"\(")):
             ColumnMap.model_validate(content)
+
+
+def test_counts_are_not_read_as_requests_nor_into_a_table_that_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    columns = ColumnMap(time="t", function="f", count="n")
+    path.write_bytes(b"t,f,n\n0,0,1\n" + b"".join(b"%d,%d,1\n" % (3 * 10**8, k) for k in range(300)))
+    with pytest.raises(TraceError, match="holds counts, which read_counted reads"):
+        read_mapped(path, columns)
+    with pytest.raises(TraceError, match=r"300 functions and 5000001 minutes make a table .*; give fewer of either"):
+        load(path, columns)
