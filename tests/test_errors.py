@@ -103,8 +103,8 @@ TYPICAL: list[tuple[list[str], str]] = [
     (
         ["trace", "inspect", "requests.csv"],
         "requests.csv, row 1: requests.csv has none of the known forms (parquet, azure2019, gentd26, azure2021, "
-        "azure-llm2023); say which column is what: --column time=NAME --column function=NAME, of tyche trace and "
-        "tyche scenario new",
+        "azure-llm2023); its columns are when, model, took_ms; say which column is what: --column time=NAME --column "
+        "function=NAME, of tyche trace and tyche scenario new",
     ),
     (
         ["trace", "inspect", "requests.csv", "--column", "tiem=when"],
@@ -360,7 +360,7 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
         "row 1: the header is not readable as CSV (field larger than field limit (131072))",
     ),
     (
-        lambda folder: traces.load(in_a_file(folder, f"t,f\n{'x' * 200_000},f\n", "a.csv"), MAPPING),
+        lambda folder: traces.load(in_a_file(folder, f"t,f\n{'x' * 200_000}\n", "a.csv"), MAPPING),
         TraceError,
         "row 2: not readable as CSV (field larger than field limit (131072))",
     ),
@@ -372,8 +372,8 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     (
         lambda _: plan_windows([0], 10**9, {"test": Split(functions=(0, 1), time=(0, 1))}, 1, 10**10, 0, seed=0),
         TraceError,
-        "split 'test': has no room for a warm-up of 0 us and a window of 10000000000 us in 1000000000 us; widen its "
-        "time or shorten the window",
+        "split 'test': has no room for a warm-up of 0 s and a window of 2.778 h in its 16.67 min of a trace of "
+        "16.67 min; widen its time or shorten the window",
     ),
 ]
 """Code that goes wrong in an empty folder, and what the error says, or part of it."""

@@ -26,7 +26,7 @@ _RATE_GROUPS = ("frequent", "medium", "rare")
 _LARGE_BYTES = 1 << 24
 _FRACTION = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
-_source = click.argument("source", type=click.Path(exists=True, dir_okay=False))
+_source = click.argument("source", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 _target = click.argument("target", type=click.Path(dir_okay=False, writable=True))
 _method = click.option("--method", type=click.Choice(_METHODS), default="uniform", help="How counts become arrivals.")
 _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -35,8 +35,12 @@ _columns = click.option(
     "columns",
     multiple=True,
     metavar="WHAT=NAME",
-    help="Which column is what, in a file of no known form; may be repeated. WHAT: time, function, duration, owner, "
-    "trigger; also time_unit (ns us ms s min h iso), duration_unit and time_is (arrival end).",
+    help="Which column is what, in a file of no known form; may be repeated. WHAT: time, end, function, duration, "
+    "count, owner, trigger; also time_unit (ns us ms s min h iso), duration_unit, time_is (arrival end), "
+    "count_minutes, delimiter and decimal.",
+)
+_tz = click.option(
+    "--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]"
 )
 _existing = click.Path(exists=True, dir_okay=False)
 _durations = click.option("--durations", type=_existing, help="Azure Functions 2019: the file of run times.")
@@ -46,7 +50,7 @@ _bad_rows = click.option(
     type=click.Choice(("fail", "repair")),
     default="fail",
     show_default=True,
-    help="Azure Functions 2019: refuse rows that there is a rule for, or mend them and say how many.",
+    help="Azure Functions 2019, and files with --column: refuse rows that there is a rule for, or mend and count them.",
 )
 _plot = click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Draw a picture: PNG, SVG or PDF.")
 
@@ -60,7 +64,8 @@ def trace() -> None:
     """Look at, convert, sample, split and make traces.
 
     Known forms: our Parquet, Azure Functions 2019 and 2021, Azure LLM inference 2023, Alibaba GenTD26, and what
-    installed packages add.  Any other CSV or Parquet file with a row a request needs --column.
+    installed packages add.  Any other CSV, JSONL or Parquet file with a row a request needs --column.  Files may be
+    packed (gzip, bz2, xz, zst, zip); - is standard input.
 
     \b
     Examples:
@@ -72,6 +77,7 @@ def trace() -> None:
 @trace.command()
 @_source
 @_columns
+@_tz
 @_durations
 @_memory
 @_bad_rows
@@ -80,6 +86,7 @@ def trace() -> None:
 def inspect(
     source: str,
     columns: tuple[str, ...],
+    tz: str | None,
     durations: str | None,
     memory: str | None,
     bad_rows: BadRows,
@@ -92,6 +99,7 @@ def inspect(
     Examples:
       tyche trace inspect invocations.csv.gz --plot trace.png
       tyche trace inspect mine.csv --column time=when --column time_unit=iso --column function=model
+      zcat mine.csv.gz | tyche trace inspect - --column time=begin --column end=end --column time_unit=ms
       tyche trace inspect invocations.csv --durations durations.csv --memory memory.csv --bad-rows repair
     """  # noqa: D301 (click wants the character)
     import json
@@ -100,7 +108,7 @@ def inspect(
     from traces.picture import draw, sparkline
     from traces.shape import shape
 
-    loaded = _load(source, columns, durations=durations, memory=memory, bad_rows=bad_rows)
+    loaded = _load(source, columns, tz, durations=durations, memory=memory, bad_rows=bad_rows)
     table = statistics(loaded)
     about: dict[str, Any] = {
         "file": source,
@@ -135,6 +143,7 @@ def inspect(
 @_source
 @_target
 @_columns
+@_tz
 @click.option("--base-ms", type=float, help="Azure LLM traces: run time of any request.  [default: 50]")
 @click.option("--prefill-ms", type=float, help="Azure LLM traces: and of each context token.  [default: 0.25]")
 @click.option("--decode-ms", type=float, help="Azure LLM traces: and of each generated token.  [default: 30]")
@@ -147,6 +156,7 @@ def convert(
     source: str,
     target: str,
     columns: tuple[str, ...],
+    tz: str | None,
     base_ms: float | None,
     prefill_ms: float | None,
     decode_ms: float | None,
@@ -167,7 +177,7 @@ def convert(
     given = {"base_ms": base_ms, "prefill_ms_per_token": prefill_ms, "decode_ms_per_token": decode_ms}
     cost = {name: value for name, value in given.items() if value is not None}
     more = {"durations": durations, "memory": memory, "bad_rows": bad_rows}
-    loaded = _load_llm(source, cost) if cost else _load(source, columns, **more)
+    loaded = _load_llm(source, cost) if cost else _load(source, columns, tz, **more)
     for repair in getattr(loaded, "repairs", ()):
         click.echo(f"repaired: {repair}", err=True)
     _write(_expanded(loaded, method, seed), target)
@@ -177,6 +187,7 @@ def convert(
 @_source
 @_target
 @_columns
+@_tz
 @click.option("-n", "--functions", type=click.IntRange(min=1), required=True, help="How many functions to draw.")
 @click.option("--cov-class", type=click.Choice(_COV_CLASSES), help="Only functions of this regularity.")
 @click.option("--rate-group", type=click.Choice(_RATE_GROUPS), help="Only functions of this rate.")
@@ -186,6 +197,7 @@ def sample(
     source: str,
     target: str,
     columns: tuple[str, ...],
+    tz: str | None,
     functions: int,
     cov_class: str | None,
     rate_group: str | None,
@@ -202,7 +214,7 @@ def sample(
     from traces.errors import TraceError
     from traces.sampling import sample as draw
 
-    loaded = _load(source, columns)
+    loaded = _load(source, columns, tz)
     try:
         drawn = draw(loaded, functions, seed, cov_class, rate_group)
     except TraceError as error:
@@ -214,6 +226,7 @@ def sample(
 @_source
 @click.argument("folder", type=click.Path(file_okay=False, writable=True))
 @_columns
+@_tz
 @click.option("--train", type=_FRACTION, default=0.5, show_default=True, help="Share of the training split.")
 @click.option("--validation", type=_FRACTION, default=0.2, show_default=True, help="Share of the validation split.")
 @click.option("--by-time", is_flag=True, help="Give each split its own share of the time as well.")
@@ -223,6 +236,7 @@ def split(
     source: str,
     folder: str,
     columns: tuple[str, ...],
+    tz: str | None,
     train: float,
     validation: float,
     by_time: bool,
@@ -242,7 +256,7 @@ def split(
         raise _Refused(
             f"--train {train:g} and --validation {validation:g} leave nothing to test, expected a sum below 1"
         )
-    loaded = _expanded(_load(source, columns), method, seed)
+    loaded = _expanded(_load(source, columns, tz), method, seed)
     bounds = (0.0, train, train + validation, 1.0)
     spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
     splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
@@ -263,6 +277,7 @@ def split(
 @click.option("--minutes", type=click.IntRange(min=1), help="Length.  [default: 1440; that of FILE]")
 @click.option("--like", type=click.Path(exists=True, dir_okay=False), help="A real trace whose functions to imitate.")
 @_columns
+@_tz
 @_plot
 @_method
 @_seed
@@ -272,6 +287,7 @@ def synthesize(
     minutes: int | None,
     like: str | None,
     columns: tuple[str, ...],
+    tz: str | None,
     plot: str | None,
     method: str,
     seed: int,
@@ -303,7 +319,7 @@ def synthesize(
     from traces.shape import as_trace
 
     try:
-        real = as_trace(_load(like, columns))
+        real = as_trace(_load(like, columns, tz))
         imitation = synthesize_like(real, LikenessConfig(functions=functions, seed=seed))
     except TraceError as error:
         _refuse(error)
@@ -473,13 +489,13 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _load(source: str, columns: tuple[str, ...] = (), **options: Any) -> Counts | Trace:
+def _load(source: str, columns: tuple[str, ...] = (), tz: str | None = None, **options: Any) -> Counts | Trace:
     from traces.errors import TraceError
     from traces.files import load
     from traces.mapped import columns_of
 
     try:
-        mapping = columns_of(columns)
+        mapping = columns_of(columns, tz)
         with _bar(source) as progress:
             return load(source, mapping, progress, **options)
     except TraceError as error:
@@ -503,7 +519,7 @@ def _bar(source: str) -> Iterator[Progress | None]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal or Path(source).stat().st_size < _LARGE_BYTES:
+    if not console.is_terminal or source == "-" or Path(source).stat().st_size < _LARGE_BYTES:
         yield None
         return
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn

@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 from traces.counts import MINUTE_US, Counts
 from traces.errors import TraceError
+from traces.repairs import Repairs
 from traces.trace import Trace
 
 Method = Literal["uniform", "exponential", "equidistant", "timer_phase"]
 """How requests are placed inside their minute."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
+
+MOST_REQUESTS = 500_000_000
+"""Requests that are expanded at once: each takes some 40 bytes of memory meanwhile."""
+_NO_RUN_TIME = "a function without a run time: the median of the functions that have one"
 
 
 def expand(
@@ -48,11 +53,12 @@ def expand(
         minutes: Half-open range of columns, counted from 0; None for all.  The trace starts with the first of them.
 
     Returns:
-        The trace.  Where the mean run time of every function is known that has requests in the table, be it in other
-        minutes, each request gets its function's.
+        The trace.  Each request gets its function's mean run time, if that of any function of the table is known; a
+        function without one gets the median of those that have one, which is counted as a repair if it has requests in
+        the table, be it in other minutes.
 
     Raises:
-        TraceError: An unknown method, or rows or minutes outside the table.
+        TraceError: An unknown method, rows or minutes outside the table, or more requests than are expanded at once.
     """
     if method not in METHODS:
         raise TraceError(f"unknown expansion {method!r}, expected one of {', '.join(METHODS)}")
@@ -63,10 +69,18 @@ def expand(
     if rows and not 0 <= min(rows) <= max(rows) < len(counts.names):
         raise TraceError(f"functions must lie in 0..{len(counts.names) - 1}")
 
+    total = int(counts.counts[rows, first:last].sum(dtype=np.int64))
+    if total > MOST_REQUESTS:
+        problem = f"{total} requests at once take some {40 * total // 10**9} GB, at most {MOST_REQUESTS} are placed"
+        raise TraceError(f"{counts.source}: {problem}; take fewer functions or minutes")
     arrival_us, arrival_function = _by_time(*_arrivals(counts, method, seed, rows, first, last), len(rows))
     mean_us = counts.duration_ms[rows] * 1000.0
-    unknown = [row for row, missing in zip(rows, np.isnan(mean_us), strict=True) if missing]
-    known = not counts.counts[unknown].any()
+    known = not np.isnan(counts.duration_ms).all()
+    repairs = Repairs("repair")
+    if known:
+        unknown = np.isnan(mean_us)
+        repairs.note(_NO_RUN_TIME, unknown & counts.counts[rows].any(axis=1))
+        mean_us = np.where(unknown, np.nanmedian(counts.duration_ms) * 1000.0, mean_us)
     first_label = counts.first_minute + first
     return Trace.build(
         names=[counts.names[i] for i in rows],
@@ -81,6 +95,7 @@ def expand(
         window=f"minutes {first_label}..{first_label + last - first - 1}",
         expansion=method,
         seed=None if method == "equidistant" else seed,
+        repairs=(*counts.repairs, *repairs),
     )
 
 

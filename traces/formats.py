@@ -14,10 +14,12 @@ from typing import Protocol, runtime_checkable
 from traces.blame import blaming, home_of, package_of
 from traces.counts import Counts
 from traces.errors import FileName, TraceError, UserError
+from traces.rows import columns_in
 from traces.tables import Progress
 from traces.trace import Trace
 
 GROUP = "traces.formats"
+_SHOWN = 12
 
 
 @runtime_checkable
@@ -94,8 +96,10 @@ def _gentd26(path: FileName, progress: Progress | None) -> Trace:
 
 
 def _parquet(path: FileName, progress: Progress | None) -> Trace:
-    from traces.parquet import read_parquet
+    from traces.parquet import is_ours, read_parquet
 
+    if not is_ours(path):
+        raise _unknown(path)
     return read_parquet(path)
 
 
@@ -137,6 +141,14 @@ def format_of(path: FileName, head: bytes) -> Format:
     for form in known.values():
         if form.recognises(head):
             return form
-    problem = f"{Path(path).name} has none of the known forms ({', '.join(known)})"
+    raise _unknown(path)
+
+
+def _unknown(path: FileName) -> TraceError:
+    """What to do about a file of no known form."""
+    columns = columns_in(path)
+    shown = ", ".join(columns[:_SHOWN]) + (f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else "")
+    problem = f"{Path(path).name} has none of the known forms ({', '.join(formats())})"
+    named = f"; its columns are {shown}" if columns else ""
     advice = "--column time=NAME --column function=NAME, of tyche trace and tyche scenario new"
-    raise TraceError.at(path, f"{problem}; say which column is what: {advice}", row=1)
+    return TraceError.at(path, f"{problem}{named}; say which column is what: {advice}", row=1)

@@ -1,49 +1,71 @@
-"""Any CSV or Parquet file with one row a request, given which column is what."""
+"""Any CSV, JSONL or Parquet file with one row a request, given which column is what."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pyarrow import compute
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from traces.counts import MINUTE_US, Counts
+from traces.dates import dates_us, zone_of
 from traces.errors import FileName, TraceError, did_you_mean
-from traces.parquet import opened
+from traces.exact import Unit, whole_us
+from traces.repairs import BadRows, Repair, Repairs
 from traces.requests import Names, Pieces
-from traces.tables import CsvFile, Kind, Progress, head
+from traces.rows import Rows, rows_of
+from traces.tables import MOST_PER_MINUTE, Progress, texts_of
 from traces.trace import Trace
 
-PARQUET_MAGIC = b"PAR1"
-_DATE = re.compile(r'"?\d{4}-\d\d-\d\d')
-
-Unit = Literal["ns", "us", "ms", "s", "min", "h"]
-_US: dict[str, float] = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "min": 60e6, "h": 3600e6}
+_DATE = r'^"?\d{4}-\d\d-\d\d'
 _LONGEST_US = 10 * 366 * 86_400 * 1_000_000
 """Ten years: above that a unit is taken to be wrong."""
-_ROWS = 1 << 18
+_MOST_CELLS = 1 << 30
+_NO_RUN_TIME = "no run time: the median of its function's others, else of all"
+_UNKNOWN = -1
 
 Column = Annotated[str, Field(min_length=1)]
+
+
+def _zone(name: str) -> str:
+    zone_of(name)
+    return name
+
+
+def _delimiter(given: str) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(given, given)
+    if len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n' or not delimiter.isascii():
+        raise ValueError(f"{given!r} separates no cells, expected one character such as ; or the word tab")
+    return delimiter
 
 
 class ColumnMap(BaseModel):
     """Which column is what.
 
     Attributes:
-        time: Arrival of each request, or its end where ``time_is`` says so.
+        time: Arrival of each request, or its end where ``time_is`` says so; with ``count``, the start of the time
+            that a row counts.
         time_unit: Unit of a time that is a number, counted from any instant; ``iso`` for dates such as
-            2026-01-31 12:00:00.5 or 2026-01-31T12:00:00Z.
+            2026-01-31 12:00:00.5, 2026-01-31T12:00:00Z or 2026-01-31 12:00:00 UTC.
         time_is: ``arrival``, or ``end``: the arrival is then the end minus the run time.
         function: Name of the function; None: all requests are to one.
+        end: End of each request, written as ``time`` is: the run time is the end minus the arrival.
         duration: Run time; None: unknown.
-        duration_unit: Its unit.
+        duration_unit: Its unit; a column of durations has its own.
+        count: How many requests a row stands for; the file is then read as counts per minute.
+        count_minutes: Over how many minutes they are spread, as evenly as whole requests can be.
         owner: Owner (tenant) of the function, the first one that a function has; None: unknown.
         trigger: Trigger of the function, likewise.
+        time_zone: Of dates without an offset, such as Europe/Berlin; None: UTC.
+        delimiter: What separates the cells of a CSV file; None: whichever of ``, ; tab |`` fits its header.
+        decimal: Point or comma in the numbers of a CSV file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,10 +74,16 @@ class ColumnMap(BaseModel):
     time_unit: Unit | Literal["iso"] = "s"
     time_is: Literal["arrival", "end"] = "arrival"
     function: Column | None = None
+    end: Column | None = None
     duration: Column | None = None
     duration_unit: Unit = "s"
     owner: Column | None = None
     trigger: Column | None = None
+    count: Column | None = None
+    count_minutes: Annotated[int, Field(ge=1, le=1440)] = 1
+    time_zone: Annotated[str, AfterValidator(_zone)] | None = None
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = None
+    decimal: Literal[".", ","] = "."
 
     @model_validator(mode="before")
     @classmethod
@@ -66,37 +94,67 @@ class ColumnMap(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _an_end_needs_a_run_time(self) -> ColumnMap:
+    def _roles_fit(self) -> ColumnMap:
         if self.time_is == "end" and self.duration is None:
             raise ValueError("time_is end needs a duration, which leads from the end back to the arrival")
-        numbers = [name for name in (self.time, self.duration) if name is not None]
+        if self.end is not None and self.duration is not None:
+            raise ValueError("end and duration both give the run time; leave one out")
+        if self.count is not None and (self.end is not None or self.time_is == "end"):
+            raise ValueError("count is of rows that count requests; end and time_is belong to single ones")
+        if self.count is None and self.count_minutes != 1:
+            raise ValueError("count_minutes belongs to count, which is not given")
+        if self.time_zone is not None and self.time_unit != "iso":
+            raise ValueError(f"time_zone is of dates (time_unit iso); the time_unit is {self.time_unit}")
+        if self.delimiter is not None and self.delimiter == self.decimal:
+            raise ValueError(f"delimiter and decimal are both {self.decimal!r}")
+        numbers = [name for name in (self.time, self.end, self.duration, self.count) if name is not None]
         texts = {self.function, self.owner, self.trigger}
         if len(set(numbers)) < len(numbers) or texts & set(numbers):
-            raise ValueError("time and duration need a column each that is nothing else")
+            raise ValueError("time, end, duration and count need a column each that is nothing else")
         return self
 
-    def kinds(self) -> dict[str, Kind]:
-        """What each column that is read holds."""
-        kinds: dict[str, Kind] = {self.time: "text" if self.time_unit == "iso" else "number"}
-        if self.duration is not None:
-            kinds[self.duration] = "number"
-        kinds.update({name: "text" for name in (self.function, self.owner, self.trigger) if name is not None})
-        return kinds
+    @property
+    def gives_run_times(self) -> bool:
+        """Whether a column with run times is named."""
+        return self.duration is not None or self.end is not None
+
+    def content(self) -> dict[str, object]:
+        """All keys, without those that were added later and have their defaults: hashes of before stay as they are."""
+        added = ("end", "count", "count_minutes", "time_zone", "delimiter", "decimal")
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return {
+            name: value for name, value in self.model_dump().items() if name not in added or value != defaults[name]
+        }
+
+    def names(self) -> list[str]:
+        """The columns that are read, each once."""
+        roles = (self.time, self.end, self.duration, self.count, self.function, self.owner, self.trigger)
+        return list(dict.fromkeys(name for name in roles if name is not None))
 
 
-def columns_of(given: Sequence[str]) -> ColumnMap | None:
+def columns_of(given: Sequence[str], time_zone: str | None = None) -> ColumnMap | None:
     """The columns that options such as ``time=start_ms`` name; None if there are none.
+
+    Args:
+        given: the options.
+        time_zone: of ``--tz``, which says the same as ``time_zone=``.
 
     Raises:
         TraceError: an option that is no such pair, or names something unknown.
     """
     if not given:
+        if time_zone is not None:
+            raise TraceError(
+                f"--tz {time_zone}: belongs to --column, of a file of no known form; give --column time=NAME"
+            )
         return None
-    pairs: dict[str, str] = {}
+    pairs: dict[str, str] = {} if time_zone is None else {"time_zone": time_zone}
     for each in given:
         what, equals, name = each.partition("=")
         if not equals or not name:
             raise TraceError(f"--column {each}: expected WHAT=NAME, such as time=start_ms")
+        if what in pairs:
+            raise TraceError(f"--column {each}: {what} is {pairs[what]} already, expected it once")
         pairs[what] = name
     try:
         return ColumnMap.model_validate(pairs)
@@ -106,148 +164,281 @@ def columns_of(given: Sequence[str]) -> ColumnMap | None:
         raise TraceError(f"--column:{place} {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def read_mapped(path: FileName, columns: ColumnMap, progress: Progress | None = None) -> Trace:
-    """Read a CSV file, plain or gzip, or a Parquet file, some hundred thousand rows at a time.
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What the rows of a file say; R rows, F functions.
+
+    Attributes:
+        names: (F,) of the functions.
+        owners: (F,) their owners.
+        triggers: (F,) their triggers.
+        time_us: (R,) from whatever instant the file counts from.
+        function: (R,) index into the names.
+        duration_us: (R,), or None where no column gives it.
+        requests: (R,) how many a row stands for, or None where that is one.
+        first_row: number of the first row.
+        repairs: what was mended.
+    """
+
+    names: list[str]
+    owners: list[str]
+    triggers: list[str]
+    time_us: NDArray[np.int64]
+    function: NDArray[np.int32]
+    duration_us: NDArray[np.int64] | None
+    requests: NDArray[np.int64] | None
+    first_row: int
+    repairs: tuple[Repair, ...]
+
+
+def read_mapped(
+    path: FileName, columns: ColumnMap, progress: Progress | None = None, *, bad_rows: BadRows = "fail"
+) -> Trace:
+    """Read a CSV, JSONL or Parquet file, plain or packed, some hundred thousand rows at a time.
+
+    Times are read exactly, to the nearest microsecond.  With ``bad_rows="repair"`` these rules apply, each counted: a
+    request without a run time takes the median of its function's others, else of all; a local time that a change of
+    clocks doubles is the first of the two, one that it leaves out the instant of the change.
 
     Args:
         path: One row a request, in any order.
         columns: Which column is what.
         progress: Told how far the reading is.
+        bad_rows: Whether such rows are refused or mended.
 
     Returns:
         The trace, from the first arrival on; functions in the order in which they first occur in the file.
 
     Raises:
         TraceError: With file, row and column: a missing column, a cell that is empty or cannot be read, a run time
-            below 0, times over ten years apart.
+            below 0, times over ten years apart; or columns of counts, which :func:`read_counted` reads.
     """
-    parts = _parquet_parts if head(path, 4) == PARQUET_MAGIC else _csv_parts
-    names, pieces, first_row = Names(), Pieces(), 1 if parts is _parquet_parts else 2
-    traits: dict[str, dict[int, str]] = {"owner": {}, "trigger": {}}
-    rows = 0
-    for part in parts(path, columns, progress):
-        time = part[columns.time]
-        function = np.zeros(len(time), np.int32) if columns.function is None else names.number(part[columns.function])
-        place = (path, rows + first_row)
-        pieces.add(function=function, time_us=_times(place, time, columns))
-        if columns.duration is not None:
-            pieces.add(duration_us=_durations(place, part[columns.duration], columns))
-        for trait, known in traits.items():
-            column = getattr(columns, trait)
-            if column is not None:
-                new, at = np.unique(function, return_index=True)
-                known.update({int(f): str(part[column][row]) for f, row in zip(new, at, strict=True) if f not in known})
-        rows += len(time)
-    arrival_us, function = pieces.take("time_us"), pieces.take("function")
-    duration_us = None if columns.duration is None else pieces.take("duration_us")
-    if columns.time_is == "end" and duration_us is not None:
-        arrival_us -= duration_us
-    arrival_us -= arrival_us.min()
-    if arrival_us.max() > _LONGEST_US:
-        row = int(np.argmax(arrival_us))
-        problem = f"is over ten years after the first time: is the unit {columns.time_unit} right?"
-        raise TraceError.at(path, problem, row=row + first_row, column=columns.time)
-    stem = Path(path).name.partition(".")[0]
-    labels = [name for (name,) in names.known] or [stem]
+    if columns.count is not None:
+        raise TraceError.at(path, "holds counts, which read_counted reads", column=columns.count)
+    content = _read(path, columns, progress, bad_rows)
+    arrival_us = content.time_us
+    if columns.time_is == "end" and content.duration_us is not None:
+        arrival_us = arrival_us - content.duration_us
+    arrival_us = _from_first(path, columns, arrival_us, int(arrival_us.min()), content.first_row)
     return Trace.build(
-        names=labels,
-        owners=[traits["owner"].get(f, "") for f in range(len(labels))],
-        triggers=[traits["trigger"].get(f, "") for f in range(len(labels))],
+        names=content.names,
+        owners=content.owners,
+        triggers=content.triggers,
         arrival_us=arrival_us,
-        arrival_function=function,
-        duration_us=duration_us,
+        arrival_function=content.function,
+        duration_us=content.duration_us,
         end_us=int(arrival_us.max()) + 1,
         source=Path(path).name,
         licence="unknown",
         window="from the first request to the last",
         expansion="none",
+        repairs=content.repairs,
     )
 
 
-def _times(place: tuple[FileName, int], values: NDArray[Any], columns: ColumnMap) -> NDArray[np.int64]:
-    """Whole microseconds of one piece, from whatever instant the file counts from."""
-    if columns.time_unit == "iso":
-        if values.dtype.kind == "M":
-            dates = pd.Series(values)
+def read_counted(
+    path: FileName, columns: ColumnMap, progress: Progress | None = None, *, bad_rows: BadRows = "fail"
+) -> Counts:
+    """Read a file whose rows count requests; arguments, rules and errors as in :func:`read_mapped`.
+
+    Returns:
+        Counts per minute, from the minute of the first row on.  A row's requests belong to the minute of its time, or
+        are spread over ``count_minutes`` from there.  The run time of a function is the mean over its requests.
+
+    Raises:
+        TraceError: See there; or more requests in a minute, or more functions and minutes, than can be right.
+    """
+    content = _read(path, columns, progress, bad_rows)
+    assert content.requests is not None
+    first_minute = int(content.time_us.min()) // MINUTE_US
+    minute = _from_first(path, columns, content.time_us, first_minute * MINUTE_US, content.first_row) // MINUTE_US
+    span = columns.count_minutes
+    functions, minutes = len(content.names), int(minute.max()) + span
+    if functions * minutes > _MOST_CELLS:
+        problem = f"{functions} functions and {minutes} minutes make a table of more than {_MOST_CELLS} counts"
+        raise TraceError.at(path, f"{problem}; give fewer of either", column=columns.count)
+    table = np.zeros((functions, minutes), np.int64)
+    for place in range(span):
+        share = content.requests * (place + 1) // span - content.requests * place // span
+        np.add.at(table, (content.function, minute + place), share)
+    if table.max() > MOST_PER_MINUTE:
+        function, at = np.unravel_index(int(np.argmax(table)), table.shape)
+        problem = f"{content.names[function]} has {table[function, at]} requests in a minute, expected at most"
+        raise TraceError.at(path, f"{problem} {MOST_PER_MINUTE}", column=columns.count)
+    duration_ms = np.full(functions, np.nan)
+    if content.duration_us is not None:
+        weight = np.bincount(content.function, content.requests, functions)
+        total_us = np.bincount(content.function, content.requests * (content.duration_us * 1.0), functions)
+        np.divide(total_us / 1000.0, weight, out=duration_ms, where=weight > 0)
+    return Counts(
+        names=tuple(content.names),
+        owners=tuple(content.owners),
+        apps=("",) * functions,
+        triggers=tuple(content.triggers),
+        counts=table.astype(np.int32),
+        first_minute=first_minute % 1440 if columns.time_unit == "iso" else 0,
+        duration_ms=duration_ms,
+        memory_mb=np.full(functions, np.nan),
+        weights=np.ones(functions, np.int64),
+        source=Path(path).name,
+        licence="unknown",
+        repairs=content.repairs,
+    )
+
+
+def _read(path: FileName, columns: ColumnMap, progress: Progress | None, bad_rows: BadRows) -> _Content:
+    names, pieces, repairs = Names(), Pieces(), Repairs(bad_rows)
+    traits: dict[str, dict[int, str]] = {"owner": {}, "trigger": {}}
+    first_row: int | None = None
+    for rows in rows_of(path, columns.names(), columns.delimiter, progress):
+        first_row = rows.first_row if first_row is None else first_row
+        time_us = _times_us(rows, columns.time, columns, repairs, may_be_empty=False)
+        if columns.function is None:
+            function = np.zeros(len(time_us), np.int32)
         else:
-            dates = pd.to_datetime(pd.Series(values), format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
-        _refuse(place, columns.time, values, dates.isna().to_numpy(), "is not a date, expected 2026-01-31 12:00:00")
-        return dates.to_numpy(dtype="datetime64[us]").astype(np.int64)
-    us = values.astype(np.float64) * _US[columns.time_unit]
-    _refuse(place, columns.time, values, ~(np.abs(us) < 2.0**61), "is too large for a time")
-    return np.rint(us).astype(np.int64)
+            function = names.number(_texts(rows, columns.function))
+        pieces.add(function=function, time_us=time_us)
+        if columns.gives_run_times:
+            pieces.add(duration_us=_durations_us(rows, columns, time_us, repairs))
+        if columns.count is not None:
+            pieces.add(requests=_counts(rows, columns.count))
+        for trait, known in traits.items():
+            column = getattr(columns, trait)
+            if column is not None:
+                texts = _texts(rows, column)
+                new, at = np.unique(function, return_index=True)
+                known.update({int(f): str(texts[row]) for f, row in zip(new, at, strict=True) if f not in known})
+    assert first_row is not None
+    function = pieces.take("function")
+    duration_us = None
+    if columns.gives_run_times:
+        duration_us = _filled(path, columns, pieces.take("duration_us"), function, repairs, first_row)
+    labels = [name for (name,) in names.known] or [Path(path).name.partition(".")[0]]
+    return _Content(
+        names=labels,
+        owners=[traits["owner"].get(f, "") for f in range(len(labels))],
+        triggers=[traits["trigger"].get(f, "") for f in range(len(labels))],
+        time_us=pieces.take("time_us"),
+        function=function,
+        duration_us=duration_us,
+        requests=None if columns.count is None else pieces.take("requests"),
+        first_row=first_row,
+        repairs=tuple(repairs),
+    )
 
 
-def _durations(place: tuple[FileName, int], values: NDArray[Any], columns: ColumnMap) -> NDArray[np.int64]:
-    us = values.astype(np.float64) * _US[columns.duration_unit]
-    assert columns.duration is not None
-    _refuse(place, columns.duration, values, us < 0, f"is negative, expected {columns.duration_unit} >= 0")
-    problem = f"is over ten years: is the unit {columns.duration_unit} right?"
-    _refuse(place, columns.duration, values, ~(us <= _LONGEST_US), problem)
-    return np.rint(us).astype(np.int64)
+def _times_us(rows: Rows, name: str, columns: ColumnMap, repairs: Repairs, *, may_be_empty: bool) -> NDArray[np.int64]:
+    """Whole microseconds of a column of times, 0 where one may be empty and is."""
+    column, place = rows.columns[name], rows.place(name)
+    kind = column.type
+    if not may_be_empty:
+        place.refuse(_empty(column), "is empty, expected a time")
+    if columns.time_unit == "iso":
+        if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or _is_text(kind)):
+            raise TraceError.at(rows.path, f"the column holds {kind}, expected dates", column=name)
+        return dates_us(column, columns.time_zone, place, repairs)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        raise TraceError.at(rows.path, f"the column holds {kind}: give time_unit iso", column=name)
+    if _is_text(kind):
+        dated = compute.match_substring_regex(column.fill_null(""), _DATE).to_numpy(zero_copy_only=False)
+        place.refuse(dated, "is a date: give time_unit iso")
+    return _numbers_us(rows, name, columns.time_unit, columns)
 
 
-def _refuse(
-    place: tuple[FileName, int], column: str, values: NDArray[Any], wrong: NDArray[np.bool_], problem: str
-) -> None:
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise TraceError.at(place[0], f"{values[row]} {problem}", row=place[1] + row, column=column)
+def _durations_us(rows: Rows, columns: ColumnMap, time_us: NDArray[np.int64], repairs: Repairs) -> NDArray[np.int64]:
+    """Run times of some rows; -1 where the cell is empty and that is to be mended."""
+    name = columns.end or columns.duration
+    assert name is not None
+    column, place = rows.columns[name], rows.place(name)
+    unknown = _empty(column)
+    if not repairs.wanted:
+        problem = "is empty, expected a run time; bad_rows repair takes the median of the function's others"
+        place.refuse(unknown, problem)
+    if columns.end is not None:
+        us = np.where(unknown, 0, _times_us(rows, name, columns, repairs, may_be_empty=True) - time_us)
+        place.refuse(us < 0, "is before the arrival, expected an end")
+        problem = f"is over ten years after the arrival: is the unit {columns.time_unit} right?"
+    else:
+        us = _numbers_us(rows, name, columns.duration_unit, columns)
+        own = pa.types.is_duration(column.type)
+        if own and columns.duration_unit != ColumnMap.model_fields["duration_unit"].default:
+            problem = f"the column holds {column.type}, which has its unit: leave duration_unit out"
+            raise TraceError.at(rows.path, problem, column=name)
+        unit = column.type.unit if own else columns.duration_unit
+        place.refuse(us < 0, f"is negative, expected {unit} >= 0")
+        problem = f"is over ten years: is the unit {unit} right?"
+    place.refuse(us > _LONGEST_US, problem)
+    return np.where(unknown, _UNKNOWN, us)
 
 
-def _csv_parts(path: FileName, columns: ColumnMap, progress: Progress | None) -> Iterator[dict[str, NDArray[Any]]]:
-    file = CsvFile(path, progress)
-    file.require(list(columns.kinds()))
-    if columns.time_unit != "iso":
-        _refuse_dates(path, file.header.index(columns.time), columns)
-    yield from file.batches(columns.kinds())
+def _numbers_us(rows: Rows, name: str, unit: Unit, columns: ColumnMap) -> NDArray[np.int64]:
+    column, place = rows.columns[name], rows.place(name)
+    kind = column.type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if not (numeric or pa.types.is_duration(kind) or _is_text(kind)):
+        raise TraceError.at(rows.path, f"the column holds {kind}, expected numbers", column=name)
+    return whole_us(column, unit, place, columns.decimal)
 
 
-def _refuse_dates(path: FileName, place: int, columns: ColumnMap) -> None:
-    """Say what to do about dates, which would only be "not a number" otherwise; the first row tells."""
-    rows = head(path).decode("utf-8-sig", errors="replace").splitlines()
-    cells = rows[1].split(",") if len(rows) > 1 else []
-    if place < len(cells) and _DATE.match(cells[place]):
-        problem = f"{cells[place]} is a date: give time_unit iso"
-        raise TraceError.at(path, problem, row=2, column=columns.time)
-
-
-def _parquet_parts(path: FileName, columns: ColumnMap, progress: Progress | None) -> Iterator[dict[str, NDArray[Any]]]:
-    kinds = columns.kinds()
-    with opened(path) as file:
-        for name in kinds:
-            if name not in file.schema_arrow.names:
-                problem = f"the column is missing; {did_you_mean(name, file.schema_arrow.names)}"
-                raise TraceError.at(path, problem, column=name)
-        size, total, done = Path(path).stat().st_size, file.metadata.num_rows, 0
-        if total == 0:
-            raise TraceError.at(path, "the file has no rows")
-        for batch in file.iter_batches(_ROWS, columns=list(kinds)):
-            batch.validate(full=True)  # as in traces.parquet
-            yield {name: _cells(path, done, batch, name, kind) for name, kind in kinds.items()}
-            done += batch.num_rows
-            if progress is not None:
-                progress(size * done // total, size)
-        if done != total:
-            raise TraceError.at(path, f"not a whole Parquet file ({done} rows of {total})")
-
-
-def _cells(path: FileName, done: int, batch: pa.RecordBatch, name: str, kind: Kind) -> NDArray[Any]:
-    column = batch.column(name)
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise TraceError.at(path, "the cell is empty", row=done + row + 1, column=name)
-    if pa.types.is_timestamp(column.type) and kind == "number":
-        raise TraceError.at(path, f"the column holds {column.type}: give time_unit iso", column=name)
-    if pa.types.is_timestamp(column.type):
-        # whatever its unit and zone, Arrow counts from 1970 in UTC
-        dates: NDArray[Any] = column.cast(pa.int64()).to_numpy().astype(f"datetime64[{column.type.unit}]")
-        return dates
-    numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
-    if kind == "number" and not numeric:
-        raise TraceError.at(path, f"the column holds {column.type}, expected numbers", column=name)
-    values: NDArray[Any] = column.cast(pa.float64() if kind == "number" else pa.string()).to_numpy(zero_copy_only=False)
-    if kind == "number" and not np.isfinite(values).all():
-        row = int(np.argmax(~np.isfinite(values)))
-        raise TraceError.at(path, f"{values[row]} is not a finite number", row=done + row + 1, column=name)
+def _counts(rows: Rows, name: str) -> NDArray[np.int64]:
+    column, place = rows.columns[name], rows.place(name)
+    place.refuse(_empty(column), "is empty, expected a whole number of requests, 0 or more")
+    if not _is_text(column.type):
+        if not pa.types.is_integer(column.type):
+            problem = f"the column holds {column.type}, expected whole numbers of requests"
+            raise TraceError.at(rows.path, problem, column=name)
+        column = column.cast(pa.string())
+    column = compute.utf8_trim_whitespace(column)
+    wrong = ~compute.match_substring_regex(column, r"^\d+$").to_numpy(zero_copy_only=False)
+    place.refuse(wrong, "is not a whole number of requests, 0 or more")
+    digits = compute.utf8_length(compute.utf8_ltrim(column, "0")).to_numpy(zero_copy_only=False)
+    place.refuse(digits > 18, f"is too large, expected at most {MOST_PER_MINUTE} requests a minute")
+    values: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    place.refuse(values > MOST_PER_MINUTE * 1440, f"is too large, expected at most {MOST_PER_MINUTE} requests a minute")
     return values
+
+
+def _texts(rows: Rows, name: str) -> NDArray[np.object_]:
+    column = rows.columns[name]
+    rows.place(name).refuse(_empty(column), "is empty, expected a text")
+    return texts_of(column if _is_text(column.type) else column.cast(pa.string()))
+
+
+def _empty(column: pa.Array) -> NDArray[np.bool_]:
+    empty: NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
+    return empty
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _filled(
+    path: FileName,
+    columns: ColumnMap,
+    duration_us: NDArray[np.int64],
+    function: NDArray[np.int32],
+    repairs: Repairs,
+    first_row: int,
+) -> NDArray[np.int64]:
+    """Run times with those that are unknown by rule."""
+    unknown = duration_us == _UNKNOWN
+    if not unknown.any():
+        return duration_us
+    if unknown.all():
+        raise TraceError.at(path, "no row has a run time; leave the column out", column=columns.end or columns.duration)
+    known = pd.Series(np.where(unknown, np.nan, duration_us))
+    medians = known.groupby(function).transform("median").fillna(known.median()).to_numpy()
+    repairs.note(_NO_RUN_TIME, unknown, path, first_row)
+    return np.where(unknown, np.rint(medians).astype(np.int64), duration_us)
+
+
+def _from_first(
+    path: FileName, columns: ColumnMap, time_us: NDArray[np.int64], first_us: int, first_row: int
+) -> NDArray[np.int64]:
+    """Times counted from the first, unless they are too far apart to be right."""
+    since_us = time_us - first_us
+    if since_us.max() > _LONGEST_US:
+        problem = f"is over ten years after the first time: is the unit {columns.time_unit} right?"
+        raise TraceError.at(path, problem, row=int(np.argmax(since_us)) + first_row, column=columns.time)
+    return since_us

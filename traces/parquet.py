@@ -25,7 +25,8 @@ from traces.errors import FileName, TraceError
 from traces.trace import Trace
 
 _KEY = b"trace"
-_COLUMNS = ("function", "arrival_us", "duration_us")
+_NEEDED = ("function", "arrival_us")
+_COLUMNS = (*_NEEDED, "duration_us")
 _LAST_US = 2**61
 
 
@@ -64,6 +65,16 @@ def opened(path: FileName) -> Iterator[pq.ParquetFile]:
     # names that are no UTF-8 come out of Arrow as they are
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TraceError.at(path, f"not a whole Parquet file ({error})") from error
+
+
+def is_ours(path: FileName) -> bool:
+    """Whether a Parquet file has our metadata, or the columns that it takes without them.
+
+    Raises:
+        TraceError: Not a Parquet file.
+    """
+    with opened(path) as file:
+        return _KEY in (file.schema_arrow.metadata or {}) or set(_NEEDED) <= set(file.schema_arrow.names)
 
 
 def write_parquet(trace: Trace, path: FileName) -> None:

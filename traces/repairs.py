@@ -53,17 +53,18 @@ class Repairs:
         """Whether rules are applied."""
         return self.bad_rows == "repair"
 
-    def note(self, rule: str, where: NDArray[np.bool_], file: FileName = "") -> None:
+    def note(self, rule: str, where: NDArray[np.bool_], file: FileName = "", first_row: int = 2) -> None:
         """Count a rule's rows.
 
         Args:
             rule: the rule.
             where: which rows of the file it is applied to, or which functions.
             file: whose rows they are; empty for functions.
+            first_row: number of the first of the rows.
         """
         count = int(where.sum())
         if count:
-            new = Repair(rule, count, str(file), int(np.argmax(where)) + 2 if file else 0)
+            new = Repair(rule, count, str(file), int(np.argmax(where)) + first_row if file else 0)
             old = self._found.get(rule, Repair(rule, 0, new.file, new.first_row))
             self._found[rule] = Repair(rule, old.count + count, old.file, old.first_row)
 

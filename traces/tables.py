@@ -1,4 +1,4 @@
-"""CSV files, plain or gzip, read fast and in pieces, with every defect located by row and column.
+"""CSV files, plain or packed, read fast and in pieces, with every defect located by row and column.
 
 Good files are parsed by Arrow, some megabytes at a time.  Only when something is wrong is the file walked line by line
 to find the place.
@@ -7,13 +7,10 @@ to find the place.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import math
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -23,39 +20,41 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from traces.errors import FileName, TraceError, did_you_mean
+from traces.packing import BLOCK_BYTES, unpacked
+from traces.packing import Progress as Progress
+from traces.packing import head as head
 
 Kind = Literal["text", "count", "number"]
 """What a column holds: any text, a whole number >= 0 (int32), or a finite number (float64)."""
 
-Progress = Callable[[int, int], None]
-"""Called with (bytes read, bytes of the file), both as they lie on the disk."""
-
 Columns = dict[str, NDArray[Any]]
 
 _ARROW = {"text": pa.string(), "count": pa.int32(), "number": pa.float64()}
-_COUNT_LIMIT = 2**31 - 1
-_BLOCK_BYTES = 1 << 22
+MOST_PER_MINUTE = 100_000_000
+"""Requests of a function in a minute: above that a number is taken to be something else."""
+DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_LINE_BYTES = 1 << 24
-_GZIP = b"\x1f\x8b"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class CsvFile:
     """One CSV file, opened for each reading anew, so that a large one is never in memory as a whole.
 
     Args:
-        path: A CSV file; gzip is recognised by its first bytes, not by its name.
+        path: A CSV file, plain or packed; blank lines at its end are no rows.
         progress: Told how far a reading is.
+        delimiter: What separates cells.
 
     Raises:
-        TraceError: The file is missing, empty, truncated or not gzip after all, or its header repeats a column.
+        TraceError: The file is missing, empty, truncated or damaged, or its header repeats a column.
     """
 
-    def __init__(self, path: FileName, progress: Progress | None = None) -> None:
+    def __init__(self, path: FileName, progress: Progress | None = None, delimiter: str = ",") -> None:
         self.path = path
         self._progress = progress
-        first_line = _first_line(path).decode("utf-8-sig", errors="replace")
+        self._delimiter = delimiter
         try:
-            self.header: list[str] = next(csv.reader([first_line.rstrip("\r\n")]), [])
+            self.header: list[str] = header_of(first_line(path), delimiter)
         except csv.Error as error:
             raise TraceError.at(path, f"the header is not readable as CSV ({error})", row=1) from error
         if not self.header:
@@ -101,13 +100,28 @@ class CsvFile:
                 column = batch.column(batch.schema.get_field_index(name))
                 if column.null_count and name not in optional:
                     self._locate(kinds, optional)
-                values = _texts(column) if kind == "text" else column.to_numpy(zero_copy_only=False)
+                values = texts_of(column) if kind == "text" else column.to_numpy(zero_copy_only=False)
                 if (kind == "count" and values.min() < 0) or (kind == "number" and np.isinf(values).any()):
                     self._locate(kinds, optional)
                 if kind == "number" and name not in optional and np.isnan(values).any():
                     self._locate(kinds, optional)
                 columns[name] = values
             yield columns
+        if rows == 0:
+            raise TraceError.at(self.path, "the file has a header but no rows")
+
+    def texts(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Columns as they are written, some hundred thousand rows at a time; an empty cell is null.
+
+        Raises:
+            TraceError: A missing column, a row too short or too long, or no rows at all.
+        """
+        self.require(names)
+        rows = 0
+        for batch in self._arrow_batches(dict.fromkeys(names, "text"), frozenset(names)):
+            rows += batch.num_rows
+            if batch.num_rows:
+                yield batch
         if rows == 0:
             raise TraceError.at(self.path, "the file has a header but no rows")
 
@@ -126,11 +140,11 @@ class CsvFile:
 
     def _arrow_batches(self, kinds: Mapping[str, Kind], optional: frozenset[str]) -> Iterator[pa.RecordBatch]:
         try:
-            with _opened(self.path, self._progress) as data:
+            with _lines(self.path, self._progress) as data:
                 reader = arrow_csv.open_csv(
                     pa.PythonFile(data, mode="r"),
-                    read_options=arrow_csv.ReadOptions(block_size=_BLOCK_BYTES),
-                    parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
+                    read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES),
+                    parse_options=arrow_csv.ParseOptions(delimiter=self._delimiter, ignore_empty_lines=False),
                     convert_options=arrow_csv.ConvertOptions(
                         include_columns=list(kinds),
                         column_types={name: _ARROW[kind] for name, kind in kinds.items()},
@@ -147,8 +161,9 @@ class CsvFile:
     def _locate(self, kinds: Mapping[str, Kind], optional: frozenset[str]) -> None:
         """Walk the file to the first bad cell and raise there."""
         wanted = [(position, name, kinds[name]) for position, name in enumerate(self.header) if name in kinds]
-        with _opened(self.path) as data:
-            rows = csv.reader(io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace", newline=""))
+        with _lines(self.path) as data:
+            text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace", newline="")
+            rows = csv.reader(text, delimiter=self._delimiter)
             try:
                 next(rows)
                 for cells in rows:
@@ -168,7 +183,7 @@ class CsvFile:
                 raise TraceError.at(self.path, problem_here, row=row, column=name)
 
 
-def _texts(column: pa.Array) -> NDArray[Any]:
+def texts_of(column: pa.Array) -> NDArray[Any]:
     """Python texts, each different one made once; None where a cell is empty."""
     encoded = column.dictionary_encode()
     texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
@@ -176,65 +191,62 @@ def _texts(column: pa.Array) -> NDArray[Any]:
     return found
 
 
-class _Watched(io.RawIOBase):
-    """A file that tells how far it has been read, whoever reads it through whatever decompresses it."""
+class _EndsOnce(io.RawIOBase):
+    """A text without the blank lines at its end."""
 
-    def __init__(self, file: IO[bytes], size: int, progress: Progress) -> None:
-        self._file, self._size, self._progress = file, size, progress
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._ready = memoryview(b"")
+        self._held = bytearray()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self._progress(self._file.tell(), self._size)
-        return len(data)
+        while not self._ready:
+            data = self._file.read(BLOCK_BYTES)
+            if not data:
+                self._ready = memoryview(bytes(self._held[: 2 if self._held.startswith(b"\r\n") else 1]))
+                self._held.clear()
+                break
+            text = data.rstrip(b"\r\n")
+            if text:
+                self._ready = memoryview(bytes(self._held) + text)
+                self._held = bytearray(data[len(text) :])
+            else:
+                self._held += data
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
 
 
 @contextmanager
-def _opened(path: FileName, progress: Progress | None = None) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked; damage that shows while they are read becomes a TraceError."""
-    try:
-        with Path(path).open("rb") as file:
-            packed = file.read(2) == _GZIP
-            file.seek(0)
-            raw: Any = file
-            if progress is not None:
-                raw = io.BufferedReader(_Watched(file, Path(path).stat().st_size, progress), _BLOCK_BYTES)
-            if packed:
-                with gzip.GzipFile(fileobj=raw) as data:
-                    yield data  # type: ignore[misc]
-            else:
-                yield raw
-    except FileNotFoundError as error:
-        raise TraceError.at(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise TraceError.at(path, "is a folder, expected a file") from error
-    except EOFError as error:
-        raise TraceError.at(path, "the gzip data end too early, expected a whole file; fetch it again") from error
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise TraceError.at(path, f"the gzip data are damaged ({error}); fetch the file again") from error
+def _lines(path: FileName, progress: Progress | None = None) -> Iterator[IO[bytes]]:
+    with unpacked(path, progress) as data:
+        yield io.BufferedReader(_EndsOnce(data), BLOCK_BYTES)
 
 
-def head(path: FileName, size: int = 1 << 16) -> bytes:
-    """The first bytes of a file, unpacked if it is gzip.
+def header_of(line: str, delimiter: str) -> list[str]:
+    """The cells of a header."""
+    return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
+
+
+def first_line(path: FileName) -> str:
+    """The first line of a file of text.
 
     Raises:
-        TraceError: There is no such file, or it is damaged.
+        TraceError: The file is empty, is no text in UTF-8, or its first line is longer than 16 MB.
     """
-    with _opened(path) as data:
-        return data.read(size)
-
-
-def _first_line(path: FileName) -> bytes:
-    with _opened(path) as data:
+    with unpacked(path) as data:
         line = data.readline(_LONGEST_LINE_BYTES)
-        if not line.strip() and not data.read(_BLOCK_BYTES).strip():
+        if not line.strip() and not data.read(BLOCK_BYTES).strip():
             raise TraceError.at(path, "the file is empty, expected a header and at least one row")
     if len(line) == _LONGEST_LINE_BYTES:
         raise TraceError.at(path, "the first line is longer than 16 MB, expected a header", row=1)
-    return line
+    if line.startswith(_UTF16):
+        raise TraceError.at(path, "is a text in UTF-16, expected UTF-8", row=1)
+    return line.decode("utf-8-sig", errors="replace")
 
 
 def _problem(cell: str, kind: Kind, may_be_empty: bool) -> str | None:
@@ -255,6 +267,6 @@ def _problem(cell: str, kind: Kind, may_be_empty: bool) -> str | None:
             return f"{cell} is negative, expected {expected}"
         if not cell.strip().isdigit():
             return f"{cell} is not written as a whole number, expected {expected}"
-        if value > _COUNT_LIMIT:
-            return f"{cell} is too large, expected {expected} up to {_COUNT_LIMIT}"
+        if value > MOST_PER_MINUTE:
+            return f"{cell} is too large, expected {expected} up to {MOST_PER_MINUTE}"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError
+from traces.repairs import Repair
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Trace:
         end_us: Length of the trace; every arrival lies before it.
         metadata: Where it comes from.
         triggers: Trigger of each function, "" where unknown.
+        repairs: What was mended in the file; no part of the content.
 
     Raises:
         TraceError: Lengths, indices or times that do not fit each other.
@@ -105,6 +107,7 @@ class Trace:
     end_us: int
     metadata: TraceMetadata
     triggers: tuple[str, ...]
+    repairs: tuple[Repair, ...] = ()
 
     def __post_init__(self) -> None:
         functions, requests = len(self.names), len(self.arrival_us)
@@ -141,6 +144,7 @@ class Trace:
         window: str,
         expansion: str,
         seed: int | None = None,
+        repairs: Iterable[Repair] = (),
     ) -> Self:
         """Sort the arrivals by (time, function), check them and hash the content.
 
@@ -162,6 +166,7 @@ class Trace:
             end_us=int(end_us),
             metadata=TraceMetadata(source, licence, window, expansion, seed, digest),
             triggers=triggers,
+            repairs=tuple(repairs),
         )
 
     @classmethod
@@ -246,4 +251,5 @@ class Trace:
             window=window,
             expansion=self.metadata.expansion,
             seed=self.metadata.seed,
+            repairs=self.repairs,
         )

@@ -130,7 +130,10 @@ def plan_windows(
             raise TraceError(f"split {name!r}: {problem}; widen its functions or lower the group size")
         starts = _scored_starts(split, end_us, window_us, warm_up_us)
         if not starts:
-            problem = f"has no room for a warm-up of {warm_up_us} us and a window of {window_us} us in {end_us} us"
+            low, high = split.time
+            wanted = f"a warm-up of {spoken(warm_up_us)} and a window of {spoken(window_us)}"
+            room = f"{spoken((high - low) * end_us)} of a trace of {spoken(end_us)}"
+            problem = f"has no room for {wanted} in its {room}"
             raise TraceError(f"split {name!r}: {problem}; widen its time or shorten the window")
         # Keyed by the name, so that one split's times do not hang on which others there are.
         generator = np.random.default_rng((seed, *name.encode()))
@@ -148,6 +151,14 @@ def plan_windows(
             for index, (group, time) in enumerate(_interleaved(len(groups), len(starts)))
         )
     return plan
+
+
+def spoken(span_us: float) -> str:
+    """A length of time in hours, minutes or seconds, whichever says it in the smallest number from 1 on."""
+    for unit_us, name in ((3_600_000_000, "h"), (60_000_000, "min")):
+        if span_us >= unit_us:
+            return f"{span_us / unit_us:.4g} {name}"
+    return f"{span_us / 1e6:.4g} s"
 
 
 def _refuse_shared_samples(splits: Mapping[str, Split]) -> None:

@@ -110,6 +110,7 @@ def show_scenario(name: str, as_json: bool) -> None:
 @click.argument("target", type=click.Path(dir_okay=False, writable=True))
 @click.option("--trace", "trace_file", required=True, help="A trace file; tyche trace inspect says whether it is read.")
 @click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="As for tyche trace inspect.")
+@click.option("--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]")
 @click.option("--durations", "durations_file", help="Azure Functions 2019 counts: the file of run times.")
 @click.option("--memory", "memory_file", help="Azure Functions 2019 counts: the file of memory.")
 @click.option(
@@ -117,12 +118,18 @@ def show_scenario(name: str, as_json: bool) -> None:
     type=click.Choice(("fail", "repair")),
     default="fail",
     show_default=True,
-    help="Azure Functions 2019: refuse rows that there is a rule for, or mend them.",
+    help="Azure Functions 2019, and files with --column: refuse rows that there is a rule for, or mend them.",
 )
 @click.option("--profiles", "catalogue", default="paper", show_default=True, help="Name or CSV file of a catalogue.")
 @click.option("--cluster", "cluster_file", required=True, help="YAML file with a list of nodes.")
 def new_scenario(
-    target: str, trace_file: str, columns: tuple[str, ...], catalogue: str, cluster_file: str, **beside: Any
+    target: str,
+    trace_file: str,
+    columns: tuple[str, ...],
+    tz: str | None,
+    catalogue: str,
+    cluster_file: str,
+    **beside: Any,
 ) -> None:
     """Write a scenario of your own as TARGET: trace, profiles and cluster, with windows and splits that fit.
 
@@ -140,12 +147,13 @@ def new_scenario(
     from tyche_env.scenario import load_cluster
 
     name = re.sub(r"[^a-z0-9]+", "-", Path(target).stem.lower()).strip("-") or "mine"
-    mapping = columns_of(columns)
+    mapping = columns_of(columns, tz)
     given = None if mapping is None else mapping.model_dump(exclude_defaults=True)
     made = own_scenario(name, trace_file, catalogue, load_cluster(cluster_file), given, **beside)
     with held(Path(target), file=True) as file:
         file.write_text(made.to_yaml(), encoding="utf-8")
-    click.echo(f"{target}: {made.title}, profiles by {made.functions.assign}, {len(made.windows())} test windows")
+    told = f"profiles by {made.functions.assign}, run times of the {made.trace.durations}"
+    click.echo(f"{target}: {made.title}, {told}, {len(made.windows())} test windows")
 
 
 @click.group()

@@ -32,6 +32,7 @@ def own_scenario(
     """Make a scenario.
 
     Functions get the profile of their own name if the catalogue has one for each; if it has none, profiles go round.
+    Run times are the trace's where a column or a file of them is named, else the profiles'.
     With 20 functions or more the splits share none; with fewer they share all, and the first half of the time is for
     training, the last two fifths for testing.
 
@@ -64,6 +65,7 @@ def own_scenario(
             f"for {missing[0]}; {did_you_mean(missing[0], known)}"
         )
     apart = functions >= _FEWEST_TO_SPLIT
+    named = durations_file is not None or (mapping is not None and mapping.gives_run_times)
     content: dict[str, Any] = {
         "name": name,
         "title": f"{functions} functions of {trace_file}",
@@ -76,6 +78,7 @@ def own_scenario(
             "durations_file": durations_file,
             "memory_file": memory_file,
             "bad_rows": bad_rows,
+            "durations": "trace" if named else "profile",
             "group_size": min(_LARGEST_GROUP, max(1, int(0.15 * functions))) if apart else functions,
             "window_min": min(_LONGEST_WINDOW_MIN, int(1000 * minutes / 30) / 1000),
             "warm_up_min": min(_LONGEST_WARM_UP_MIN, int(1000 * minutes / 6) / 1000),

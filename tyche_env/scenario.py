@@ -25,6 +25,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from traces import TraceError, Window
 from traces.errors import did_you_mean
+from traces.repairs import BadRows
 from tyche_env import extensions
 from tyche_env.errors import UserError
 from tyche_env.fourier import with_forecast
@@ -32,7 +33,7 @@ from tyche_env.part import Part
 from tyche_env.profiles import FunctionProfile, load_catalogue
 from tyche_env.reward import reward_function
 from tyche_env.rules import PrewarmPolicy, RoutingRule, Rules
-from tyche_env.sources import TraceSettings, read_source, requests_of, windows_of
+from tyche_env.sources import TraceSettings, durations_are_known, read_source, requests_of, windows_of
 from tyche_env.world import (
     MOST_CAPACITY,
     AfterRun,
@@ -397,9 +398,24 @@ class Scenario(Part):
             content = _merged(content, {last: value})
         return _validated(content, f"scenario {self.name}")
 
-    def on_file(self, path: str | Path) -> Scenario:
-        """The scenario on the requests of a trace file of any known form instead of its own trace."""
-        return self.with_(**{"trace.family": "file", "trace.file": str(path), "trace.synthesis": None})
+    def on_file(
+        self, path: str | Path, columns: Mapping[str, Any] | None = None, bad_rows: BadRows = "fail"
+    ) -> Scenario:
+        """The scenario on the requests of a trace file instead of its own trace.
+
+        Args:
+            path: a file of any known form, or of any other with ``columns``.
+            columns: which column is what (``traces.ColumnMap``).
+            bad_rows: whether rows that there is a rule for are refused or mended.
+
+        Raises:
+            ScenarioError: columns that make no sense.
+        """
+        beside: dict[str, Any] = dict.fromkeys(("synthesis", "durations_file", "memory_file"))
+        file = {"family": "file", "file": str(path), "bad_rows": bad_rows, "columns": columns and dict(columns)}
+        content = self.model_dump()
+        content["trace"] |= beside | file
+        return _validated(content, f"scenario {self.name}")
 
     def to_yaml(self) -> str:
         """The whole scenario, defaults included; reading it back gives an equal one."""
@@ -415,6 +431,8 @@ class Scenario(Part):
         ):
             if content[part][key] in (None, [], {}, "fail"):
                 del content[part][key]
+        if self.trace.columns is not None:
+            content["trace"]["columns"] = self.trace.columns.content()
         content["functions"]["profiles"] = [p.model_dump(mode="json") for p in self.functions.selected()]
         for profile in content["functions"]["profiles"]:
             if not profile["slo_ms"]:
@@ -447,7 +465,7 @@ class Scenario(Part):
         if split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
         try:
-            return windows_of(self.trace)[split]
+            return windows_of(self.trace, split)
         except TraceError as error:
             raise ScenarioError(f"scenario {self.name}: {error}") from None
 
@@ -504,7 +522,7 @@ class Scenario(Part):
         durations_us = requests.duration_us
         if self.trace.durations == "profile":
             durations_us = np.empty(0, dtype=np.int64)
-        elif len(durations_us) == 0:
+        elif not durations_are_known(self.trace):
             raise ScenarioError(f"scenario {self.name}: trace.durations is 'trace', but the trace gives no durations")
         nodes = [group for group in self.cluster.nodes for _ in range(group.count)]
         gpus = [(node, group.gpu_memory_mb) for node, group in enumerate(nodes) for _ in range(group.gpus)]

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 import traces
 from traces import ColumnMap, Counts, Split, Trace, Window
+from traces.packing import STANDARD_INPUT
 from traces.repairs import BadRows
 from tyche_env.errors import UserError
 from tyche_env.part import Part
@@ -79,7 +80,8 @@ class TraceSettings(Part):
         columns: which column is what, for a ``file`` of no known form.
         durations_file: the run times that belong to a ``file`` of Azure Functions 2019 counts; looked for as it is.
         memory_file: its memory.
-        bad_rows: whether defects of such files are refused or mended by the reader's rules (``traces``).
+        bad_rows: whether defects of such files, or of one with ``columns``, are refused or mended by the reader's rules
+            (``traces``).
         synthesis: size of the family ``synthetic``.
         expansion: how counts per minute become arrival times; without effect on traces that have times.
         min_requests: functions with fewer requests in the whole trace are left out.
@@ -145,10 +147,14 @@ def trace_files(settings: TraceSettings) -> tuple[Path, ...]:
 
 def _found(key: str, name: str, folder: str) -> Path:
     """A file as it is named, or in the folder of the traces."""
+    if name == STANDARD_INPUT:
+        raise SourceError(f"{key}: a scenario reads its trace more than once, standard input cannot be; name a file")
     candidates = [Path(name), *([Path(folder) / name] if folder else [])]
     for path in candidates:
         if path.is_file():
             return path.resolve()
+    if candidates[0].exists() and not candidates[0].is_dir():
+        raise SourceError(f"{key}: a scenario reads its trace more than once, and {name} is a pipe; name a file")
     raise SourceError(f"{key}: no such file: {', '.join(map(str, candidates))}")
 
 
@@ -201,13 +207,27 @@ def requests_of(
     return requests if span_us is None else requests.between(*span_us)
 
 
-def windows_of(settings: TraceSettings) -> dict[str, tuple[Window, ...]]:
-    """The windows of each split, over the functions that pass the filters.
+def windows_of(settings: TraceSettings, split: str) -> tuple[Window, ...]:
+    """The windows of a split, over the functions that pass the filters.
 
     Raises:
-        TraceError: a split has no room for a window.
+        TraceError: the split has no room for a window (others are not asked), or two splits share functions at the same
+            time.
     """
-    return _windows(settings, trace_files(settings))
+    return _windows(settings, trace_files(settings), split)
+
+
+def durations_are_known(settings: TraceSettings) -> bool:
+    """Whether the trace says how long requests run.
+
+    Raises:
+        SourceError: a file is missing.
+        TraceError: a file is broken.
+    """
+    content = read_source(settings)
+    if isinstance(content, Counts):
+        return not np.isnan(content.duration_ms).all()
+    return len(content.duration_us) > 0 or len(content.arrival_us) == 0
 
 
 @lru_cache(maxsize=4)
@@ -247,8 +267,8 @@ def _selected(settings: TraceSettings, files: tuple[Path, ...], functions: tuple
     return trace.select(functions)
 
 
-@lru_cache(maxsize=4)
-def _windows(settings: TraceSettings, files: tuple[Path, ...]) -> dict[str, tuple[Window, ...]]:
+@lru_cache(maxsize=12)
+def _windows(settings: TraceSettings, files: tuple[Path, ...], split: str) -> tuple[Window, ...]:
     content = _read(settings, files)
     if isinstance(content, Counts):
         requests = content.counts.sum(axis=1, dtype=np.int64)
@@ -257,12 +277,16 @@ def _windows(settings: TraceSettings, files: tuple[Path, ...]) -> dict[str, tupl
     fits = requests >= settings.min_requests
     if settings.max_rate_per_min is not None:
         fits &= requests <= settings.max_rate_per_min * content.end_us / _MINUTE_US
-    return traces.plan_windows(
-        np.flatnonzero(fits).tolist(),
+    eligible = np.flatnonzero(fits).tolist()
+    every = dict(settings.splits)
+    traces.split_functions(eligible, every, seed=0)  # refuses those that share functions at the same time
+    planned = traces.plan_windows(
+        eligible,
         content.end_us,
-        dict(settings.splits),
+        {split: every[split]},
         settings.group_size,
         round(settings.window_min * _MINUTE_US),
         round(settings.warm_up_min * _MINUTE_US),
         seed=0,
     )
+    return planned[split]

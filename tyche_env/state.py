@@ -492,11 +492,11 @@ def sizes_of(world: World, record: bool, features: bool) -> Sizes:
 
 
 def _pool_sizes(world: World) -> tuple[int, int]:
-    """Most containers and residents that the nodes' memory can hold."""
+    """Most containers that the nodes' memory can hold, and residents: a function has one in a container at most."""
     smallest = int(world.functions.container_mb.min())
     containers = int((world.node_memory_mb // smallest).sum())
     lightest = int(world.functions.hold_mb.min())
-    residents = int((world.node_memory_mb // lightest).sum()) + containers
+    residents = min(int((world.node_memory_mb // lightest).sum()) + containers, containers * world.function_count)
     for name, count in (("containers", containers), ("residents", residents), ("functions", world.function_count)):
         if count >= MOST_SLOTS:
             raise WorldError(f"{name}: {count} may live at once, the event key can name {MOST_SLOTS - 1}")

@@ -94,7 +94,9 @@ def _policies() -> Iterable[str]:
     show_default=True,
     help="When policies decide: at each event, or every so many seconds.",
 )
-@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
+@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file instead.")
+@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of --trace, as for tyche trace inspect.")
+@click.option("--tz", metavar="ZONE", help="Of --trace: time zone of dates without one.  [default: UTC]")
 @click.option(
     "--backend",
     default="simulated",
@@ -138,6 +140,8 @@ def evaluate(
     seeds: int,
     decision: Any,
     trace_file: Path | None,
+    columns: tuple[str, ...],
+    tz: str | None,
     backend: str,
     repetitions: int | None,
     out: Path | None,
@@ -161,6 +165,7 @@ def evaluate(
       tyche evaluate --scenario small --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
       tyche evaluate --scenario azure-8h --policy none --policy tyche --policy oracle --windows 12 --out runs/azure
       tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10
+      tyche evaluate --scenario small --trace mine.csv --column time=when --column function=model
       tyche evaluate --scenario small --policy none --policy tyche --policy bound --json
       tyche evaluate --scenario azure-day --policy none --policy tyche --windows 40 --on ray
       tyche evaluate --scenario real-small --policy none --policy tyche --backend both --repetitions 3
@@ -175,7 +180,7 @@ def evaluate(
         if backend == "simulated":
             raise UserError("--no-preflight: is for real containers; nothing is tried before a simulated run")
         os.environ["TYCHE_PREFLIGHT"] = "0"
-    scenario = _scenario(scenario_name, trace_file)
+    scenario = _scenario(scenario_name, trace_file, columns, tz)
     plan = Plan(
         scenario=scenario,
         policies=policies or _DEFAULT_POLICIES,
@@ -251,11 +256,17 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
     return warning
 
 
-def _scenario(name: str, trace_file: Path | None) -> Scenario:
+def _scenario(name: str, trace_file: Path | None, columns: tuple[str, ...], tz: str | None) -> Scenario:
+    from traces.mapped import columns_of
     from tyche_env.scenario import Scenario
 
     scenario = Scenario.load(name)
-    return scenario if trace_file is None else scenario.on_file(trace_file)
+    if trace_file is None:
+        if columns or tz is not None:
+            raise UserError("--column, --tz: belong to --trace FILE, which is not given")
+        return scenario
+    mapping = columns_of(columns, tz)
+    return scenario.on_file(trace_file, None if mapping is None else mapping.model_dump(exclude_unset=True))
 
 
 def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:

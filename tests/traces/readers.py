@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import io
+import lzma
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +33,9 @@ from traces import (
 )
 
 MAPPED = ColumnMap(time="t", time_unit="ms", function="f", duration="d", owner="o", trigger="g")
+COUNTED = ColumnMap(time="t", function="f", count="d", delimiter=",", decimal=".")
+ZONED = ColumnMap(time="t", time_unit="iso", end="e", time_zone="Europe/Berlin")
+COMMAS = ColumnMap(time="t", time_unit="ns", function="f", duration="d", decimal=",")
 DATED = ColumnMap(time="t", time_unit="iso", time_is="end", duration="d")
 
 READERS: dict[str, Callable[[Path], Counts | Trace]] = {
@@ -41,6 +47,9 @@ READERS: dict[str, Callable[[Path], Counts | Trace]] = {
     "gentd26": read_gentd26,
     "mapped": lambda path: read_mapped(path, MAPPED),
     "dated": lambda path: read_mapped(path, DATED),
+    "zoned": lambda path: load(path, ZONED, bad_rows="repair"),
+    "commas": lambda path: load(path, COMMAS, bad_rows="repair"),
+    "counted": lambda path: load(path, COUNTED),
     "parquet": read_parquet,
 }
 
@@ -57,6 +66,13 @@ _DATED = b"t,d\n2026-01-31 12:00:00.5,1\n2026-01-31T12:00:01Z,0.5\n2026-02-01,2\
 def _table(**columns: pa.Array) -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def _zip(content: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", content)
     return out.getvalue()
 
 
@@ -100,6 +116,21 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         ),
     ),
     "dated": (_DATED, _table(t=pa.array([1_000_000, 2_000_000], pa.timestamp("us")), d=pa.array([1, 2]))),
+    "zoned": (
+        b"t,e\n2026-10-25 02:30:00,2026-10-25 02:31:00.5\n2026-03-29 02:30:00,\n",
+        b'{"t": "2026-10-25T02:30:00", "e": "2026-10-25 04:00"}\n{"t": "2026-03-29 02:30:00", "e": null}\n',
+        _table(t=pa.array([1_000, 2_000], pa.timestamp("s")), e=pa.array([1_005, 2_000], pa.timestamp("s"))),
+    ),
+    "commas": (
+        b"t;f;d\n1700000000123456789;a;0,5\n1700000000123456999;b;\n\n\n",
+        bz2.compress(b"t;f;d\n1;a;0,5\n2;b;\n"),
+        lzma.compress(b"t;f;d\n1;a;0,5\n2;b;\n"),
+        pa.compress(b"t;f;d\n1;a;0,5\n2;b;\n", codec="zstd", asbytes=True),
+        _zip(b"t;f;d\n1;a;0,5\n2;b;\n"),
+        b'{"t": 1700000000123456789, "f": "a", "d": "0,5"}\n{"t": 1700000000123457789, "f": "b", "d": 1e2}\n',
+        _table(t=pa.array([2**63, 2**63 + 5_000], pa.uint64()), f=["a", "b"], d=pa.array([1, None], pa.duration("ms"))),
+    ),
+    "counted": (b"t,f,d\n0,a,3\n61,b,20\n7200.5,a,0\n", _table(t=[0, 60], f=["a", "b"], d=[3, 4])),
     "parquet": (_own_parquet(), _table(function=pa.array(["a", "b"]), arrival_us=pa.array([1, 2]))),
 }
 FOUND: dict[str, tuple[bytes, ...]] = {

@@ -116,7 +116,10 @@ def test_mean_run_times_are_passed_on_where_all_are_known(table: Table) -> None:
     counts = table([[1], [2]])
     assert expand(counts).duration_us.tolist() == [20_000] * 3
     counts.duration_ms[1] = np.nan
-    assert len(expand(counts).duration_us) == 0
+    assert expand(counts).duration_us.tolist() == [20_000] * 3
+    assert [(repair.rule, repair.count) for repair in expand(counts).repairs] == [
+        ("a function without a run time: the median of the functions that have one", 1)
+    ]
     assert expand(counts, functions=[0]).duration_us.tolist() == [20_000]
 
 
@@ -125,6 +128,8 @@ def test_whether_run_times_are_known_does_not_depend_on_the_minutes(table: Table
     counts.duration_ms[2] = np.nan  # never requested
     assert expand(counts, minutes=(0, 1)).duration_us.tolist() == [20_000]
     counts.duration_ms[1] = np.nan
+    assert expand(counts, minutes=(0, 1)).duration_us.tolist() == [20_000]
+    counts.duration_ms[:] = np.nan
     assert len(expand(counts, minutes=(0, 1)).duration_us) == 0
 
 

@@ -53,10 +53,12 @@ def test_files_beside_counts_and_repairs_reach_the_reader(write: Writer) -> None
 @pytest.mark.parametrize(
     ("given", "name"), [({"durations": "d.csv"}, "durations"), ({"bad_rows": "repair"}, "bad_rows")]
 )
-def test_what_belongs_to_azure_2019_alone_is_refused_elsewhere(write: Writer, given: dict[str, Any], name: str) -> None:
+def test_what_a_form_has_no_use_for_is_refused(write: Writer, given: dict[str, Any], name: str) -> None:
     path = write("b.txt", "app,func,end_timestamp,duration\na,f,3,1\n")
     message = rf"{name} belongs to Azure Functions 2019 counts, and b\.txt is of another form"
     with pytest.raises(TraceError, match=message):
         load(path, **given)
+    if name == "bad_rows":
+        return  # files with columns have rules of their own
     with pytest.raises(TraceError, match=message):
         load(path, ColumnMap(time="end_timestamp"), **given)

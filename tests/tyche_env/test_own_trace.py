@@ -1,0 +1,120 @@
+"""Scenarios on a trace file of one's own: run times, windows without a request, splits that do not fit."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from agents.cli.evaluate import _scenario, evaluate
+from tyche_env.own_scenario import own_scenario
+from tyche_env.scenario import Cluster, Scenario, ScenarioError
+from tyche_env.sources import SourceError
+from tyche_env.state import sizes_of
+
+COLUMNS = {"time": "t", "function": "f", "duration": "d"}
+CLUSTER = Cluster.model_validate({"nodes": [{"memory_mb": 8000}]})
+
+
+def rows(path: Path, *busy: range) -> Path:
+    """Two functions, each asked every ten seconds of some times; run times of 0.25 and 0.5 s."""
+    lines = [f"{second},{name},{run}\n" for span in busy for second in span for name, run in (("a", 0.25), ("b", 0.5))]
+    path.write_text("t,f,d\n" + "".join(lines), encoding="utf-8")
+    return path
+
+
+def made(path: Path, columns: dict[str, Any] = COLUMNS) -> Scenario:
+    return own_scenario("mine", str(path), "paper", CLUSTER, columns)
+
+
+def test_a_named_column_of_run_times_is_used(tmp_path: Path) -> None:
+    path = rows(tmp_path / "a.csv", range(0, 3600, 10))
+    scenario = made(path)
+    assert scenario.trace.durations == "trace"
+    world = scenario.world()
+    assert set(world.arrival_duration_us.tolist()) == {250_000, 500_000}
+    assert made(path, {"time": "t", "function": "f"}).trace.durations == "profile"
+
+
+def test_a_window_without_a_request_has_run_times_unknown_for_nobody(tmp_path: Path) -> None:
+    # nothing happens for an hour before the last request: all but the last test windows are empty
+    scenario = made(rows(tmp_path / "a.csv", range(0, 1800, 10), range(7200, 7210, 10)))
+    empty = [k for k in range(len(scenario.windows())) if len(scenario.world(window=k).arrival_us) == 0]
+    assert empty
+    assert len(scenario.world(window=empty[0]).arrival_duration_us) == 0
+
+
+def test_a_trace_without_run_times_is_told_so_wherever_it_is_asked(tmp_path: Path) -> None:
+    scenario = made(rows(tmp_path / "a.csv", range(0, 3600, 10)), {"time": "t", "function": "f"})
+    with pytest.raises(ScenarioError, match=r"trace.durations is 'trace', but the trace gives no durations"):
+        scenario.with_(**{"trace.durations": "trace"}).world()
+
+
+def test_only_the_split_that_is_used_has_to_fit(tmp_path: Path) -> None:
+    scenario = made(rows(tmp_path / "a.csv", range(0, 3600, 10)))
+    narrow = {"functions": (0, 1), "time": (0.5, 0.501)}
+    scenario = scenario.with_(**{"trace.splits.validation": narrow, "trace.splits.test.time": (0.6, 1)})
+    assert len(scenario.windows("test")) > 0
+    with pytest.raises(ScenarioError) as caught:
+        scenario.windows("validation")
+    assert str(caught.value) == (
+        "scenario mine: split 'validation': has no room for a warm-up of 9.972 min and a window of 1.994 min in its "
+        "3.59 s of a trace of 59.83 min; widen its time or shorten the window"
+    )
+
+
+def test_columns_of_a_scenario_that_are_at_their_defaults_leave_its_hash_alone(tmp_path: Path) -> None:
+    scenario = made(rows(tmp_path / "a.csv", range(0, 3600, 10)))
+    told = scenario.trace.columns
+    assert told is not None
+    assert set(told.content()) == {"time", "time_unit", "time_is", "function", "duration", "duration_unit"} | {
+        "owner",
+        "trigger",
+    }
+    other = scenario.with_(**{"trace.columns.decimal": ","})
+    assert other.hash() != scenario.hash()
+
+
+def test_evaluate_takes_columns_with_a_trace(tmp_path: Path) -> None:
+    path = rows(tmp_path / "a.csv", range(0, 4 * 3600, 10))
+    words = ["--scenario", "small", "--policy", "lru", "--windows", "1", "--quiet", "--out", "run"]
+    columns = ["--column", "time=t", "--column", "function=f"]
+    done = CliRunner().invoke(evaluate, [*words, *columns])
+    assert "--column, --tz: belong to --trace FILE, which is not given" in str(done.exception)
+    scenario = _scenario("small", path, ("time=t", "function=f"), None)
+    assert scenario.trace.columns is not None
+    assert (scenario.trace.columns.time, scenario.trace.columns.function) == ("t", "f")
+    assert scenario.on_file(path).trace.columns is None
+
+
+@pytest.mark.parametrize(("name", "message"), [("-", "standard input cannot be; name a file"), ("pipe", "is a pipe;")])
+def test_what_is_read_once_makes_no_scenario(name: str, message: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    file = name if name == "-" else str(tmp_path / name)
+    with pytest.raises(SourceError, match=f"a scenario reads its trace more than once, .*{message}"):
+        Scenario.load("small").on_file(file).world()
+
+
+def test_pools_are_sized_by_functions_and_memory_together() -> None:
+    # 300 nodes of 128 GB hold 62 containers of 2,048 MB each, with six functions 6 residents in each: 111,600
+    world = Scenario.load("small").with_(**{"cluster.nodes": [{"count": 300, "memory_mb": 128_000}]}).world()
+    six = np.arange(6)
+    columns = {field.name: getattr(world.functions, field.name)[six] for field in fields(world.functions)}
+    functions = replace(world.functions, **columns)
+    functions.hold_mb[:] = 50
+    keep = world.arrival_function < 6
+    world = replace(
+        world,
+        functions=functions,
+        arrival_us=world.arrival_us[keep],
+        arrival_function=world.arrival_function[keep],
+        names=world.names[:6],
+        profiles=world.profiles[:6],
+    )
+    sizes = sizes_of(world, record=False, features=False)
+    assert (sizes.containers, sizes.residents) == (18_600, 111_600)
