@@ -104,9 +104,10 @@ def test_what_was_planted_is_seen_where_and_when_it_was() -> None:
     steps = [
         # GB x s of busy, idle, preload and gpu memory since the last look; evictions; containers; residents
         ((50, 50, 20, 5), 4, {1: (0, 0)}, []),
-        ((1, 5, 3, 0.5), 4, {1: (0, 0), 2: (1, 1)}, [(2, 1, loading, absent)]),
-        ((2, 4, 4, 1.5), 6, {1: (0, 0), 2: (1, 1)}, [(2, 1, held, absent)]),
-        ((3, 6, 1, 0.0), 7, {2: (1, 1), 3: (0, 2)}, [(2, 1, held, held)]),
+        ((1, 5, 3, 0.5), 4, {1: (0, 0), 2: (1, 1)}, [(2, 2, loading, absent)]),
+        ((2, 4, 4, 1.5), 6, {1: (0, 0), 2: (1, 1)}, [(2, 2, held, absent)]),
+        # the slot of the first container is another one's now
+        ((3, 6, 1, 0.0), 7, {2: (1, 1), 1: (0, 2)}, [(2, 2, held, held)]),
     ]
     so_far = np.zeros(4)
     for at_us, (amounts, evictions, containers, residents) in zip(ends_us, steps, strict=True):
@@ -121,10 +122,12 @@ def test_what_was_planted_is_seen_where_and_when_it_was() -> None:
             state=tables(containers, residents),
         )
         watcher.look(at_us, host)
-    log = np.zeros(2, LOG_DTYPE)
-    log["arrival_us"], log["queue_us"] = start_us + np.array([0.2, 2.1]) * SECOND_US, (0.3 * SECOND_US, 0)
-    log["end_us"] = start_us + np.array([0.9, 2.8]) * SECOND_US
-    log["container"], log["function"], log["start_type"] = (1, 2), (0, 1), (StartType.COLD, StartType.GPU)
+    log = np.zeros(3, LOG_DTYPE)
+    log["arrival_us"] = start_us + np.array([0.2, 2.1, 2.2]) * SECOND_US
+    log["queue_us"] = (0.3 * SECOND_US, 0, 0)
+    log["end_us"] = start_us + np.array([0.9, 2.8, 2.9]) * SECOND_US
+    log["container"], log["function"] = (1, 2, 1), (1, 2, 0)
+    log["start_type"] = (StartType.COLD, StartType.GPU, StartType.WARM)
     watcher.end(log)
     seen = watcher.timeline
     assert seen.time_s.tolist() == [1, 2, 3]
@@ -138,7 +141,11 @@ def test_what_was_planted_is_seen_where_and_when_it_was() -> None:
     assert seen.gpu_gb == pytest.approx([0.5, 1.5, 0.0])
     assert seen.evictions.tolist() == [0, 2, 1]
     # what is new in a look began after the last one, what is gone ended with it
-    assert seen.containers == [(0, 1, 0.0, 2.0), (1, 2, 0.0, 3.0), (0, 3, 2.0, 3.0)]
-    assert sorted(seen.stays) == [(1, 1, HELD, 1.0, 2.0), (1, 1, LOADING, 0.0, 1.0), (1, 1, ON_GPU, 2.0, 3.0)]
-    assert seen.runs == [(0, 0, StartType.COLD, 0.5, 0.9), (1, 1, StartType.GPU, 2.1, 2.8)]
+    assert seen.containers == [(0, 1, 0.0, 2.0), (1, 2, 0.0, 3.0), (0, 1, 2.0, 3.0)]
+    assert sorted(seen.stays) == [(1, 2, HELD, 1.0, 2.0), (1, 2, LOADING, 0.0, 1.0), (1, 2, ON_GPU, 2.0, 3.0)]
+    assert seen.runs == [
+        (0, 1, StartType.COLD, 0.5, 0.9),
+        (1, 2, StartType.GPU, 2.1, 2.8),
+        (2, 0, StartType.WARM, 2.2, 2.9),
+    ]
     assert (seen.shown_s, seen.names) == (3.0, ("a", "b", "c"))
