@@ -233,7 +233,7 @@ def says_its_ticks(axis: Any) -> None:
 
 def seen_whole(axis: Any) -> None:
     """Nothing that is drawn lies outside of the axes' limits."""
-    (left, right), (low, high) = sorted(axis.get_xlim()), sorted(axis.get_ylim())
+    (left, right), (low, high) = axis.get_xlim(), sorted(axis.get_ylim())
     for line in axis.lines:
         assert left <= min(line.get_xdata())
         assert max(line.get_xdata()) <= right

@@ -9,7 +9,7 @@ import pytest
 
 from agents.evidence.board import TOLERANCE, differences
 from agents.evidence.measure import METRICS, SUMS, besides, cost_parts
-from agents.evidence.standings import standings
+from agents.evidence.standings import HEADINGS, Standing, as_markdown, by_member, standings
 
 
 def a_row(policy: str, group: str, window: int, functions: dict[int, tuple[int, float]], seed: int = 0) -> Any:
@@ -87,3 +87,64 @@ def test_a_replay_is_held_against_the_figures_and_against_what_the_page_is_poole
     assert differences(told, found) == ["s, window 0, p seed 0: request_ms is 110, the board says 100"]
     told["sums"] = told["sums"] | {"warming_loading_us": 1e6 * (1 + 0.9 * TOLERANCE)}
     assert differences(told, found) == []
+
+
+def standing(policy: str, metric: str, mean: float, **more: Any) -> Standing:
+    besides_it = {"hit_rate": 0.125, "load_s": 0.5, "preload_gb_s": 1234.0}
+    about: dict[str, Any] = {"scenario": "s", "iqm": 0.75, "seeds": 2, "seed_deviation": 1.25, "versus": "lru"}
+    about |= {"gap_share": {"mean": 0.5, "low": 0.4, "high": 0.6}, "relative": -0.25, "clear_of_zero": True}
+    about |= {"difference": {"mean": -30.0, "low": -40.0, "high": -20.0}, "improvement": 0.625}
+    about |= {"besides": besides_it, "windows": 9, "groups": 8}
+    return Standing(policy=policy, metric=metric, mean=mean, **(about | more))
+
+
+def test_each_table_of_a_board_has_its_own_metric_the_best_first() -> None:
+    entries = [
+        standing("slow", "request_ms", 300.0),
+        standing("slow", "function_ms", 200.0),
+        standing("fast", "request_ms", 100.0),
+        standing("fast", "function_ms", 400.0, seeds=1),
+        standing("minute-oracle", "request_ms", 1.0),
+    ]
+    tables: dict[str, list[dict[str, str]]] = {}
+    for line in as_markdown(entries).splitlines():
+        if line.startswith("### "):
+            place = line.removeprefix("### ")
+        elif line.startswith("| ") and not line.startswith("| policy"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            tables.setdefault(place, []).append(dict(zip(HEADINGS, cells, strict=True)))
+    assert {place: [(row["policy"], row["ms"]) for row in rows] for place, rows in tables.items()} == {
+        "s, per request": [("minute-oracle", "1.0"), ("fast", "100.0"), ("slow", "300.0")],
+        "s, per function": [("slow", "200.0"), ("fast", "400.0")],
+    }
+    assert "Pooled over 9 windows of 8 groups of functions" in as_markdown(entries)
+    ceiling, fast, _ = tables["s, per request"]
+    assert fast == {
+        "policy": "fast",
+        "ms": "100.0",
+        "IQM / Tyche": "0.75",
+        "training seeds": "2, sd 1.2",
+        "share of the gap closed": "50 % [40, 60]",
+        "against": "-25 %, -30 [-40, -20] ms\\* (lru)",
+        "better in": "62 %",
+        "hits": "12.5 %",
+        "load s a request": "0.50",
+        "preload GB s": "1,234",
+    }
+    assert tables["s, per function"][1]["training seeds"] == ""
+    # the ceiling is no rival: it closes the whole gap by its definition
+    assert [ceiling[name] for name in ("share of the gap closed", "against", "better in")] == [""] * 3
+
+
+def test_values_are_told_apart_by_seed_group_and_window() -> None:
+    rows = [
+        {"policy": "p", "seed": seed, "group": group, "window": window, "request_ms": 100.0 * seed + 10 * window}
+        for seed in (1, 0)
+        for group, window in (("a", 0), ("a", 1), ("b", 2))
+    ]
+    assert by_member(rows, "request_ms") == {
+        "p": [
+            {("a", 0): 0.0, ("a", 1): 10.0, ("b", 2): 20.0},
+            {("a", 0): 100.0, ("a", 1): 110.0, ("b", 2): 120.0},
+        ]
+    }
