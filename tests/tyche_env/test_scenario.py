@@ -403,7 +403,10 @@ class TestWorlds:
             small.world(window=last + 1)
 
     def test_a_split_without_room_is_refused(self, small: Scenario) -> None:
-        with pytest.raises(ScenarioError, match="scenario small: split 'train'"):
+        with pytest.raises(
+            ScenarioError,
+            match=r"split 'test': has no room for a warm-up of 1 h and a window of 16\.67 h in its 2\.5 h",
+        ):
             small.with_(**{"trace.window_min": 1000}).windows("test")
 
 
