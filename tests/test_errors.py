@@ -309,6 +309,7 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
         "mine.py: is a int, expected a PrewarmPolicy",
     ),
     (lambda folder: load_cluster(in_a_file(folder, "nodes: []")), ScenarioError, "nodes: Tuple should have at least 1"),
+    (lambda folder: load_cluster(in_a_file(folder, "[]")), ScenarioError, "nodes: Tuple should have at least 1"),
     (torn_rows, RunError, "rows.jsonl, line 2: is no JSON (Expecting property name enclosed in double quotes)"),
     (nothing_finished, RunError, "summary.json: no run has been finished; `tyche evaluate ... --out "),
     (torn_manifest, RunError, "manifest.json, line 2: is no JSON (Expecting property name enclosed in double quotes)"),

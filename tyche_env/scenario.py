@@ -662,14 +662,14 @@ class Scenario(Part):
 
 
 def load_cluster(path: str | Path) -> Cluster:
-    """Read a cluster from a YAML file: a list ``nodes`` as in a scenario.
+    """Read a cluster from a YAML file: a list of nodes as in a scenario, by itself or under the key ``nodes``.
 
     Raises:
         ScenarioError: names the file, the field and what would be right.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        return Cluster.model_validate(content)
+        return Cluster.model_validate({"nodes": content} if isinstance(content, list) else content)
     except OSError as error:
         raise ScenarioError(f"cluster {path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
