@@ -230,10 +230,9 @@ def evaluate(
 
 def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -> str:
     """Real and simulated runs beside each other; returns which left many requests unserved, in words."""
-    from agents.evidence.tables import MUCH_UNSERVED, percent
     from agents.experiments.fidelity import Study, study
+    from agents.experiments.fidelity_report import much_unserved, write
     from agents.experiments.fidelity_report import show as show_fidelity
-    from agents.experiments.fidelity_report import write
     from agents.playing.progress import bar
 
     with bar(not (quiet or as_json)) as show:
@@ -245,12 +244,7 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
     elif not quiet:
         show_fidelity(console(), found)
         console().print(f"Report: {page}", soft_wrap=True, highlight=False)
-    parts = []
-    for each in found["conditions"]:
-        share = 1 - each["statuses"].get("OK", 0) / max(1, sum(each["statuses"].values()))
-        if share > MUCH_UNSERVED:
-            parts.append(f"{each['policy']} ({each['mode']}): {percent(share)}")
-    warning = f"Requests that were not served: {'; '.join(parts)}." if parts else ""
+    warning = much_unserved(found)
     if warning and not (quiet or as_json):
         console().print(warning, style="bold", highlight=False, soft_wrap=True)
     return warning

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.evidence.tables import ms
+from agents.evidence.tables import MUCH_UNSERVED, ms, percent
 from traces.output import holds
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ def verdict(found: Entry, condition: Entry) -> str:
         f"{100 * shares:.1f} points{_mark(small['start_types'])} (allowed {100 * limits['share']:.0f}); "
         "or within the spread of the repetitions"
     )
+
+
+def much_unserved(found: Mapping[str, Any]) -> str:
+    """Which conditions left more scored requests unserved than can be passed over, in words; empty if none did."""
+    parts = []
+    for each in found["conditions"]:
+        share = each["unserved"] / max(1, each["requests"])
+        if share > MUCH_UNSERVED:
+            parts.append(f"{each['policy']} ({each['prewarm']}, {each['mode']}): {percent(share)}")
+    return f"Requests that were not served: {'; '.join(parts)}." if parts else ""
 
 
 def show(console: Console, found: Entry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +24,14 @@ from agents.evidence.figures import MEMORY_COLOURS, _memory
 from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
 from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
+from agents.evidence.tables import failing_loads
 from agents.experiments.checks import sensitivity
 from agents.experiments.fidelity import TIMES, _against
-from agents.experiments.fidelity_report import FIGURES, show, time_rows, write
+from agents.experiments.fidelity_report import FIGURES, much_unserved, show, time_rows, write
 from agents.experiments.tables import markdown
 from agents.playing.timeline import KINDS
+from agents.policies.bundle import Bundle
+from agents.training.seeds import _described
 from tests.agents.evidence import planted
 from tests.agents.evidence.test_report_planted import says_its_ticks
 from tests.agents.evidence.test_standings import a_row as a_standing
@@ -137,6 +141,47 @@ def test_the_timeline_s_words_are_in_the_order_of_their_codes() -> None:
     (listed,) = re.findall(r"KINDS = \[([^\]]*)\]", template("timeline.js"))
     # agents.playing.timeline: a stay is 0 held, 1 loading, 2 on the GPU
     assert re.findall('"([^"]+)"', listed) == ["held", "loading", "on the GPU"]
+
+
+def test_the_timeline_s_starts_are_in_the_order_of_their_codes_and_what_loads_is_drawn_faint() -> None:
+    script = template("timeline.js")
+    (listed,) = re.findall(r"RUNS = \[(.*)\];", script)
+    names = re.findall(r'\["([^"]+)", "#', listed)
+    # a run's third number is a StartType
+    assert [name.lower() for name in names] == [start.name.lower() for start in sorted(StartType)]
+    assert names == ["GPU", "memory", "loading", "warm", "cold"]
+    # a stay's is 0 held, 1 loading, 2 on the GPU
+    assert "pen.globalAlpha = kind === 1 ? 0.45 : 1;" in script
+    assert "${kind === 2 ? 45 : 60}%" in script
+    assert "pen.fillStyle = RUNS[type][1];" in script
+
+
+def test_loads_that_failed_are_added_over_all_runs() -> None:
+    rows: list[dict[str, Any]] = [
+        {"health": {"failing_loads": {"f": [3, "no weights"], "g": [1, "too large"]}}},
+        {"health": {}},
+        {"health": {"failing_loads": {"f": [40, "no weights"]}}},
+        {},
+    ]
+    assert failing_loads(rows) == "Loads that failed: f 43 times (no weights); g 1 time (too large)."
+    assert failing_loads([{}]) == ""
+
+
+def test_a_study_counts_as_unserved_what_of_the_scored_requests_was_not() -> None:
+    """Not what its statuses say, which count the warm-up as well."""
+    condition = {"policy": "none", "prewarm": "openwhisk", "mode": "paper", "requests": 200, "statuses": {"OK": 500}}
+    few, many = condition | {"unserved": 2}, condition | {"unserved": 5, "prewarm": "histogram"}
+    warm_up = condition | {"unserved": 0, "statuses": {"OK": 100, "FAILED": 400}}
+    assert much_unserved({"conditions": [few, warm_up]}) == ""
+    found = much_unserved({"conditions": [few, many, warm_up]})
+    assert found == "Requests that were not served: none (histogram, paper): 2.5 %."
+
+
+def test_a_trained_seed_is_told_with_its_own_figures(bundle: Bundle) -> None:
+    told = {"chosen": "horizon 10 s", "validation_cost_of_tyche": 0.25, "cpu_s": 61.7}
+    line = _described(replace(bundle, manifest=told))
+    assert line.startswith("horizon 10 s, ")
+    assert line.endswith(", 0.250 of Tyche's cost on validation windows, 62 CPU s")
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

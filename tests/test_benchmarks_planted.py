@@ -1,0 +1,143 @@
+"""What scripts of benchmarks and ``tyche bench`` make of times that are planted."""
+
+from __future__ import annotations
+
+import json
+from itertools import cycle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.bench import adapters, packing
+from tests.test_docs import script
+from tyche_env import vector
+from tyche_env.bench import core, measurement
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+class Stepping:
+    """Something with the face of an environment that does nothing."""
+
+    num_envs = 10
+
+    def __init__(self, *_: object, **__: object) -> None:
+        space = SimpleNamespace(shape=(7,))
+        scenario = SimpleNamespace(trace=SimpleNamespace(window_min=1, warm_up_min=1), decision_interval_s=10)
+        self.batch, self.observation_space = SimpleNamespace(scenario=scenario, max_functions=3), space
+
+    def seed(self, *_: object, **__: object) -> None:
+        """Nothing."""
+
+    reset = step = seed
+
+
+def test_an_adapter_costs_what_its_steps_take_more_than_the_batch_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector, "PreloadVectorEnv", lambda *_, **__: Stepping())
+    times_s = cycle([0.6, 0.5])  # a hundred steps with the adapter, and without
+    monkeypatch.setattr(measurement, "cpu_s_of", lambda _: next(times_s))
+    found = adapters._overhead("it", (Stepping(), [0]), [0], "an adapter", 1)
+    assert found.value == pytest.approx(20)
+    assert found.ratio == pytest.approx(1.2)
+    assert found.at_most
+    assert found.note == "an adapter; 6000 us a step, the batch 5000"
+
+
+def test_packing_loses_what_the_worst_instance_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = SimpleNamespace(functions=SimpleNamespace(library_us=0, model_us=0, hold_mb=np.ones(1)))
+    packed = iter([90.0, 70.0])
+    for name, made in (
+        ("packing_world", lambda: world),
+        ("packing_values", lambda seed: np.zeros(1)),
+        ("empty_containers", lambda _: None),
+        ("pack", lambda *_: None),
+        ("packed_value", lambda *_: next(packed)),
+    ):
+        monkeypatch.setattr(core, name, made)
+    monkeypatch.setattr("agents.experiments.packing.optimum", lambda *_: 100.0)
+    found = packing.packing_lost(2)
+    assert found.value == pytest.approx(30)  # 10 and 30 per cent
+    assert found.ratio == pytest.approx(1.5)
+
+
+def test_a_day_s_speed_is_that_of_the_day_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = script(BENCHMARKS / "growth.py")
+    world = SimpleNamespace(arrival_us=np.zeros(600), end_us=7_200_000_000)
+    base = SimpleNamespace(with_settings=lambda **_: world)
+    state = SimpleNamespace(_asdict=lambda: {"nodes": np.zeros(250_000)})
+    result = SimpleNamespace(cpu_s=3.0, wall_s=4.0, counters={"loads": 300}, totals={"cold": np.array([60])})
+    monkeypatch.setattr(growth, "world_of", lambda _: base)
+    monkeypatch.setattr(growth, "new_state", lambda *_, **__: state)
+    monkeypatch.setattr(growth, "simulate", lambda *_, **__: result)
+    found = growth.run_day(2, 5, 100.0, next(iter(growth.POLICIES)))
+    assert found["invocations_per_cpu_s"] == 200
+    assert (found["loads_each"], found["cold_each"], found["state_mb"]) == (0.5, 0.1, 2.0)
+    assert (found["simulated_h"], found["wall_s_of_the_day"], found["cpu_s"]["the day"]) == (2.0, 4.0, 3.0)
+
+
+def test_a_peer_is_compared_by_cpu_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    peers = script(BENCHMARKS / "peers.py")
+    part = SimpleNamespace(arrival_us=np.zeros(1000))
+    engine = SimpleNamespace(cpu_s=0.5, totals={"cold": np.array([3, 4])})
+    for name in ("world_with", "machine", "today"):
+        monkeypatch.setattr(peers, name, lambda *_: "")
+    monkeypatch.setattr(peers, "head", lambda *_: part)
+    monkeypatch.setattr(peers, "simulate", lambda *_, **__: engine)
+    for name in ("plain_heapq", "simpy_model", "simfaas_model"):
+        monkeypatch.setattr(peers, name, lambda _: 9)
+    clock_s = cycle([10.0, 20.0])
+    monkeypatch.setattr(peers.time, "process_time", lambda: next(clock_s))
+    monkeypatch.setattr("sys.argv", ["peers.py", "--json"])
+    peers.main()
+    for row in json.loads(capsys.readouterr().out)["results"]:
+        assert (row["requests_per_cpu_s"], row["engine_requests_per_cpu_s"], row["ratio"]) == (100, 2000, 20)
+        assert (row["cold_starts"], row["engine_cold_starts"]) == (9, 7)
+
+
+def test_the_environment_s_share_is_what_a_costless_one_saves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learning = script(BENCHMARKS / "learning.py")
+    speeds = iter([30_000.0, 40_000.0])  # with the environment, and with one that costs nothing
+    monkeypatch.setattr(learning, "FunctionVecEnv", Stepping)
+    monkeypatch.setattr(learning, "Costless", Stepping)
+    monkeypatch.setattr(learning, "rows_per_cpu_s", lambda *_: next(speeds))
+    monkeypatch.setattr(learning.os, "sched_setaffinity", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["learning.py", "--json"])
+    learning.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["share_of_environment"] == 0.25
+    assert (found["rows_per_cpu_s"], found["rows_per_cpu_s_costless"]) == (30_000, 40_000)
+
+
+@pytest.mark.parametrize(("tyche_ms", "status"), [(33.0, 0), (34.0, 1)])
+def test_make_real_says_what_share_tyche_s_requests_pay(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tyche_ms: float,
+    status: int,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    real_replay = script(BENCHMARKS / "real_replay.py")
+
+    def a_row(mode: str, policy: str, loading_ms: float) -> dict[str, Any]:
+        return {
+            "mode": mode,
+            "policy": policy,
+            "requests": 7,
+            "warming_loading_ms_mean": loading_ms,
+            "end_to_end_ms_mean": 500.0,
+            "preload_rate": 0.8,
+            "health": {},
+        }
+
+    rows = [a_row("paper", "none", 100), a_row("paper", "tyche", tyche_ms), a_row("realistic", "none", 1)]
+    (tmp_path / "summary.json").write_text(json.dumps({"rows": [*rows, a_row("realistic", "tyche", 9)]}))
+    assert real_replay._verdict(tmp_path) == status
+    printed = capsys.readouterr().out
+    assert f"paper mode: Tyche's requests pay {tyche_ms:.0f} % of the warming and loading time without it" in printed
+    assert "paper     tyche    7 requests, warming + loading" in printed
