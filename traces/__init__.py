@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from traces.mapped import read_mapped as read_mapped
     from traces.parquet import read_parquet as read_parquet
     from traces.parquet import write_parquet as write_parquet
+    from traces.repairs import Repair as Repair
     from traces.sampling import sample as sample
     from traces.synthesis import SynthesisConfig as SynthesisConfig
     from traces.synthesis import synthesize as synthesize
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ColumnMap": "mapped",
     "Counts": "counts",
+    "Repair": "repairs",
     "Split": "windows",
     "SynthesisConfig": "synthesis",
     "TokenCost": "azure_llm",

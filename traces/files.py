@@ -37,7 +37,7 @@ def load(
         durations: The run times that belong to Azure Functions 2019 counts.
         memory: Their memory.
         bad_rows: Whether rows that there is a rule for are refused or mended: of Azure Functions 2019
-            (:func:`~traces.azure.read_azure2019`) and of files with columns (:func:`~traces.mapped.read_mapped`).
+            (``traces.read_azure2019`` says which) and of files with columns (:func:`~traces.mapped.read_mapped`).
 
     Raises:
         TraceError: What the form's own reader refuses, a file that has none of them, or something given that the form
