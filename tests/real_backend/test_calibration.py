@@ -25,6 +25,7 @@ from real_backend.calibration import (
 from real_backend.health import COLUMNS
 from real_backend.profile_commands import profile
 from tests.real_backend.worlds import toy_scenario
+from tyche_env.profiles import load_catalogue, write_catalogue
 from tyche_env.scenario import Scenario
 from tyche_env.world import StartType
 
@@ -201,6 +202,26 @@ def test_the_command_says_what_was_and_what_is_under_the_names(tmp_path: Path) -
     assert lines[1].split(None, 1)[1].startswith("5 loads,    3 runs: container 300 -> 352 ms, library 150 -> 1280 ms")
     assert lines[2] == "scheduling 2.0 ms, clear 5.0 ms, command 7.0 ms, offload 3.5 ms"
     assert lines[3].startswith("2 profiles in ")
+
+
+def test_the_command_says_what_the_spread_was_and_then_what_it_is(tmp_path: Path) -> None:
+    table = []
+    for x in (-0.2, 0.0, 0.2):
+        ms = {"warming": 64.0, "library": 300 * np.exp(x), "model": 400 * np.exp(x), "inference": 80 * np.exp(x)}
+        table.append(invocation("infer", 0, ms, over_ms=2.0, met=int(StartType.COLD)))
+    run = write_run(tmp_path, table)
+    catalogue = tmp_path / "toys.csv"
+    write_catalogue(catalogue, [each.model_copy(update={"sigma": 0.75}) for each in load_catalogue(catalogue)])
+    words = ["calibrate", str(run), "--out", str(tmp_path / "fitted.csv")]
+    lines = CliRunner().invoke(profile, words, catch_exceptions=False).output.splitlines()
+    # 0.2 of the sum is 0.28 of each, and the mean of exp(x) is 1.0134, and exp(0.28^2 / 2) is 1.0400
+    assert lines[0].split(None, 1) == [
+        "toy-slow",
+        "3 loads,    3 runs: container 300 -> 62 ms, library 150 -> 292 ms, model 250 -> 390 ms, "
+        "inference 20.0 -> 78.0 ms, spread 0.75 -> 0.28",
+    ]
+    # of the other nothing is known
+    assert lines[1].split(None, 1)[1].endswith("inference 20.0 -> 20.0 ms, spread 0.75 -> 0.75")
 
 
 def test_the_spread_of_each_stage_is_such_that_their_sum_varies_as_it_did() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from real_backend import checking
 from real_backend.checking import Finding, Question, check, clean
-from real_backend.client import ActionSpec, Client, Credentials
+from real_backend.client import ActionSpec, Activation, Client, Credentials
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.making import Making
 from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
@@ -48,6 +50,68 @@ def ask(
     well = asyncio.run(work())
     assert well == all(each.well is not False for each in found)
     return well, {each.what: each for each in found}
+
+
+class FakePlatform:
+    """A deployment whose one container answers after planted times, by a clock that is so much ahead of ours.
+
+    Calls take 900, 20, 30 and 40 ms, and then 17, 90, 11, 50 and 13 ms; a warm one waits for 100 ms of the platform's
+    own telling, beside 8, 3, 5, 4 and 6 ms on the way.
+    """
+
+    def __init__(self, ahead_ms: int) -> None:
+        self.client = self
+        self.embedded = False
+        self.now_ms = 1_796_000_000_000
+        self.ahead_ms = ahead_ms
+        self._took_ms = iter((900, 20, 30, 40, 17, 90, 11, 50, 13))
+        self._way_ms = iter((0, 0, 0, 0, 8, 3, 5, 4, 6))
+
+    async def take(self, place: object) -> SimpleNamespace:
+        return SimpleNamespace(action="a")
+
+    async def invoke(self, action: str, parameters: Mapping[str, Any], timeout_s: float) -> Activation:
+        arrival_ms = self.now_ms + next(self._way_ms) + self.ahead_ms
+        took_ms = next(self._took_ms)
+        self.now_ms += took_ms
+        cold = took_ms == 900
+        notes = {"waitTime": 412, "initTime": 38} if cold else {"waitTime": 100}
+        return Activation.model_validate(
+            {
+                "activationId": "a" * 32,
+                "namespace": "guest",
+                "name": action,
+                "start": arrival_ms + notes["waitTime"],
+                "response": {
+                    "status": "success",
+                    "success": True,
+                    "result": {"ok": True, "boot_id": "b1", "residents": [{"function": "toy"}]},
+                },
+                "annotations": [{"key": key, "value": value} for key, value in notes.items()],
+            }
+        )
+
+
+# what the way adds is never told apart from the clocks, so that the least of what is found is told
+@pytest.mark.parametrize(("ahead_ms", "told"), [(2000, "+2003"), (-2000, "-1992")])
+def test_each_time_is_told_as_it_was_and_which_clock_is_ahead(
+    monkeypatch: pytest.MonkeyPatch, ahead_ms: int, told: str
+) -> None:
+    fake = FakePlatform(ahead_ms)
+    now = SimpleNamespace(time=lambda: fake.now_ms / 1e3, monotonic=lambda: fake.now_ms / 1e3 - 1e9)
+    monkeypatch.setattr(checking, "time", now)
+    deployment: Any = fake
+    rows = asyncio.run(checking._slot(deployment, "toy", Question(EMBEDDED, TOYS)))
+    assert [f"{what}: {text}" for _, what, text in rows] == [
+        "load toy: 900 ms, of which 450 made the container",
+        "hold toy: 20 ms",
+        "infer toy: 30 ms",
+        "off-load toy: 40 ms",
+        "one container: answered all 9 calls",
+        # the median of five
+        "a warm call: 17.0 ms",
+        f"clocks: the platform's is {told} ms of ours; nothing measured rests on it",
+    ]
 
 
 @pytest.mark.parametrize("world", [WORLD, None])

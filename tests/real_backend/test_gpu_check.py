@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,3 +113,79 @@ def test_the_page_shows_the_parts_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "stages.json").unlink()
     with pytest.raises(UserError, match=r"has no stages\.json"):
         gpu_check.page(tmp_path)
+
+
+class FakeWorker:
+    """A client whose calls take half a second but for two, and whose stages differ from call to call."""
+
+    def __init__(self, argmax_on_gpu: int) -> None:
+        self.now_s = 100.0
+        self.calls: list[tuple[Any, ...]] = []
+        self._answers = [
+            {"residents": []},
+            {"stages_ms": {"library": 1600, "model": 300, "transfer": 1}},
+            {"stages_ms": {"library": 2, "model": 3, "inference": 77}, "answer": {"argmax": 5}},
+            {"stages_ms": {"library": 4, "model": 5, "transfer": 66}},
+            {
+                "stages_ms": {"transfer": 6, "inference": 900},
+                "start_type": "gpu-1",
+                "answer": {"argmax": argmax_on_gpu},
+            },
+            # without the first the median is 7; of all ten it would be 7.5, without the last 8
+            *(
+                {"stages_ms": {"inference": ms}, "start_type": f"gpu-{ms}", "answer": {"argmax": 9}}
+                for ms in (5, 7, 20, 6, 9, 8, 40, 4, 1)
+            ),
+            {
+                "residents": [
+                    {"function": "other", "torch_reserved_mb": 111, "memory_mb": 222},
+                    {"function": "net", "torch_reserved_mb": 640, "memory_mb": 333},
+                ]
+            },
+            {"stages_ms": {"transfer": 8}},
+            {"stages_ms": {}},
+        ]
+
+    async def invoke(self, action: str, parameters: dict[str, Any], timeout_s: float) -> SimpleNamespace:
+        assert action == "a"
+        call = len(self.calls)
+        self.calls.append((parameters["op"], parameters.get("gpu")))
+        self.now_s += {15: 0.25, 16: 0.125}.get(call, 0.5)
+        return SimpleNamespace(response=SimpleNamespace(result={"ok": True, **self._answers[call]}))
+
+
+@pytest.mark.parametrize("argmax_on_gpu", [5, 6])
+def test_each_stage_is_of_its_own_call_and_each_memory_of_its_own_moment(
+    monkeypatch: pytest.MonkeyPatch, argmax_on_gpu: int
+) -> None:
+    client = FakeWorker(argmax_on_gpu)
+    clock = SimpleNamespace(perf_counter=lambda: client.now_s, monotonic=lambda: client.now_s)
+    monkeypatch.setattr(gpu_check, "time", clock)
+    monkeypatch.setattr(gpu_check, "_POLL_S", 0.0)
+    # before, moved, warm; then twice until the driver shows what was given back
+    used_mb = iter([1000.0, 1700.0, 1950.0, 1950.0, 1650.0, 1650.0, 1000.5])
+    row = asyncio.run(gpu_check.stages_of(client, "a", "net", lambda: next(used_mb)))
+    assert row == {
+        "library_ms": 1600,
+        "model_ms": 300,
+        "transfer_ms": 66,
+        "inference_ms": 77,
+        "gpu_first_inference_ms": 900,
+        "gpu_inference_ms": 7,
+        "back_ms": 250,
+        "offload_ms": 125,
+        "start_types": [f"gpu-{each}" for each in (1, 5, 7, 20, 6, 9, 8, 40, 4, 1)],
+        "same_answer": argmax_on_gpu == 5,
+        "nvml_transfer_mb": 700,
+        "nvml_inference_mb": 950,
+        "nvml_back_mb": 650,
+        "nvml_offloaded_mb": 0.5,
+        "torch_reserved_mb": 640,
+    }
+    assert next(used_mb, None) is None
+    assert client.calls == [
+        ("status", None),
+        *(("load", False), ("infer", False), ("load", True)),
+        *[("infer", True)] * 10,
+        *(("status", None), ("load", False), ("offload", None)),
+    ]

@@ -134,3 +134,20 @@ def test_the_spread_is_that_of_the_logarithms_of_library_model_and_inference() -
     assert profile.container_init_ms == 12.3
     wild = [runs[0] | {"library": 1}, runs[0] | {"library": 10**9}]
     assert measuring._profile(plan, "f", function, 1.0, wild, []).sigma == 2.0
+
+
+def test_the_source_says_where_how_often_and_with_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "machine", lambda: "16 x a processor")
+    monkeypatch.setattr(measuring, "date", SimpleNamespace(today=lambda: "2026-01-02"))
+    monkeypatch.setattr(measuring.platform, "python_version", lambda: "3.99.1")
+    monkeypatch.setattr(measuring, "version", lambda package: {"magika": "7.8", "onnxruntime": "9.10"}[package])
+    resources = SimpleNamespace(hold_mb=60, peak_mb=80, gpu_mb=100)
+    function: Any = SimpleNamespace(resources=resources, library="magika")
+    # twelve repetitions, which are neither the containers made nor the runs that are handed over here
+    plan = Plan(("f",), TOYS, repetitions=12, containers="docker", container_mb=300, gpu="3")
+    runs = [stages(number, False) for number in range(2)]
+    on_gpu = [stages(number, True) for number in range(3)]
+    assert measuring._profile(plan, "f", function, 1.0, runs, on_gpu).source == (
+        "measured 2026-01-02 on 16 x a processor, GPU 3, docker containers, median of 12, one thread; "
+        "Python 3.99.1, magika 7.8, onnxruntime 9.10; memory as declared"
+    )

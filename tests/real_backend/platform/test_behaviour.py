@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from real_backend.client import Activation
+from real_backend.platform import pool, service
 from real_backend.platform.config import GENUINE, Behaviour, Limits, NodeSpec, PlatformConfig
-from tests.real_backend.platform.site import FakeFactory, Open, Site
+from real_backend.platform.container_client import ContainerClient
+from tests.real_backend.platform.site import FakeContainer, FakeFactory, Open, Site
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +45,48 @@ async def remove(site: Site) -> None:
     for each in site.service.pool.containers:
         assert each.container is not None
         await each.container.remove()
+
+
+async def test_a_record_tells_each_time_apart_in_ms(open_site: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    # every time is a sum of binary fractions of a second
+    now = 1_796_000_000.25
+    clock = SimpleNamespace(
+        time=lambda: now, perf_counter=lambda: now, monotonic=lambda: now, time_ns=lambda: round(now * 1e9)
+    )
+    monkeypatch.setattr(service, "time", clock)
+    monkeypatch.setattr(pool, "time", clock)
+
+    def taking(owner: type, name: str, seconds: Callable[..., float]) -> None:
+        """Let a method take so many seconds more, by what it is given."""
+        method = getattr(owner, name)
+
+        async def late(self: Any, *arguments: Any) -> Any:
+            nonlocal now
+            now += seconds(*arguments)
+            return await method(self, *arguments)
+
+        monkeypatch.setattr(owner, name, late)
+
+    taking(pool.Pool, "acquire", lambda need: 1.25)
+    taking(FakeFactory, "create", lambda spec: 0.5)
+    taking(FakeContainer, "resume", lambda: 0.375)
+    taking(ContainerClient, "post", lambda path, *_: {"/init": 0.125, "/run": 0.75}[path])
+    async with open_site(FakeFactory(), pause_after_s=0.0) as site:
+        await site.put("f", "")
+        began_ms = round(now * 1e3)
+        cold = await site.client.invoke("f")
+        told = cold.annotation("tyche")
+        assert (cold.wait_ms, told["createTime"], told["resumeTime"], cold.init_ms) == (1750, 500, 0, 125)
+        # started when there was a container; initialised and run since
+        assert (cold.start - began_ms, cold.duration, cold.end - began_ms) == (1750, 875, 2625)
+        await until(site, ["paused"])
+        began_ms = round(now * 1e3)
+        woken = await site.client.invoke("f")
+        told = woken.annotation("tyche")
+        assert (woken.wait_ms, told["createTime"], told["resumeTime"], woken.init_ms) == (1625, 0, 375, None)
+        assert (woken.start - began_ms, woken.duration, woken.end - began_ms) == (1625, 750, 2375)
+        (shown,) = await site.client.containers()
+        assert (shown.create_ms, shown.activations) == (500, 2)
 
 
 async def test_a_container_whose_log_is_read_serves_nobody_meanwhile(open_site: Open) -> None:
