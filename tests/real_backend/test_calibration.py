@@ -103,6 +103,19 @@ def test_the_source_names_window_device_date_load_and_versions(tmp_path: Path) -
         assert part in source
 
 
+def test_the_source_tells_runs_from_windows_and_the_highest_load() -> None:
+    plan = {"windows": 3, "split": "train", "scenario": "some"}
+    manifest = {"plan": plan, "versions": {"torch": "2.9", "python": "3.11.7"}, "started": "2026-11-24T08:00:00+00:00"}
+    rows = [
+        {"policy": policy, "health": {"where": "here", "load_average": load}}
+        for policy, load in (("tyche", [0.5, 1.25]), ("tyche", [7.5, 0.25]), ("fixed", [2.0, 3.0]), ("fixed", [1.0, 1]))
+    ]
+    assert _source(manifest, rows) == (
+        "fitted to 4 real runs (tyche, fixed) of 3 train windows of some, measured 2026-11-24 on here; "
+        "load average up to 7.5; python 3.11.7, torch 2.9"
+    )
+
+
 def test_the_command_writes_a_catalogue_and_a_scenario_that_uses_it(tmp_path: Path) -> None:
     out = tmp_path / "fitted.csv"
     done = CliRunner().invoke(

@@ -12,7 +12,7 @@ import pytest
 
 from real_backend import checking
 from real_backend.checking import Finding, Question, check, clean
-from real_backend.client import ActionSpec, Activation, Client, Credentials
+from real_backend.client import ActionSpec, Activation, Client, Credentials, Needs, ServerLimits
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.making import Making
 from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
@@ -112,6 +112,43 @@ def test_each_time_is_told_as_it_was_and_which_clock_is_ahead(
         "a warm call: 17.0 ms",
         f"clocks: the platform's is {told} ms of ours; nothing measured rests on it",
     ]
+
+
+def test_what_is_allowed_and_what_there_is_are_told_beside_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = Needs(per_minute=11, concurrent=3)
+    monkeypatch.setattr(checking, "rates", lambda *_: needs)
+    monkeypatch.setattr(checking, "sample_payload", lambda name, number: "x" * 98)
+    # 400 and 800 MB are 382 and 763 MiB, and hold six containers of 200 MB
+    world = toy_world([(0.0, 0)], 2.0, ("toy",), (400, 800))
+    world.functions.container_mb[:] = 200
+    question = Question(EMBEDDED, TOYS, world)
+
+    def allowed(**limits: int) -> list[str]:
+        return [text for _, _, text in checking._limits(question, ServerLimits.model_validate(limits))]
+
+    assert allowed(invocationsPerMinute=70, concurrentInvocations=5) == [
+        "191 MiB, 120 s, no logs, payloads of 100 bytes are allowed",
+        "at most 11 calls in a minute and 3 at once, of 70 and 5",
+    ]
+    assert allowed()[1].endswith("of an unknown number and as many")
+
+    def memory(embedded: bool, *nodes_mib: int) -> tuple[bool | None, str]:
+        async def nodes() -> list[SimpleNamespace]:
+            # what is free, and how many containers there are, is not what counts
+            return [SimpleNamespace(memory_mib=mib, free_mib=1, containers=9) for mib in nodes_mib]
+
+        client: Any = SimpleNamespace(nodes=nodes)
+        well, _, text = asyncio.run(checking._pool(client, question, embedded))
+        return well, text
+
+    assert memory(True, 382, 900) == (True, "nodes of [900, 382] MiB for the world's [763, 382]")
+    too_small = "nodes of [763, 380] MiB for the world's [763, 382]; `tyche platform up --nodes 2 --memory-mb 763`"
+    assert memory(True, 763, 380) == (False, too_small)
+    assert memory(False) == (
+        None,
+        "not told by the platform; 2 invokers need whisk.container-pool.user-memory of 763 m or more, for 6 slots "
+        "in all",
+    )
 
 
 @pytest.mark.parametrize("world", [WORLD, None])

@@ -121,7 +121,7 @@ class FakeWorker:
     def __init__(self, argmax_on_gpu: int) -> None:
         self.now_s = 100.0
         self.calls: list[tuple[Any, ...]] = []
-        self._answers = [
+        self._answers: list[dict[str, Any]] = [
             {"residents": []},
             {"stages_ms": {"library": 1600, "model": 300, "transfer": 1}},
             {"stages_ms": {"library": 2, "model": 3, "inference": 77}, "answer": {"argmax": 5}},

@@ -139,7 +139,7 @@ def test_the_spread_is_that_of_the_logarithms_of_library_model_and_inference() -
 def test_the_source_says_where_how_often_and_with_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "machine", lambda: "16 x a processor")
     monkeypatch.setattr(measuring, "date", SimpleNamespace(today=lambda: "2026-01-02"))
-    monkeypatch.setattr(measuring.platform, "python_version", lambda: "3.99.1")
+    monkeypatch.setattr("platform.python_version", lambda: "3.99.1")
     monkeypatch.setattr(measuring, "version", lambda package: {"magika": "7.8", "onnxruntime": "9.10"}[package])
     resources = SimpleNamespace(hold_mb=60, peak_mb=80, gpu_mb=100)
     function: Any = SimpleNamespace(resources=resources, library="magika")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from real_backend.functions.__main__ import main
 from real_backend.functions.protocol import FunctionError, Resources, load_functions
+from tests.real_backend.worlds import TOYS
+from tyche_env.cli import run
 from tyche_env.profiles import load_catalogue
 
 
@@ -27,6 +31,20 @@ def test_a_file_can_declare_functions(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from real_backend.functions.toy import FUNCTIONS as TOYS\nFUNCTIONS = {'mine': TOYS['toy']}\n")
     assert list(load_functions(str(path))) == ["mine"]
+
+
+def test_memory_that_is_held_and_the_peak_are_told_by_their_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", "--functions", TOYS]) == 0
+    listed = {line.split()[0]: line.split()[2:] for line in capsys.readouterr().out.splitlines()}
+    assert listed["toy-big"] == ["520", "MB", "held", "1000", "MB", "peak"]
+    # what the process says is 60.2 MB now, and 80.7 at the peak
+    done = SimpleNamespace(returncode=0, stdout="a word of its own\nmemory 60.2 80.7\n", stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    assert run(["profile", "memory", TOYS]) == 0
+    told = {line.split(None, 1)[0]: line.split(None, 1)[1] for line in capsys.readouterr().out.splitlines()}
+    assert told["toy-big"] == "hold_mb=61, peak_mb=81"
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,8 @@ async def test_a_record_tells_each_time_apart_in_ms(open_site: Open, monkeypatch
         assert (woken.start - began_ms, woken.duration, woken.end - began_ms) == (1625, 750, 2375)
         (shown,) = await site.client.containers()
         assert (shown.create_ms, shown.activations) == (500, 2)
+        (node,) = await site.client.nodes()
+        assert (node.memory_mib, node.free_mib, node.containers) == (1024, 768, 1)
 
 
 async def test_a_container_whose_log_is_read_serves_nobody_meanwhile(open_site: Open) -> None:
