@@ -142,8 +142,8 @@ def test_what_is_allowed_and_what_there_is_are_told_beside_what_is_needed(monkey
         return well, text
 
     assert memory(True, 382, 900) == (True, "nodes of [900, 382] MiB for the world's [763, 382]")
-    too_small = "nodes of [763, 380] MiB for the world's [763, 382]; `tyche platform up --nodes 2 --memory-mb 763`"
-    assert memory(True, 763, 380) == (False, too_small)
+    too_small = "nodes of [700, 390] MiB for the world's [763, 382]; `tyche platform up --nodes 2 --memory-mb 763`"
+    assert memory(True, 700, 390) == (False, too_small)
     assert memory(False) == (
         None,
         "not told by the platform; 2 invokers need whisk.container-pool.user-memory of 763 m or more, for 6 slots "
