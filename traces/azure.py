@@ -127,7 +127,7 @@ def read_azure2019(
         first_minute=first.first_minute,
         duration_ms=_unknown(functions) if duration_ms is None else duration_ms,
         memory_mb=_unknown(functions) if memory_mb is None else memory_mb,
-        weights=np.bincount(number, every["SampleWeight"], functions).astype(np.int64) // len(days)
+        weights=every["SampleWeight"].groupby(number).max().to_numpy(dtype=np.int64)
         if "SampleWeight" in every
         else np.ones(functions, np.int64),
         source=f"{SOURCE}, {paths[0]}{f' to {paths[-1]}' if len(paths) > 1 else ''}",

@@ -301,6 +301,17 @@ def test_days_that_do_not_fit_each_other_are_refused(write: Writer, second: str,
         read_azure2019([write("one.csv", a_day("o,a,f,http,1,1")), write("two.csv", second)])
 
 
+def test_a_weight_is_no_more_for_several_days_or_rows(write: Writer) -> None:
+    """A row stands for so many functions on each of its days."""
+    row = f"f,4,{'1,' * 1439}1\n"
+    days = [write(f"{n}.csv", f"HashFunction,SampleWeight,{DAY}\n{row}") for n in (1, 2)]
+    days.append(write("3.csv", f"HashFunction,SampleWeight,{DAY}\n{row.replace('f,4', 'g,7')}"))
+    assert read_azure2019(days).weights.tolist() == [4, 7]
+    assert read_azure2019(days[2]).weights.tolist() == [7]
+    twice = write("t.csv", f"HashFunction,SampleWeight,{DAY}\n{row}{row}")
+    assert read_azure2019(twice, bad_rows="repair").weights.tolist() == [4]
+
+
 def test_counts_that_add_up_to_too_much_are_refused(write: Writer) -> None:
     path = write("i.csv", "HashFunction,1\nf,2000000000\nf,2000000000\n")
     with pytest.raises(TraceError, match="counts of function f add up to 4000000000 in a minute"):
