@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.bench import adapters, packing
+from agents.bench import adapters, memory, packing
 from tests.test_docs import script
 from tyche_env import vector
 from tyche_env.bench import core, measurement
@@ -61,6 +61,24 @@ def test_packing_loses_what_the_worst_instance_does(monkeypatch: pytest.MonkeyPa
     found = packing.packing_lost(2)
     assert found.value == pytest.approx(30)  # 10 and 30 per cent
     assert found.ratio == pytest.approx(1.5)
+
+
+def test_memory_is_compared_with_arrivals_and_a_log_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arrival is eight bytes of time and four of function; a row of the log takes 96."""
+    found = {"imports_mb": 100.0, "peak_mb": 154.0, "invocations": 1_000_000, "requests": 1, "cpu_s": 2.0}
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        Path(command[-1]).write_bytes(bytes(3_000_000))
+        return SimpleNamespace(stdout=json.dumps(found))
+
+    monkeypatch.setattr("agents.bench.memory.subprocess.run", run)
+    monkeypatch.setattr(memory, "repeat_world", lambda *_: None)
+    monkeypatch.setattr("tyche_env.scenario.Scenario.world", lambda *_: None)
+    monkeypatch.setattr("tyche_env.simulator.loading.warm_up", lambda: None)
+    measured = memory.memory(1)
+    assert measured.value == 54
+    assert measured.ratio == pytest.approx(54 / (8 + 4 + 96))
+    assert "log of 3 MB; 100 MB after the imports, kernels included, 154 MB at most" in measured.note
 
 
 def test_a_day_s_speed_is_that_of_the_day_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,7 @@ def memory(repeats: int) -> Measurement:
     from tyche_env.bench.measurement import SPEED, Measurement
     from tyche_env.scenario import Scenario
     from tyche_env.simulator.loading import warm_up
+    from tyche_env.simulator.log import LOG_DTYPE
 
     warm_up()  # compiling takes more memory than any run
     with tempfile.TemporaryDirectory() as name:
@@ -101,7 +102,7 @@ def memory(repeats: int) -> Measurement:
         found = json.loads(done.stdout)
         written = log.stat().st_size / MB
     value = found["peak_mb"] - found["imports_mb"]
-    whole_mb = found["invocations"] * (8 + 4 + 96) / MB
+    whole_mb = found["invocations"] * (8 + 4 + LOG_DTYPE.itemsize) / MB
     return Measurement(
         name="memory_10_million_invocations_mb",
         value=value,

@@ -152,3 +152,18 @@ def test_the_daily_shape_is_kept(real: Real) -> None:
     assert second.daily_swing == pytest.approx(first.daily_swing, rel=0.1)
     assert second.autocorrelation_24h is not None
     assert second.autocorrelation_24h > 0.25
+
+
+def test_in_the_shape_of_all_a_busy_function_counts_no_more_than_a_rare_one() -> None:
+    """A thousand requests in the first hour, and three functions with one each in the last: a quarter is early."""
+    busy = np.linspace(1, 3599, 1000).tolist()
+    trace = Trace.from_requests(
+        np.array([*busy, 14_000.0, 14_010.0, 14_020.0]),
+        ["busy"] * 1000 + ["a", "b", "c"],
+        source="a test",
+    )
+    rare = _templates(trace)[1][0]
+    assert rare.requests == 1
+    # a request of its own, late, and 10 + 0.25 of the shape of all
+    early = (10 + 0.25) * 0.25 / (1 + 10 + 0.25)
+    assert rare.cumulative[6] == pytest.approx(early, abs=2e-3)  # six times ten minutes

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from traces import Counts, SynthesisConfig, expand, statistics, synthesize
+from traces.synthesis import _daily_shape
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,13 @@ def test_the_rate_span_and_the_share_of_timers_can_be_set() -> None:
 def test_refuses_a_config_that_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SynthesisConfig.model_validate(bad)
+
+
+def test_a_trace_that_begins_at_noon_has_the_afternoon_s_shape() -> None:
+    whole, late = (
+        _daily_shape(SynthesisConfig(functions=1, minutes=minutes, first_minute=first), np.random.default_rng(4))
+        for minutes, first in ((1440, 0), (720, 720))
+    )
+    np.testing.assert_array_equal(late, whole[720:])
+    assert abs(int(np.argmax(whole)) - 720) < 360  # it peaks about noon
+    assert whole.mean() == pytest.approx(1)
