@@ -189,7 +189,11 @@ def _kind(begin: bytes) -> str:
 def _opened(path: FileName, raw: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
     if kind == "zip":
         with _zip(raw) as packed:
-            names = [one.filename for one in packed.infolist() if not one.is_dir() and "__MACOSX/" not in one.filename]
+            names = [
+                one.filename
+                for one in packed.infolist()
+                if not one.filename.endswith("/") and "__MACOSX/" not in one.filename
+            ]
             if len(names) != 1:
                 shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
                 problem = f"the zip file holds {len(names)} files ({shown}), expected one; unpack it and name one"
