@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,3 +151,13 @@ def test_the_metadata_say_how_it_was_made(table: Table) -> None:
 def test_refuses_what_is_not_in_the_table(table: Table, options: dict[str, object], message: str) -> None:
     with pytest.raises(TraceError, match=message):
         expand(table([[1, 1]]), **options)  # type: ignore[arg-type]
+
+
+def test_a_run_time_that_is_missing_is_the_median_of_all_functions_whichever_are_chosen(
+    table: Callable[..., Counts],
+) -> None:
+    counts = replace(table([[1], [1], [1]]), duration_ms=np.array([100.0, 900.0, np.nan]))
+    for chosen, wanted_ms in (([0, 2], {0: 100, 1: 500}), ([2], {0: 500}), ([1, 0], {0: 900, 1: 100})):
+        made = expand(counts, functions=chosen)
+        found = dict(zip(made.arrival_function.tolist(), (made.duration_us // 1000).tolist(), strict=True))
+        assert found == wanted_ms

@@ -55,16 +55,18 @@ def test_the_fidelity_page_has_each_share_and_time_under_its_heading(tmp_path: P
     found = {
         "scenario": "toys",
         "split": "test",
-        "windows": 1,
-        "repetitions": 1,
+        "windows": 7,
+        "repetitions": 3,
         "draws": 20,
-        "machine": ["x"],
+        "machine": ["x", "y"],
         "tolerances": {"mean": 0.1, "p95": 0.2, "share": 0.05},
         "conditions": [condition],
     }
     condition["unserved"] = 1
     page = write(found, tmp_path).read_text(encoding="utf-8")
     times, shares = planted.tables_of(page)
+    assert "<h1>toys: real containers against the simulator</h1>" in page
+    assert "7 test windows, 3 real repetitions, 20 simulated draws; x; y." in page
     assert "4 real requests, 1 of them not served (OK 4, warm-up included)." in page
     assert "start types: up to 100.0 points (!) (allowed 5); or within the spread of the repetitions" in page
     headings, *rows = [[cell[0][0] for cell in line] for line in shares]
@@ -78,7 +80,7 @@ def test_the_fidelity_page_has_each_share_and_time_under_its_heading(tmp_path: P
     console = Console(record=True, width=200)
     show(console, found)
     title, *lines = [line.strip() for line in console.export_text().splitlines() if line.strip()]
-    assert title.endswith("4 real requests in 1 repetitions, 1 of them not served")
+    assert title.endswith("4 real requests in 3 repetitions, 1 of them not served")
     assert lines[0].split() == ["mean", "mean", "mean", "p50", "p50", "p50", "p95", "p95", "p95"]
     assert lines[1].split() == ["ms", *("real", "sim", "error") * 3]
     (loading,) = (" ".join(line.split()) for line in lines if line.startswith("warming + loading  "))
