@@ -2,7 +2,7 @@
 
 Installs docker.io where that is possible and needed (as root, on Debian), makes the weights that are not in packages,
 starts an embedded platform for each run, prints measured latencies, and leaves nothing running.  Without Docker the
-containers are plain processes.  Without the trace's files (TYCHE_TRACES) the trace is a synthetic one that ships.
+containers are plain processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from left_behind import Own
 from real_backend.functions.catalogue import RANDOM_WEIGHTS
 from real_backend.functions.weights import make_weights, weights_folder
 from tyche_env.scenario import Scenario
-from tyche_env.sources import SourceError, trace_files
 
 _LOOK_S = 0.5
 TARGET = 1 / 3
@@ -36,14 +35,14 @@ def main() -> int:
         "--containers", choices=("process", "docker"), help="what containers are (Docker where it works)"
     )
     parser.add_argument("--engine", help=argparse.SUPPRESS)
-    parser.add_argument("--scenario", help="real-azure where its files are, else real-small")
+    parser.add_argument("--scenario", default="real-azure", help="(real-azure)")
     parser.add_argument("--mode", action="append", choices=("paper", "realistic"), help="both by default")
     parser.add_argument("--out", type=Path, default=Path("runs") / f"real-{datetime.now():%Y%m%d-%H%M%S}")
     options = parser.parse_args()
     if options.engine is not None:
         parser.error("--engine: is now --containers")
     containers = options.containers or ("docker" if _have_docker() else "process")
-    scenario = Scenario.load(options.scenario or ("real-azure" if _have_trace() else "real-small"))
+    scenario = Scenario.load(options.scenario)
     for profile in scenario.functions.selected():
         if profile.name in RANDOM_WEIGHTS:
             print(f"weights of {profile.name}: {make_weights(profile.name, weights_folder())[0].parent}", flush=True)
@@ -88,15 +87,6 @@ def _have_docker() -> bool:
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io"]
         subprocess.run(install, check=False, **quiet)  # type: ignore[call-overload]
     return shutil.which("dockerd") is not None and os.geteuid() == 0
-
-
-def _have_trace() -> bool:
-    try:
-        trace_files(Scenario.load("real-azure").trace)
-    except SourceError as error:
-        print(f"{error}; going on with real-small", flush=True)
-        return False
-    return True
 
 
 def _verdict(out: Path) -> int:

@@ -16,13 +16,11 @@ import pytest
 
 from real_backend.backend import OpenWhiskBackend, RealSettings
 from real_backend.client import Credentials
-from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.making import Making, functions_of
-from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.worker.messages import Settings, WorldFunction
 from tests.real_backend.genuine import Genuine
 from tests.real_backend.platform.test_commands import tyche, up
-from tests.real_backend.worlds import TOYS, toy_world
+from tests.real_backend.worlds import TOYS, toy_platform, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.errors import UserError
 from tyche_env.world import AfterRun, StartType
@@ -33,16 +31,8 @@ WORLD = toy_world([(0.0, 0), (2.0, 1), (4.0, 1)], 5.0, TWICE, after_run_platform
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Credentials]:
-    own = EmbeddedPlatform(tmp_path_factory.mktemp("platform"))
-    config = PlatformConfig(
-        nodes=(NodeSpec(name="invoker0", memory_mib=1024),),
-        pause_after_s=None,
-        keep_alive_s=None,
-        worker_arguments=("--functions", TOYS),
-        environment=container_environment(),
-    )
-    yield own.start(config)
-    own.stop()
+    with toy_platform(1024, tmp_path_factory.mktemp("platform")) as credentials:
+        yield credentials
 
 
 def functions_file(folder: Path) -> Path:

@@ -12,15 +12,14 @@ import pytest
 
 from real_backend.backend import OpenWhiskBackend, RealSettings
 from real_backend.client import Credentials
-from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.native import NativeBackend
-from real_backend.platform.config import Limits, NodeSpec, PlatformConfig
+from real_backend.platform.config import Limits
 from real_backend.preflight import rates
 from real_backend.replay import Patience
 from real_backend.run import Run
 from real_backend.slots import Reply
 from tests.real_backend.genuine import Genuine
-from tests.real_backend.worlds import TOYS, toy_world
+from tests.real_backend.worlds import TOYS, toy_platform, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.codes import Status
 from tyche_env.metrics import totals_from_log
@@ -29,17 +28,8 @@ from tyche_env.world import AfterRun, Kernel, StartType, World
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Credentials]:
-    own = EmbeddedPlatform()
-    config = PlatformConfig(
-        nodes=(NodeSpec(name="invoker0", memory_mib=1024),),
-        limits=Limits(invocations_per_minute=600, concurrent_invocations=3),
-        pause_after_s=None,
-        keep_alive_s=None,
-        worker_arguments=("--functions", TOYS),
-        environment=container_environment(),
-    )
-    yield own.start(config)
-    own.stop()
+    with toy_platform(1024, limits=Limits(invocations_per_minute=600, concurrent_invocations=3)) as credentials:
+        yield credentials
 
 
 @pytest.fixture(autouse=True)

@@ -14,14 +14,12 @@ import pytest
 
 from real_backend.backend import OpenWhiskBackend, RealSettings
 from real_backend.client import Activation, Client, Credentials
-from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.native import NativeBackend
-from real_backend.platform.config import NodeSpec, PlatformConfig
 from real_backend.preflight import Homes
 from real_backend.replay import Patience
 from real_backend.slots import Deployment, Place, Slot, reply_of
 from tests.real_backend.genuine import Genuine
-from tests.real_backend.worlds import TOYS, toy_world
+from tests.real_backend.worlds import TOYS, toy_platform, toy_world
 from tyche_env.backend import BackendError
 from tyche_env.codes import Status
 from tyche_env.world import AfterRun, Kernel, StartType, World
@@ -81,16 +79,8 @@ def test_what_is_left_of_an_action_server_that_died_says_so() -> None:
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Credentials]:
-    own = EmbeddedPlatform()
-    config = PlatformConfig(
-        nodes=(NodeSpec(name="invoker0", memory_mib=1600),),
-        pause_after_s=None,
-        keep_alive_s=None,
-        worker_arguments=("--functions", TOYS),
-        environment=container_environment(),
-    )
-    yield own.start(config)
-    own.stop()
+    with toy_platform(1600) as credentials:
+        yield credentials
 
 
 class Odd(Genuine):

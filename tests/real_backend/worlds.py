@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from real_backend.client import Credentials
+from real_backend.embedded import EmbeddedPlatform, container_environment
+from real_backend.platform.config import NodeSpec, PlatformConfig
 from tyche_env.draws import Concern, draw_u64
 from tyche_env.profiles import FunctionProfile, write_catalogue
 from tyche_env.scenario import Scenario
@@ -129,3 +134,27 @@ def _profile_of(name: str) -> FunctionProfile:
         sigma=0,
         source="told",
     )
+
+
+@contextmanager
+def toy_platform(memory_mib: int, folder: Path | None = None, **about: Any) -> Iterator[Credentials]:
+    """A platform of one node that knows the toys and does nothing by itself.
+
+    Args:
+        memory_mib: of its node, ``invoker0``.
+        folder: of its state; None: a temporary one.
+        about: further settings of its ``PlatformConfig``.
+    """
+    own = EmbeddedPlatform(folder)
+    config = PlatformConfig(
+        nodes=(NodeSpec(name="invoker0", memory_mib=memory_mib),),
+        pause_after_s=None,
+        keep_alive_s=None,
+        worker_arguments=("--functions", TOYS),
+        environment=container_environment(),
+        **about,
+    )
+    try:
+        yield own.start(config)
+    finally:
+        own.stop()
