@@ -141,7 +141,8 @@ class Deployment:
         tags: of nodes whose slots the platform is asked to keep there; empty: the platform chooses.
 
     Attributes:
-        counts: "second", "again" and "surplus" runs of requests, as the action servers and the platform tell of them.
+        counts: "second", "again" and "surplus" runs of requests, as the action servers and the platform tell of them,
+            and containers that were "silent" for too long.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class TraceSettings(Part):
             any form that ``traces.load`` knows; a relative path is looked for in the working directory, then in
             TYCHE_TRACES.
         columns: which column is what, for a ``file`` of no known form.
-        durations_file: the run times that belong to a ``file`` of Azure Functions 2019 counts; looked for as it is.
+        durations_file: the run times that belong to a ``file`` of Azure Functions 2019 counts; looked for where it is.
         memory_file: its memory.
         bad_rows: whether defects of such files, or of one with ``columns``, are refused or mended by the reader's rules
             (``traces``).
