@@ -37,6 +37,7 @@ _LONGEST_MAGIC = max(map(len, _MAGIC))
 _SHOWN = 3
 _LIBRARIES = (zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
 _DAMAGE = (*_LIBRARIES, NotImplementedError, RuntimeError, OSError)
+"""bz2 says OSError of damage, zipfile RuntimeError of what is encrypted and NotImplementedError of other methods."""
 
 
 class _Watched(io.RawIOBase):
