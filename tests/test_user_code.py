@@ -347,8 +347,8 @@ if __name__ == "__main__":
         from agents.playing.processes import _interrupts_wait
         with _interrupts_wait():
             future = processes.pool.submit(time.sleep, 60)
-        print("started", flush=True)
         try:
+            print("started", flush=True)
             future.result()
         except KeyboardInterrupt:
             print("stopped", flush=True)
