@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from traces.counts import Counts
+from traces.counts import MINUTE_US, Counts
 from traces.errors import FileName, TraceError
 from traces.repairs import BadRows, Repairs
 from traces.tables import CsvFile, Kind, Progress
@@ -125,6 +125,7 @@ def read_azure2019(
         triggers=triggers,
         counts=counts,
         first_minute=first.first_minute,
+        start_us=max(0, first.first_minute - 1) * MINUTE_US,  # labels 1..1440: the first minute begins at 0
         duration_ms=_unknown(functions) if duration_ms is None else duration_ms,
         memory_mb=_unknown(functions) if memory_mb is None else memory_mb,
         weights=every["SampleWeight"].groupby(number).max().to_numpy(dtype=np.int64)

@@ -98,4 +98,5 @@ def read_azure_llm2023(requests: FileName, cost: TokenCost | None = None, progre
         licence=LICENCE,
         window=f"from {pd.Timestamp(first_us, unit='us')} on",
         expansion="none",
+        start_us=first_us,
     )

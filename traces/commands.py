@@ -37,7 +37,7 @@ _columns = click.option(
     metavar="WHAT=NAME",
     help="Which column is what, in a file of no known form; may be repeated. WHAT: time, end, function, duration, "
     "count, owner, trigger; also time_unit (ns us ms s min h iso), duration_unit, time_is (arrival end), "
-    "count_minutes, delimiter and decimal.",
+    "starts_at, ends_at, count_minutes, delimiter and decimal.",
 )
 _tz = click.option(
     "--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]"

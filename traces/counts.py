@@ -32,6 +32,8 @@ class Counts:
         source: Where the data come from.
         licence: Their licence.
         repairs: What was mended in the files.
+        start_us: Instant of the first minute's begin, as ``Trace.start_us``: a time of the day where the date is
+            unknown.
 
     Raises:
         TraceError: Lengths that do not fit each other, or a name twice.
@@ -49,6 +51,7 @@ class Counts:
     source: str
     licence: str
     repairs: tuple[Repair, ...] = ()
+    start_us: int = 0
 
     def __post_init__(self) -> None:
         functions = len(self.names)

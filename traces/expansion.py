@@ -96,6 +96,7 @@ def expand(
         expansion=method,
         seed=None if method == "equidistant" else seed,
         repairs=(*counts.repairs, *repairs),
+        start_us=counts.start_us + first * MINUTE_US,
     )
 
 

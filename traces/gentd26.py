@@ -86,4 +86,5 @@ def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = 
         window=f"{first} to {created[ran].max()}",
         expansion="uniform in the second",
         seed=seed,
+        start_us=int(first.timestamp()) * _SECOND_US,
     )

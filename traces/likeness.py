@@ -106,6 +106,7 @@ def synthesize_like(real: Counts | Trace, config: LikenessConfig | None = None) 
         window=f"{trace.end_us / MINUTE_US:g} minutes",
         expansion="none",
         seed=config.seed,
+        start_us=trace.start_us,
     )
 
 

@@ -28,6 +28,9 @@ _DATE = r'^"?\d{4}-\d\d-\d\d'
 _LONGEST_US = 10 * 366 * 86_400 * 1_000_000
 """Ten years: above that a unit is taken to be wrong."""
 _MOST_CELLS = 1 << 30
+_DAY_MIN = 1440
+_EPOCH_US = (946_684_800_000_000, 4_102_444_800_000_000)
+"""Numbers from 2000 to 2100, if they count from 1970, are taken to do so."""
 _NO_RUN_TIME = "no run time: the median of its function's others, else of all"
 _UNKNOWN = -1
 
@@ -64,6 +67,8 @@ class ColumnMap(BaseModel):
         owner: Owner (tenant) of the function, the first one that a function has; None: unknown.
         trigger: Trigger of the function, likewise.
         time_zone: Of dates without an offset, such as Europe/Berlin; None: UTC.
+        starts_at: When the recording began, written as ``time`` is; None: with the first request.
+        ends_at: When it ended, likewise; None: with the last.
         delimiter: What separates the cells of a CSV file; None: whichever of ``, ; tab |`` fits its header.
         decimal: Point or comma in the numbers of a CSV file.
     """
@@ -82,6 +87,8 @@ class ColumnMap(BaseModel):
     count: Column | None = None
     count_minutes: Annotated[int, Field(ge=1, le=1440)] = 1
     time_zone: Annotated[str, AfterValidator(_zone)] | None = None
+    starts_at: Column | None = None
+    ends_at: Column | None = None
     delimiter: Annotated[str, AfterValidator(_delimiter)] | None = None
     decimal: Literal[".", ","] = "."
 
@@ -107,6 +114,9 @@ class ColumnMap(BaseModel):
             raise ValueError(f"time_zone is of dates (time_unit iso); the time_unit is {self.time_unit}")
         if self.delimiter is not None and self.delimiter == self.decimal:
             raise ValueError(f"delimiter and decimal are both {self.decimal!r}")
+        begin_us, end_us = self.instant_us("starts_at"), self.instant_us("ends_at")
+        if begin_us is not None and end_us is not None and end_us <= begin_us:
+            raise ValueError(f"ends_at {self.ends_at} is not after starts_at {self.starts_at}")
         numbers = [name for name in (self.time, self.end, self.duration, self.count) if name is not None]
         texts = {self.function, self.owner, self.trigger}
         if len(set(numbers)) < len(numbers) or texts & set(numbers):
@@ -118,9 +128,24 @@ class ColumnMap(BaseModel):
         """Whether a column with run times is named."""
         return self.duration is not None or self.end is not None
 
+    def instant_us(self, key: Literal["starts_at", "ends_at"]) -> int | None:
+        """One end of the recording, counted as the times are; None where it is not given.
+
+        Raises:
+            ValueError: it is no time of the kind that the column ``time`` has.
+        """
+        given: str | None = getattr(self, key)
+        if given is None:
+            return None
+        rows = Rows("", 1, {key: pa.array([given])})
+        try:
+            return int(_times_us(rows, key, self, Repairs("fail"), may_be_empty=False)[0])
+        except TraceError as error:
+            raise ValueError(f"{key}: {str(error).partition(': ')[2]}") from None
+
     def content(self) -> dict[str, object]:
         """All keys, without those that were added later and have their defaults: hashes of before stay as they are."""
-        added = ("end", "count", "count_minutes", "time_zone", "delimiter", "decimal")
+        added = ("end", "count", "count_minutes", "time_zone", "starts_at", "ends_at", "delimiter", "decimal")
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         return {
             name: value for name, value in self.model_dump().items() if name not in added or value != defaults[name]
@@ -207,11 +232,14 @@ def read_mapped(
         bad_rows: Whether such rows are refused or mended.
 
     Returns:
-        The trace, from the first arrival on; functions in the order in which they first occur in the file.
+        The trace, from the first arrival to the last, or from ``starts_at`` to ``ends_at``; functions in the order in
+        which they first occur in the file.  Dates tell its start instant, and so do numbers that, counted from 1970,
+        lie between 2000 and 2100.
 
     Raises:
         TraceError: With file, row and column: a missing column, a cell that is empty or cannot be read, a run time
-            below 0, times over ten years apart; or columns of counts, which :func:`read_counted` reads.
+            below 0, times over ten years apart or outside of ``starts_at`` and ``ends_at``; or columns of counts, which
+            :func:`read_counted` reads.
     """
     if columns.count is not None:
         raise TraceError.at(path, "holds counts, which read_counted reads", column=columns.count)
@@ -219,20 +247,21 @@ def read_mapped(
     arrival_us = content.time_us
     if columns.time_is == "end" and content.duration_us is not None:
         arrival_us = arrival_us - content.duration_us
-    arrival_us = _from_first(path, columns, arrival_us, int(arrival_us.min()), content.first_row)
+    begin_us, length_us = _span_us(path, columns, arrival_us, content.first_row)
     return Trace.build(
         names=content.names,
         owners=content.owners,
         triggers=content.triggers,
-        arrival_us=arrival_us,
+        arrival_us=arrival_us - begin_us,
         arrival_function=content.function,
         duration_us=content.duration_us,
-        end_us=int(arrival_us.max()) + 1,
+        end_us=length_us,
         source=Path(path).name,
         licence="unknown",
-        window="from the first request to the last",
+        window=f"from {columns.starts_at or 'the first request'} to {columns.ends_at or 'the last'}",
         expansion="none",
         repairs=content.repairs,
+        start_us=begin_us if _is_dated(columns, begin_us) else None,
     )
 
 
@@ -242,7 +271,8 @@ def read_counted(
     """Read a file whose rows count requests; arguments, rules and errors as in :func:`read_mapped`.
 
     Returns:
-        Counts per minute, from the minute of the first row on.  A row's requests belong to the minute of its time, or
+        Counts per minute, from the minute of the first row, or of ``starts_at``, to that of the last, or to the last
+        whole or begun one before ``ends_at``.  A row's requests belong to the minute of its time, or
         are spread over ``count_minutes`` from there.  The run time of a function is the mean over its requests.
 
     Raises:
@@ -250,10 +280,18 @@ def read_counted(
     """
     content = _read(path, columns, progress, bad_rows)
     assert content.requests is not None
-    first_minute = int(content.time_us.min()) // MINUTE_US
-    minute = _from_first(path, columns, content.time_us, first_minute * MINUTE_US, content.first_row) // MINUTE_US
+    begin_us, length_us = _span_us(path, columns, content.time_us, content.first_row)
+    first_minute = begin_us // MINUTE_US
+    minute = content.time_us // MINUTE_US - first_minute
     span = columns.count_minutes
     functions, minutes = len(content.names), int(minute.max()) + span
+    if columns.ends_at is not None:
+        allowed = -(-(begin_us + length_us) // MINUTE_US) - first_minute
+        if minutes > allowed:
+            row = int(np.argmax(minute)) + content.first_row
+            problem = f"counts minutes after ends_at {columns.ends_at}"
+            raise TraceError.at(path, problem, row=row, column=columns.time)
+        minutes = allowed
     if functions * minutes > _MOST_CELLS:
         problem = f"{functions} functions and {minutes} minutes make a table of more than {_MOST_CELLS} counts"
         raise TraceError.at(path, f"{problem}; give fewer of either", column=columns.count)
@@ -265,6 +303,7 @@ def read_counted(
         function, at = np.unravel_index(int(np.argmax(table)), table.shape)
         problem = f"{content.names[function]} has {table[function, at]} requests in a minute, expected at most"
         raise TraceError.at(path, f"{problem} {MOST_PER_MINUTE}", column=columns.count)
+    dated = _is_dated(columns, begin_us)
     duration_ms = np.full(functions, np.nan)
     if content.duration_us is not None:
         weight = np.bincount(content.function, content.requests, functions)
@@ -276,13 +315,14 @@ def read_counted(
         apps=("",) * functions,
         triggers=tuple(content.triggers),
         counts=table.astype(np.int32),
-        first_minute=first_minute % 1440 if columns.time_unit == "iso" else 0,
+        first_minute=first_minute % _DAY_MIN if dated else 0,
         duration_ms=duration_ms,
         memory_mb=np.full(functions, np.nan),
         weights=np.ones(functions, np.int64),
         source=Path(path).name,
         licence="unknown",
         repairs=content.repairs,
+        start_us=first_minute * MINUTE_US if dated else 0,
     )
 
 
@@ -433,12 +473,27 @@ def _filled(
     return np.where(unknown, np.rint(medians).astype(np.int64), duration_us)
 
 
-def _from_first(
-    path: FileName, columns: ColumnMap, time_us: NDArray[np.int64], first_us: int, first_row: int
-) -> NDArray[np.int64]:
-    """Times counted from the first, unless they are too far apart to be right."""
-    since_us = time_us - first_us
+def _span_us(path: FileName, columns: ColumnMap, time_us: NDArray[np.int64], first_row: int) -> tuple[int, int]:
+    """When the trace begins, counted as the times are, and how long it is."""
+    since_us = time_us - time_us.min()
     if since_us.max() > _LONGEST_US:
         problem = f"is over ten years after the first time: is the unit {columns.time_unit} right?"
         raise TraceError.at(path, problem, row=int(np.argmax(since_us)) + first_row, column=columns.time)
-    return since_us
+    begin_us, end_us = columns.instant_us("starts_at"), columns.instant_us("ends_at")
+    for key, at, outside in (
+        ("starts_at", columns.starts_at, None if begin_us is None else time_us < begin_us),
+        ("ends_at", columns.ends_at, None if end_us is None else time_us >= end_us),
+    ):
+        if outside is not None and outside.any():
+            where = "before" if key == "starts_at" else "not before"
+            row = int(np.argmax(outside)) + first_row
+            raise TraceError.at(path, f"is {where} {key} {at}", row=row, column=columns.time)
+    begin_us = int(time_us.min()) if begin_us is None else begin_us
+    end_us = int(time_us.max()) + 1 if end_us is None else end_us
+    if end_us - begin_us > _LONGEST_US:
+        raise TraceError.at(path, "starts_at and ends_at: over ten years lie between them", column=columns.time)
+    return begin_us, end_us - begin_us
+
+
+def _is_dated(columns: ColumnMap, begin_us: int) -> bool:
+    return columns.time_unit == "iso" or _EPOCH_US[0] <= begin_us < _EPOCH_US[1]

@@ -1,7 +1,8 @@
 """Our own form of a trace: a Parquet file with one row a request.
 
 Columns: ``function`` (string, dictionary-encoded), ``arrival_us`` (int64), and where known ``duration_us`` (int64).
-The schema's metadata has one key, ``trace``, with JSON: names, owners, triggers, end_us and the trace's metadata.
+The schema's metadata has one key, ``trace``, with JSON: names, owners, triggers, end_us, start_us and the trace's
+metadata.  Files of before have no start_us.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class _About(BaseModel):
     expansion: str
     seed: int | None
     content_hash: str | None
+    start_us: Annotated[int, Field(gt=-_LAST_US, lt=_LAST_US)] | None = None
 
 
 @contextmanager
@@ -98,6 +100,7 @@ def write_parquet(trace: Trace, path: FileName) -> None:
         "expansion": trace.metadata.expansion,
         "seed": trace.metadata.seed,
         "content_hash": trace.metadata.content_hash,
+        "start_us": trace.start_us,
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)})
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from traces.counts import Counts
+from traces.counts import MINUTE_US, Counts
 
 _DAY_MIN = 1440
 _NAME_DIGITS = 5
@@ -83,6 +83,7 @@ def synthesize(config: SynthesisConfig) -> Counts:
         triggers=tuple(trigger for trigger, *_ in draws),
         counts=np.stack([counts for _, counts, *_ in draws]),
         first_minute=config.first_minute,
+        start_us=config.first_minute * MINUTE_US,
         duration_ms=np.array([duration for *_, duration, _ in draws]),
         memory_mb=np.array([memory for *_, memory in draws]),
         weights=np.ones(config.functions, np.int64),

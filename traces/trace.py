@@ -94,6 +94,8 @@ class Trace:
         metadata: Where it comes from.
         triggers: Trigger of each function, "" where unknown.
         repairs: What was mended in the file; no part of the content.
+        start_us: Instant of time 0, in microseconds since 1970-01-01 UTC.  Below one day it is a time of the day, and
+            the date is unknown.  None: neither is known.  No part of the content.
 
     Raises:
         TraceError: Lengths, indices or times that do not fit each other.
@@ -108,6 +110,7 @@ class Trace:
     metadata: TraceMetadata
     triggers: tuple[str, ...]
     repairs: tuple[Repair, ...] = ()
+    start_us: int | None = None
 
     def __post_init__(self) -> None:
         functions, requests = len(self.names), len(self.arrival_us)
@@ -145,6 +148,7 @@ class Trace:
         expansion: str,
         seed: int | None = None,
         repairs: Iterable[Repair] = (),
+        start_us: int | None = None,
     ) -> Self:
         """Sort the arrivals by (time, function), check them and hash the content.
 
@@ -167,6 +171,7 @@ class Trace:
             metadata=TraceMetadata(source, licence, window, expansion, seed, digest),
             triggers=triggers,
             repairs=tuple(repairs),
+            start_us=None if start_us is None else int(start_us),
         )
 
     @classmethod
@@ -178,6 +183,8 @@ class Trace:
         *,
         source: str,
         licence: str = "unknown",
+        span_s: tuple[float, float] | None = None,
+        start_us: int | None = None,
     ) -> Self:
         """A trace from one row a request: what a reader of another format has at hand.
 
@@ -187,25 +194,36 @@ class Trace:
             run_s: (R,) run times in seconds; None: unknown.
             source: where they come from.
             licence: of the data.
+            span_s: when the recording began and ended, counted as the arrivals are, so that the silence before the
+                first request and after the last is kept; None: it has the first and the last as its ends.
+            start_us: instant of the trace's begin, see the attribute.
 
         Raises:
-            TraceError: no requests, or columns that do not fit each other.
+            TraceError: no requests, requests outside of the span, or columns that do not fit each other.
         """
         if len(seconds) == 0:
             raise TraceError(f"{source}: has no requests")
         arrival_us = np.rint(np.asarray(seconds, dtype=np.float64) * 1e6).astype(np.int64)
-        arrival_us -= arrival_us.min()
+        begin_us, end_us = int(arrival_us.min()), int(arrival_us.max()) + 1
+        if span_s is not None:
+            first_us, last_us = begin_us, end_us - 1
+            begin_us, end_us = round(span_s[0] * 1e6), round(span_s[1] * 1e6)
+            if not begin_us <= first_us <= last_us < end_us:
+                requests = f"requests from {first_us / 1e6:g} to {last_us / 1e6:g} s"
+                raise TraceError(f"{source}: has {requests}, the span is {span_s[0]:g} to {span_s[1]:g} s")
+        arrival_us -= begin_us
         names, function = np.unique(np.asarray(functions, dtype=str), return_inverse=True)
         return cls.build(
             names=[str(name) for name in names],
             arrival_us=arrival_us,
             arrival_function=function.astype(np.int32),
             duration_us=None if run_s is None else np.rint(np.asarray(run_s) * 1e6).astype(np.int64),
-            end_us=int(arrival_us.max()) + 1,
+            end_us=end_us - begin_us,
             source=source,
             licence=licence,
-            window="from the first request to the last",
+            window="from the first request to the last" if span_s is None else f"{span_s[0]:g} to {span_s[1]:g} s",
             expansion="none",
+            start_us=start_us,
         )
 
     def select(self, function_indices: Sequence[int] | NDArray[np.integer]) -> Trace:
@@ -252,4 +270,5 @@ class Trace:
             expansion=self.metadata.expansion,
             seed=self.metadata.seed,
             repairs=self.repairs,
+            start_us=None if self.start_us is None else self.start_us + start_us,
         )

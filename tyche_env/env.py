@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, SupportsFloat, get_args
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from traces import Counts
+from traces.counts import MINUTE_US
 from tyche_env.accounting import ended_load_us, loading_us
 from tyche_env.backend import Backend
 from tyche_env.backends import make_backend
@@ -24,7 +27,8 @@ from tyche_env.exchange import Exchange
 from tyche_env.exchange import PreloadEnvError as PreloadEnvError
 from tyche_env.played import Played, played_from_log
 from tyche_env.reward import Step, charges_rent, load_terms, reward_function, reward_terms
-from tyche_env.scenario import Conditions, Mode, PrewarmName, Scenario, SplitName
+from tyche_env.scenario import DAY_US, Conditions, Mode, PrewarmName, Scenario, SplitName
+from tyche_env.sources import read_source
 from tyche_env.spaces import Layout, Observation, action_space, observation_space
 from tyche_env.world import Kernel, World
 
@@ -67,7 +71,9 @@ class PreloadEnv(gym.Env[Any, Any]):
         decision_interval_s: seconds between decisions, if not the scenario's.
         max_functions: rows of the function table; by default the largest window of the split.
         render_mode: ``ansi`` or ``rgb_array``.
-        version: whose rules, as in the id ``tyche/Preload-v<version>``; 0 charges all of a load's time when it ends.
+        version: whose rules, as in the id ``tyche/Preload-v<version>``; 0 charges all of a load's time when it ends,
+            lets the day of a trace of single requests begin with it, whatever its dates say, and takes the label of a
+            minute of Azure's for its begin.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's own form
@@ -130,6 +136,15 @@ class PreloadEnv(gym.Env[Any, Any]):
             raise PreloadEnvError("environment: call reset first")
         return self._world
 
+    def episode_world(self, window: int, seed: int) -> World:
+        """The world of an episode in a window of the split, with the time of the day that the version shows."""
+        world = self.scenario.world(self.split, window, seed, Kernel.AGENT, self.conditions)
+        if self.version > 0:
+            return world
+        source = read_source(self.scenario.trace)
+        shown_us = source.first_minute * MINUTE_US if isinstance(source, Counts) else 0
+        return replace(world, clock_us=(world.clock_us - (source.start_us or 0) + shown_us) % DAY_US)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -154,7 +169,7 @@ class PreloadEnv(gym.Env[Any, Any]):
                 f"reset options: split {self.split} has windows 0 to {len(self.windows) - 1}, there is no {window!r}"
             )
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        world = self.scenario.world(self.split, int(window), world_seed, Kernel.AGENT, self.conditions)
+        world = self.episode_world(int(window), world_seed)
         self.backend.capabilities.require(world)
         self.backend.reset(world)
         self._world, self.window, self.world_seed = world, int(window), world_seed

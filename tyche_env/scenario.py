@@ -50,7 +50,7 @@ from tyche_env.world import (
     WorldError,
 )
 
-_MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
+DAY_US = 86_400_000_000
 _FOLDER = Path(__file__).with_name("scenarios")
 
 Mode = Literal["paper", "realistic"]
@@ -540,7 +540,7 @@ class Scenario(Part):
             profiles=tuple(profile.name for profile in profiles),
             node_cores=np.array([group.cores or 0 for group in nodes], dtype=np.int64),
             node_disk_streams=np.array([group.disk_streams for group in nodes], dtype=np.int64),
-            clock_us=(_MINUTE_US * getattr(read_source(self.trace), "first_minute", 0) + chosen.start_us) % _DAY_US,
+            clock_us=((read_source(self.trace).start_us or 0) + chosen.start_us) % DAY_US,
         )
         try:
             return self.under(world, seed, kernel, conditions)

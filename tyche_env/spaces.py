@@ -99,7 +99,7 @@ GPU_COLUMNS: tuple[Column, ...] = (
 )
 CLUSTER_COLUMNS: tuple[Column, ...] = (
     Column("elapsed_s", "s", _LONG_S, "time since the start of the warm-up"),
-    Column("time_of_day_s", "s", _DAY_S, "time of the trace's day"),
+    Column("time_of_day_s", "s", _DAY_S, "time of the trace's day (UTC; counted from its start where it has none)"),
     Column("memory_mb", "MB", _MB, "memory of all nodes"),
     Column("busy_mb", "MB", _MB, "memory of busy and starting containers"),
     Column("idle_mb", "MB", _MB, "memory of idle containers: what pre-loading can use"),

@@ -28,7 +28,7 @@ from tyche_env.scaling import factors_of_layout, scale_rows, scaled_space
 from tyche_env.scenario import Mode, PrewarmName, Scenario, SplitName
 from tyche_env.simulator.engine import CompiledEngine, run_engines
 from tyche_env.snapshot import snapshot, take_up
-from tyche_env.world import Kernel, World
+from tyche_env.world import World
 
 
 @outer
@@ -312,7 +312,7 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
         world_seed = int(draw.integers(2**31)) if seed is None else seed
         if not 0 <= chosen < count:
             raise PreloadEnvError(f"reset options: split {self.split} has windows 0 to {count - 1}, got {chosen}")
-        world = self.scenario.world(self.split, chosen, world_seed, Kernel.AGENT, self._one.conditions)
+        world = self._one.episode_world(chosen, world_seed)
         self._blanks[lane] = self._one.layout.blank(world.function_count, world.node_count, world.gpu_count)
         engine = CompiledEngine(world, record=False, features=True)  # nobody asks a batch for its log
         self._windows[lane], self._world_seeds[lane], self._addresses[lane] = chosen, world_seed, engine.addresses[0]

@@ -249,7 +249,7 @@ class World:
         end_us: end of the window; no request arrives at or after it.
         settings: see :class:`Settings`.
         names: (F,) names of the functions, for tables and logs.
-        clock_us: time of the trace's day at time 0.
+        clock_us: time of the trace's day at time 0 (UTC), 0 where the trace knows none.
         forecast: (F, M) P(arrival within 60 s) by minute, in 2^-20, for the kernel TABLE and pre-warming ICEBREAKER;
             else empty.
         network: weights of the kernel NETWORK (``tyche_env.network``); else empty.
