@@ -254,9 +254,29 @@ def test_a_row_of_the_readme_s_table_has_its_cells_in_the_order_that_the_page_sa
         for place in range(2)
     ]
     assert made.row("small", entries) == "| small | 12 of 4 | 100 / 10 / 1,000 | 101 / 11 / 1,001 |"
+    seven = [entries[0]] * len(made.POLICIES)
+    marked = made.row("small", seven, 0.512).split(" | ")
+    told = [cell.endswith("(knows 51% of the functions)") for cell in marked[2:]]
+    assert told == [name == "learned" for name in made.POLICIES]
     page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert "Each cell: ms per function / ms per request / what it costs, memory held in idle containers, GB s" in page
     assert "second column says how many groups" in page
+
+
+def test_functions_that_an_agent_was_trained_on_are_told() -> None:
+    made = script(ROOT / "benchmarks" / "scenario_table.py")
+    day = made.Scenario.load("azure-day")
+    # the test windows are of the second half of the functions; the one made here trained on the first three quarters
+    assert made.seen_share(day, {"scenarios": ["azure-8h"]}) == 0.0
+    assert made.seen_share(made.Scenario.load("small"), {"scenarios": ["small"]}) == 0.0  # each split draws its own
+    windows = {split: day.windows(split) for split in ("train", "validation", "test")}
+    known = {f for split in ("train", "validation") for window in windows[split] for f in window.functions}
+    tested = {f for window in windows["test"][:12] for f in window.functions}
+    assert made.seen_share(day, {"choice": {"scenarios": ["azure-day"]}}) == len(tested & known) / len(tested) == 0.0
+    share = made.seen_share(day, {"scenarios": ["train-10"]})
+    train = made.Scenario.load("train-10")
+    first = {f for split in ("train", "validation") for window in train.windows(split) for f in window.functions}
+    assert share == sum(f in first for f in tested) / len(tested) > 0.5
 
 
 def test_decision_modes_are_set_beside_event_mode_in_the_right_order(tmp_path: Path) -> None:
