@@ -73,7 +73,7 @@ train: $(VENV)/.dev  ## train the agents and compare them on unseen functions (S
 	$(BIN)/python -m agents.train priced-ppo --seeds $(SEEDS) $(SPREAD) --out runs/priced-ppo
 	$(BIN)/python -m agents.evaluate runs/hazard runs/priced-ppo $(SPREAD) --out runs/trained
 
-real: $(VENV)/.real  ## measure Tyche on real containers that load real models (24 minutes; REAL= takes options)
+real: $(VENV)/.real  ## measure Tyche and a learned agent on real containers that load real models (39 minutes; REAL= takes options)
 	$(BIN)/python benchmarks/real_replay.py $(REAL)
 
 gpu: $(VENV)/.real  ## measure the shipped functions on this machine's GPU, in eight minutes (GPU= takes options)

@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,92 +21,17 @@ import pandas as pd
 
 from agents.evidence.looks import note_look
 from agents.evidence.pages import fill
-from agents.evidence.tables import ms, percent
-from agents.playing.play import play
-from agents.playing.scene import WindowScene
+from agents.evidence.tables import ms
+from agents.experiments.beside import DRAWS, Row, figures_of, misses, pair, simulated, table
 from agents.policies.bundle import SHIPPED, load_bundle
-from agents.policies.loading import load
 from real_backend.calibration import fit
 from tyche_env.errors import UserError
 from tyche_env.profiles import write_catalogue
-from tyche_env.scenario import Conditions, Scenario
-from tyche_env.world import StartType
+from tyche_env.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "benchmarks" / "results" / "openwhisk"
 CALIBRATED_ON = "slots-paper-none"
-DRAWS = 20
-"""Simulated runs of a window, each with latencies of its own."""
-LOADING = ("warming", "library", "model", "transfer")
-STAGES = ("queue", "scheduling", *LOADING, "inference")
-OF_REQUEST, OF_FUNCTION, LEAST_MS = 0.10, 0.20, 5.0
-"""Errors that are small: of the mean per request, of the mean per function, and of either in ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Means in ms over the requests of some runs.
-
-    Attributes:
-        requests: how many.
-        loading: of warming and loading.
-        function: mean of the functions' means of it.
-        stages: of each stage.
-        starts: shares of the start types.
-    """
-
-    requests: int
-    loading: float
-    function: float
-    stages: Mapping[str, float]
-    starts: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A run that was measured, or several windows of one policy and mode.
-
-    Attributes:
-        name: what it is called in the table.
-        policy: the policy.
-        measured: on OpenWhisk.
-        simulated: of the same requests.
-        lost: containers that were lost.
-    """
-
-    name: str
-    policy: str
-    measured: Figures
-    simulated: Figures | None
-    lost: int
-
-    @property
-    def close(self) -> bool:
-        """Whether the simulator is as close as we want it."""
-        if self.simulated is None:
-            return True
-        pairs = (
-            (self.simulated.loading, self.measured.loading, OF_REQUEST),
-            (self.simulated.function, self.measured.function, OF_FUNCTION),
-        )
-        return all(abs(ours - theirs) <= max(LEAST_MS, share * theirs) for ours, theirs, share in pairs)
-
-
-def figures_of(requests: pd.DataFrame) -> Figures:
-    """Figures of requests that were all served.
-
-    Args:
-        requests: a row each: ``window``, ``function``, ``start_type`` as text, ``*_us`` a stage.
-    """
-    loading_us = requests[[f"{stage}_us" for stage in LOADING]].sum(axis=1)
-    functions = loading_us.groupby([requests["window"], requests["function"]], observed=True).mean()
-    return Figures(
-        requests=len(requests),
-        loading=float(loading_us.mean()) / 1e3,
-        function=float(functions.mean()) / 1e3,
-        stages={stage: float(requests[f"{stage}_us"].mean()) / 1e3 for stage in STAGES},
-        starts={str(name): float(share) for name, share in requests["start_type"].value_counts(normalize=True).items()},
-    )
 
 
 def calibrated(folder: Path) -> Scenario:
@@ -132,33 +56,16 @@ def runs() -> list[dict[str, Any]]:
     return content["runs"]
 
 
-def simulated(scenario: Scenario, run: Mapping[str, Any], draws: int = DRAWS) -> pd.DataFrame:
-    """The requests of a run, as the simulator plays them, all draws together.
-
-    Args:
-        scenario: calibrated.
-        run: one of :func:`runs`.
-        draws: how often.
-    """
-    scene = WindowScene(scenario, "test", run["window"], run["seed"], Conditions(run["prewarm"], run["mode"]))
-    world = scene.world(scene.requests())
-    policy = load(run["policy"]).prepare(scene.history(world))
-    names = {int(start): start.name.lower() for start in StartType}
-    found = []
-    for draw in range(draws):
-        log = play(world.with_settings(seed=draw), policy).log
-        assert log is not None
-        table = pd.DataFrame({f"{stage}_us": log[f"{stage}_us"] for stage in STAGES})
-        starts = pd.Series(log["start_type"]).map(names)
-        found.append(table.assign(window=run["window"], function=log["function"], start_type=starts))
-    return pd.concat(found, ignore_index=True)
+def _predicted(scenario: Scenario, run: Mapping[str, Any], draws: int) -> pd.DataFrame:
+    conditions = {key: run[key] for key in ("window", "seed", "prewarm", "mode")}
+    return simulated(scenario, run["policy"], split="test", draws=draws, **conditions)
 
 
 def predictions(scenario: Scenario, draws: int = DRAWS) -> list[Row]:
     """Every run in slots without logs beside its prediction; where there are several windows, all of them together."""
     requests = pd.read_parquet(MEASURED / "requests.parquet")
     chosen = [run for run in runs() if run["routing"] == "slots" and run["logs_mb"] == 0]
-    drawn = {run["run"]: simulated(scenario, run, draws) for run in chosen}
+    drawn = {run["run"]: _predicted(scenario, run, draws) for run in chosen}
     found = []
     for mode in ("paper", "realistic"):
         windows = sorted({run["window"] for run in chosen if run["mode"] == mode})
@@ -192,36 +99,6 @@ def others() -> list[Row]:
     return found
 
 
-def pair(figures: Figures) -> str:
-    """Per request and per function, in ms."""
-    return f"{ms(figures.loading)} / {ms(figures.function)}"
-
-
-def ahead(figures: Figures) -> str:
-    """The share of requests whose function was loaded before they came."""
-    return percent(figures.starts.get("gpu", 0.0) + figures.starts.get("memory", 0.0))
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Measured beside simulated."""
-    head = (
-        *("mode, window", "policy", "requests", "measured, ms", "simulated, ms", "error, per request / per function"),
-        *("pre-loaded, measured", "simulated", "scheduling, ms", "lost containers"),
-    )
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in rows:
-        ours, theirs = row.simulated, row.measured
-        assert ours is not None
-        errors = (ours.loading / theirs.loading - 1, ours.function / theirs.function - 1)
-        cells = (
-            *(row.name, row.policy, str(theirs.requests), pair(theirs), pair(ours)),
-            " / ".join(f"{100 * error:+.0f} %" for error in errors) + ("" if row.close else " **outside**"),
-            *(ahead(theirs), ahead(ours), ms(theirs.stages["scheduling"]), str(row.lost)),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def plain(rows: Sequence[Row]) -> str:
     """Measured alone."""
     head = ("mode, window, actions", "policy", "requests", "measured, ms", "scheduling, ms", "lost containers")
@@ -230,21 +107,6 @@ def plain(rows: Sequence[Row]) -> str:
         own = row.measured
         cells = (row.name, row.policy, str(own.requests), pair(own), ms(own.stages["scheduling"]), str(row.lost))
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def misses(rows: Sequence[Row]) -> str:
-    """Stage by stage, measured and simulated, where the simulator is not close enough."""
-    head = ("mode, window", "policy", *LOADING[:3], "cold", "warm", "loading")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in rows:
-        if row.simulated is not None and not row.close:
-            stages = [f"{ms(row.measured.stages[each])} ({ms(row.simulated.stages[each])})" for each in LOADING[:3]]
-            starts = [
-                f"{percent(row.measured.starts.get(each, 0.0))} ({percent(row.simulated.starts.get(each, 0.0))})"
-                for each in head[-3:]
-            ]
-            lines.append(f"| {' | '.join([row.name, row.policy, *stages, *starts])} |")
     return "\n".join(lines)
 
 

@@ -6,12 +6,12 @@ import json
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from agents.bench import adapters, memory, packing
+from agents.experiments.beside import Figures, Row
 from tests.test_docs import script
 from tyche_env import vector
 from tyche_env.bench import core, measurement
@@ -133,29 +133,22 @@ def test_the_environment_s_share_is_what_a_costless_one_saves(
 
 @pytest.mark.parametrize(("tyche_ms", "status"), [(33.0, 0), (34.0, 1)])
 def test_make_real_says_what_share_tyche_s_requests_pay(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tyche_ms: float,
-    status: int,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tyche_ms: float, status: int
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     real_replay = script(BENCHMARKS / "real_replay.py")
 
-    def a_row(mode: str, policy: str, loading_ms: float) -> dict[str, Any]:
-        return {
-            "mode": mode,
-            "policy": policy,
-            "requests": 7,
-            "warming_loading_ms_mean": loading_ms,
-            "end_to_end_ms_mean": 500.0,
-            "preload_rate": 0.8,
-            "health": {},
-        }
+    def a_row(name: str, policy: str, loading_ms: float, requests: int = 7) -> Row:
+        figures = Figures(requests, loading_ms, 3.0, {}, {})
+        return Row(name, policy, figures, figures, 0)
 
-    rows = [a_row("paper", "none", 100), a_row("paper", "tyche", tyche_ms), a_row("realistic", "none", 1)]
-    (tmp_path / "summary.json").write_text(json.dumps({"rows": [*rows, a_row("realistic", "tyche", 9)]}))
-    assert real_replay._verdict(tmp_path) == status
+    rows = [
+        *(a_row("paper, window 0", "none", 100), a_row("paper, window 1", "none", 100, 21)),
+        # of both windows together, weighted by their requests
+        *(a_row("paper, window 0", "tyche", tyche_ms - 9), a_row("paper, window 1", "tyche", tyche_ms + 3, 21)),
+        *(a_row("realistic, window 0", "none", 1), a_row("realistic, window 0", "tyche", 9)),
+    ]
+    assert real_replay._verdict(rows) == status
     printed = capsys.readouterr().out
     assert f"paper mode: Tyche's requests pay {tyche_ms:.0f} % of the warming and loading time without it" in printed
-    assert "paper     tyche    7 requests, warming + loading" in printed
+    assert real_replay._verdict(rows[-2:]) == 0

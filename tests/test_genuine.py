@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from agents.experiments import beside
 from tests.test_docs import script
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ def block(page: str, name: str) -> list[list[str]]:
 
 
 def stages(**us: float) -> dict[str, float]:
-    return {f"{stage}_us": us.get(stage, 0) for stage in genuine.STAGES}
+    return {f"{stage}_us": us.get(stage, 0) for stage in beside.STAGES}
 
 
 def test_figures_are_means_over_requests_and_over_functions() -> None:
@@ -34,11 +35,47 @@ def test_figures_are_means_over_requests_and_over_functions() -> None:
         {"window": 0, "function": "b", "start_type": "warm"} | stages(model=8000, scheduling=4000),
         {"window": 1, "function": "a", "start_type": "memory"} | stages(),
     ]
-    found = genuine.figures_of(pd.DataFrame(rows))
+    found = beside.figures_of(pd.DataFrame(rows))
     assert (found.requests, found.loading) == (4, 3.0)  # (3 + 1 + 8 + 0) / 4
     assert found.function == pytest.approx((2 + 8 + 0) / 3)  # a function of another window is another one
     assert (found.stages["queue"], found.stages["scheduling"], found.stages["inference"]) == (2.25, 1.0, 1.25)
     assert found.starts == {"cold": 0.25, "warm": 0.25, "memory": 0.5}
+
+
+def test_a_request_that_was_not_served_counts_as_its_wait_and_at_least_its_limit() -> None:
+    served = {"window": 0, "function": "a", "start_type": "gpu", "status": 0, "arrival_us": 0, "end_us": 9000}
+    refused = {"window": 0, "function": "a", "start_type": "none", "status": 2, "arrival_us": 5000, "end_us": 6000}
+    late = refused | {"function": "b", "end_us": 95_000}
+    rows = [each | {"unserved_us": 60_000} | stages(library=3000) for each in (served, refused, late)]
+    found = beside.figures_of(pd.DataFrame(rows))
+    assert (found.requests, found.unserved) == (3, 2)
+    assert found.loading == pytest.approx((3 + 60 + 90) / 3)
+    assert found.function == pytest.approx(((3 + 60) / 2 + 90) / 2)
+    assert found.stages["library"] == 3.0  # of what was served
+    assert found.starts == {"gpu": 1.0}
+
+
+def test_a_row_shows_measured_beside_simulated() -> None:
+    scheduled = dict.fromkeys(beside.STAGES, 0.0) | {"scheduling": 44.0}
+    measured = beside.Figures(4, 100.0, 200.0, scheduled, {"gpu": 0.25, "memory": 0.25, "warm": 0.25, "cold": 0.25})
+    ours = beside.Figures(80, 120.0, 190.0, scheduled, {"gpu": 0.5, "memory": 0.25, "warm": 0.25})
+    shown = beside.table([beside.Row("paper, window 0", "tyche", measured, ours, 3)]).splitlines()
+    heading, row = ([cell.strip() for cell in shown[at].strip("| ").split(" | ")] for at in (0, 2))
+    cells = dict(zip(heading, row, strict=True))
+    assert cells == {
+        "mode, window": "paper, window 0",
+        "policy": "tyche",
+        "requests": "4",
+        "measured, ms": "100 / 200",
+        "simulated, ms": "120 / 190",
+        "error, per request / per function": "+20 % / -5 % **outside**",
+        "pre-loaded, measured": "50.0 %",
+        "simulated": "75.0 %",
+        "scheduling, ms": "44",
+        "lost containers": "3",
+    }
+    failed = beside.Figures(4, 100.0, 200.0, scheduled, {}, unserved=2)
+    assert "| not served |" in beside.table([beside.Row("paper, window 0", "tyche", failed, ours, 3)])
 
 
 @pytest.mark.parametrize(
@@ -56,8 +93,8 @@ def test_figures_are_means_over_requests_and_over_functions() -> None:
 def test_an_error_is_small_within_ten_and_twenty_percent_or_five_ms(
     measured: tuple[float, float], simulated: tuple[float, float], close: bool
 ) -> None:
-    theirs, ours = (genuine.Figures(1, *pair, {}, {}) for pair in (measured, simulated))
-    assert genuine.Row("window", "none", theirs, ours, 0).close is close
+    theirs, ours = (beside.Figures(1, *pair, {}, {}) for pair in (measured, simulated))
+    assert beside.Row("window", "none", theirs, ours, 0).close is close
 
 
 def test_the_pages_show_what_was_recorded() -> None:
