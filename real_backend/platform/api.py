@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from real_backend.platform import kinds, strict_json
-from real_backend.platform.config import Limits
+from real_backend.platform.config import Limits, PlatformConfig
 from real_backend.platform.errors import ApiError, malformed, missing, nowhere
 from real_backend.platform.metrics import Metrics
 from real_backend.platform.pool import Pooled
@@ -196,7 +196,7 @@ def make_app(service: Service, metrics: Metrics, key: str, read_gpus: Callable[[
         if not secrets.compare_digest(given.encode("utf-8", "surrogateescape"), expected):
             raise ApiError(401, "The supplied authentication is invalid.")
 
-    app.include_router(_public(service.config.limits))
+    app.include_router(_public(service.config))
     guarded = [Depends(authenticated)]
     page = importlib.resources.files("real_backend.platform").joinpath("status.html").read_text(encoding="utf-8")
     app.include_router(_namespaces(service), prefix="/api/v1", dependencies=guarded)
@@ -288,9 +288,9 @@ def _describe_bodies(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _public(limits: Limits) -> APIRouter:
+def _public(config: PlatformConfig) -> APIRouter:
     """What needs no key."""
-    router = APIRouter(tags=["about"])
+    router, limits = APIRouter(tags=["about"]), config.limits
 
     @router.get("/")
     async def about() -> dict[str, Json]:
@@ -298,7 +298,7 @@ def _public(limits: Limits) -> APIRouter:
         return {
             "description": "OpenWhisk",
             "api_paths": ["/api/v1"],
-            "runtimes": kinds.manifest(),
+            "runtimes": kinds.manifest(config),
             "support": {"github": "https://github.com/apache/openwhisk/issues", "slack": "http://slack.openwhisk.org"},
             "limits": {
                 "actions_per_minute": limits.invocations_per_minute,

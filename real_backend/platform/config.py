@@ -89,6 +89,7 @@ class Behaviour(_Frozen):
         expire_after_pause: Whether ``keep_alive_s`` counts from the pause on, not from the last run.
         tells_containers: Whether records have the annotation ``tyche``, an action's ``tyche-node`` binds it, and
             ``/api/v1/tyche`` and ``/status`` are there.
+        own_kinds: Whether actions may have the kinds ``tyche:1`` and ``python:3``, which Apache's does not have.
     """
 
     log_read_ms: Annotated[float, Field(ge=0)] = 0.0
@@ -99,6 +100,7 @@ class Behaviour(_Frozen):
     outdated_stay: bool = False
     expire_after_pause: bool = False
     tells_containers: bool = True
+    own_kinds: bool = True
 
 
 GENUINE = Behaviour(
@@ -110,6 +112,7 @@ GENUINE = Behaviour(
     outdated_stay=True,
     expire_after_pause=True,
     tells_containers=False,
+    own_kinds=False,
 )
 """As measured on Apache OpenWhisk's standalone server, sources of August 2026 (docs/openwhisk.md)."""
 

@@ -42,28 +42,32 @@ def is_archive(code: str) -> bool:
         return False
 
 
-def check(what: Exec, limits_bytes: int, sequence_length: int) -> Exec:
+def check(what: Exec, config: PlatformConfig) -> Exec:
     """What is stored: with the kind's own name, and archives known as such.
+
+    Our own kinds are refused by a platform that behaves as one that has never heard of them.
 
     Raises:
         ApiError: 400, the kind is unknown or lacks what it needs; 413, the code is too long.
     """
-    if what.code is not None and len(what.code) > limits_bytes:
-        raise ApiError(413, f"exec larger than allowed: {len(what.code)} > {limits_bytes} bytes.")
+    limits = config.limits
+    if what.code is not None and len(what.code) > limits.code_bytes:
+        raise ApiError(413, f"exec larger than allowed: {len(what.code)} > {limits.code_bytes} bytes.")
     kind = EXACT_PYTHON if what.kind == "python:default" else what.kind
     if kind == SEQUENCE:
         if not what.components:
             raise ApiError(400, "No component specified for the sequence.")
-        if len(what.components) > sequence_length:
+        if len(what.components) > limits.sequence_length:
             raise ApiError(400, "Too many actions in the sequence.")
     elif kind == "blackbox":
         if not what.image:
             raise malformed("'image' must be a string defined in 'exec' for 'blackbox' actions")
-    elif kind in _PYTHON_NAMES:
+    elif kind == EXACT_PYTHON or (kind == PYTHON and config.behaviour.own_kinds):
         if what.code is None:
             raise malformed(f"'code' must be a string or attachment object defined in 'exec' for '{kind}' actions")
-    elif kind != WORKER:
-        known = ", ".join(f"'{each}'" for each in (EXACT_PYTHON, PYTHON, WORKER, SEQUENCE, "blackbox"))
+    elif kind != WORKER or not config.behaviour.own_kinds:
+        own = (PYTHON, WORKER) if config.behaviour.own_kinds else ()
+        known = ", ".join(f"'{each}'" for each in (EXACT_PYTHON, *own, SEQUENCE, "blackbox"))
         raise malformed(f"The specified runtime '{kind}' is not supported by this platform. Valid values are: {known}.")
     return what.model_copy(update={"kind": kind, "binary": what.binary or is_archive(what.code or "")})
 
@@ -80,10 +84,11 @@ def runtime_of(what: Exec, config: PlatformConfig) -> Runtime | None:
     return None
 
 
-def manifest() -> dict[str, list[dict[str, object]]]:
+def manifest(config: PlatformConfig) -> dict[str, list[dict[str, object]]]:
     """The runtimes that ``GET /`` lists."""
     about = {"deprecated": False, "requireMain": False, "attached": True}
-    return {
-        "python": [{"kind": EXACT_PYTHON, "default": True, **about}, {"kind": PYTHON, "default": False, **about}],
-        "tyche": [{"kind": WORKER, "default": True, **about}],
-    }
+    exact: dict[str, object] = {"kind": EXACT_PYTHON, "default": True, **about}
+    if not config.behaviour.own_kinds:
+        return {"python": [exact]}
+    own = {"kind": WORKER, "default": True, **about}
+    return {"python": [exact, {"kind": PYTHON, "default": False, **about}], "tyche": [own]}

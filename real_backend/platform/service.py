@@ -205,7 +205,7 @@ class Service:
             raise is_there()
         what = put.exec
         if what is not None:
-            what = kinds.check(what, self.config.limits.code_bytes, self.config.limits.sequence_length)
+            what = kinds.check(what, self.config)
             if what.kind == kinds.SEQUENCE:
                 components = [self._component(each) for each in what.components or []]
                 for component in components:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -288,6 +289,20 @@ async def test_it_may_tell_nothing_of_its_containers(open_site: Open) -> None:
             assert record.annotation("tyche") is None
         # the home of the action, whatever it asks for
         assert len({each.node.spec.name for each in site.service.pool.containers}) <= 1
+
+
+async def test_it_may_have_apaches_kinds_alone(open_site: Open) -> None:
+    async with open_site(FakeFactory(), behaviour=Behaviour(own_kinds=False)) as site:
+        exact, path = f"python:3.{sys.version_info.minor}", "/namespaces/_/actions/f?overwrite=true"
+        for kind in ("tyche:1", "python:3"):
+            refused = await site.http.put(path, json={"exec": {"kind": kind, "code": ""}})
+            known = f"Valid values are: '{exact}', 'sequence', 'blackbox'."  # as recorded
+            assert refused.status_code == 400
+            assert refused.json()["error"].endswith(f"'{kind}' is not supported by this platform. {known}")
+        done = await site.http.put(path, json={"exec": {"kind": exact, "code": ""}})
+        assert done.status_code == 200
+        runtimes = (await site.http.get("http://platform/")).json()["runtimes"]
+        assert [each["kind"] for kinds in runtimes.values() for each in kinds] == [exact]
 
 
 def test_all_times_of_a_genuine_one_are_scaled_together() -> None:
