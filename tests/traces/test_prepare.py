@@ -189,6 +189,7 @@ def test_the_command_takes_official_days(tmp_path: Path, capsys: pytest.CaptureF
     assert run([*words, "--days", "1-2", "--at-least", "2"]) == 0
     printed = capsys.readouterr()
     assert "azure2019_memory.csv.gz: 2 of 3 rows, sha256 of the text " in printed.out
+    assert "the documentation" not in printed.out  # no table was measured on days of one's own choice
     assert "repaired: 1 x no duration: the median of" in printed.err
     assert run([*words, "--days", "one"]) == 2
     assert "expected FIRST-LAST, such as 1-14, got one" in capsys.readouterr().err
