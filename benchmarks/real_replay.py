@@ -169,6 +169,7 @@ def _show(folder: Path, page: Path | None) -> int:
     """Print the tables, and write them into a page; 0 if Tyche is as much better as expected in paper mode."""
     with TemporaryDirectory() as scratch:
         rows = beside(folder, Path(scratch))
+    conditions = _conditions(folder)
     blocks = {}
     for mode in MODES:
         own = [row for row in rows if row.name.startswith(mode)]
@@ -182,7 +183,6 @@ def _show(folder: Path, page: Path | None) -> int:
                 parts[-1] += " (simulated):\n\n" + misses(far)
             blocks[f"real-{mode}"] = "\n\n".join(parts)
             print(f"\n{mode} mode, warming + loading per request / per function\n\n{blocks[f'real-{mode}']}")
-    conditions = _conditions(folder)
     print(f"\n{conditions}")
     if page is not None:
         fill(page, blocks | {"real-conditions": conditions})
@@ -193,7 +193,7 @@ def _conditions(folder: Path) -> str:
     """Where and when, in a sentence."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     rows: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["rows"]
-    loads = [row["health"]["load_average"] for row in rows]
+    loads = [row["health"]["load_average"][0] for row in rows]
     places = ", ".join(sorted({row["health"]["where"] for row in rows}))
     load = f"load average of the runs {min(loads):.1f} to {max(loads):.1f}"
     return f"Measured {manifest['started'][:10]} on {places}; {load}."

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import tyche_env
 from agents.bench import adapters, memory, packing
 from agents.experiments.beside import Figures, Row
 from tests.test_docs import script
 from tyche_env import vector
 from tyche_env.bench import core, measurement
+from tyche_env.metrics import STAGES
+from tyche_env.scenario import Scenario
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -129,6 +136,90 @@ def test_the_environment_s_share_is_what_a_costless_one_saves(
     found = json.loads(capsys.readouterr().out)
     assert found["share_of_environment"] == 0.25
     assert (found["rows_per_cpu_s"], found["rows_per_cpu_s_costless"]) == (30_000, 40_000)
+
+
+def a_real_run(folder: Path) -> Path:
+    """Two modes of two policies in a window of ``small``; every request of a run waits for its library alone."""
+    folder.mkdir()
+    shutil.copy(Path(tyche_env.__file__).with_name("scenarios") / "small.yaml", folder / "scenario.yaml")
+    function = Scenario.load("small").world("test", 0, 5).names[0]
+    rows: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
+    for number, (mode, policy) in enumerate(
+        (mode, policy) for mode in ("paper", "realistic") for policy in ("none", "tyche")
+    ):
+        key = {"policy": policy, "window": 0, "seed": 5, "prewarm": "openwhisk", "mode": mode}
+        health = {"lost_containers": number, "load_average": [0.5 + number, 9, 9], "where": "here"}
+        rows.append(key | {"health": health, "invocations": {"columns": [], "rows": []}})
+        times = dict.fromkeys((f"{stage}_us" for stage in STAGES), 0) | {"library_us": 1000 * (number + 1)}
+        served = key | times | {"function": function, "start_type": "cold", "status": 0, "arrival_us": 0, "end_us": 1}
+        requests += [served] * (number + 1)
+    requests.append(requests[-1] | {"status": 1, "start_type": "none"})  # one that failed counts as its limit, 60 s
+    (folder / "summary.json").write_text(json.dumps({"rows": rows}))
+    (folder / "manifest.json").write_text(json.dumps({"plan": {"split": "test"}, "started": "2026-11-30T12:00:00"}))
+    pd.DataFrame(requests).to_parquet(folder / "requests.parquet")
+    return folder
+
+
+def test_make_real_sets_each_run_beside_its_own_prediction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    real_replay = script(BENCHMARKS / "real_replay.py")
+    fitted: list[Any] = []
+
+    def fit(scenario: Scenario, split: str, rows: list[dict[str, Any]], source: str) -> Any:
+        fitted.extend((row["mode"], row["policy"]) for row in rows)
+        return SimpleNamespace(profiles=(), applied=lambda _: scenario)
+
+    def predicted(_: Scenario, policy: str, *, mode: str, window: int, **__: Any) -> pd.DataFrame:
+        library_us = {"none": 1000, "tyche": 2000}[policy] + (2000 if mode == "realistic" else 0)
+        stages = dict.fromkeys((f"{stage}_us" for stage in STAGES), 0) | {"library_us": library_us}
+        return pd.DataFrame([stages | {"window": window, "function": "f", "start_type": "memory"}])
+
+    monkeypatch.setattr(real_replay, "fit", fit)
+    monkeypatch.setattr(real_replay, "simulated", predicted)
+    monkeypatch.setattr(real_replay, "write_catalogue", lambda *_: None)
+    folder = a_real_run(tmp_path / "run")
+    rows = real_replay.beside(folder, tmp_path)
+    assert fitted == [("paper", "none")]
+    assert [(row.name, row.policy, row.measured.requests, row.lost) for row in rows] == [
+        ("paper, window 0", "none", 1, 0),
+        ("paper, window 0", "tyche", 2, 1),
+        ("realistic, window 0", "none", 3, 2),
+        ("realistic, window 0", "tyche", 5, 3),
+    ]
+    assert [row.measured.loading for row in rows[:3]] == [1, 2, 3] == [row.simulated.loading for row in rows[:3]]
+    assert rows[3].measured.loading == pytest.approx((4 * 4 + 60_000) / 5)
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- real-{name} -->\n<!-- end -->\n" for name in ("conditions", "paper", "realistic")))
+    assert real_replay.main(["--from", str(folder), "--page", str(page)]) == 1  # Tyche pays twice of none
+    said = "Measured 2026-11-30 on here; load average of the runs 0.5 to 3.5."
+    assert said in capsys.readouterr().out
+    paper, _, realistic = page.read_text().partition("<!-- real-realistic -->")
+    assert said in paper
+    assert ("| paper, window 0 | tyche | 2 | 2 / 2 |" in paper, "outside" in paper) == (True, False)
+    assert "| realistic, window 0 | tyche | 5 | 1 |" in realistic  # one was not served
+    assert "Where the simulator is outside: stage by stage" in realistic
+
+
+def test_make_real_refuses_what_it_cannot_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        real_replay = script(BENCHMARKS / "real_replay.py")
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    assert real_replay.main(["--from", str(tmp_path)]) == 2
+    assert f"make real: {tmp_path}: is no folder of a finished run" in capsys.readouterr().err
+    folder = a_real_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    rows = [row for row in summary["rows"] if row["policy"] != "none"]
+    (folder / "summary.json").write_text(json.dumps({"rows": rows}))
+    assert real_replay.main(["--from", str(folder)]) == 2
+    assert "has no real run of the policy none, which profiles are fitted to" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        real_replay.main(["--windows", "0"])
+    assert "--windows: needs at least 1, got 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("tyche_ms", "status"), [(33.0, 0), (34.0, 1)])
