@@ -103,8 +103,9 @@ TYPICAL: list[tuple[list[str], str]] = [
     (
         ["trace", "inspect", "requests.csv"],
         "requests.csv, row 1: requests.csv has none of the known forms (parquet, azure2019, gentd26, azure2021, "
-        "azure-llm2023); its columns are when, model; say which column is what: --column time=NAME --column "
-        "function=NAME, of tyche trace and tyche scenario new",
+        "azure-llm, huawei2025, huawei2023, burstgpt, mooncake, chutes, chutes-endpoints, swissai); its columns are "
+        "when, model; say which column is what: --column time=NAME --column function=NAME, of tyche trace and tyche "
+        "scenario new",
     ),
     (
         ["trace", "inspect", "requests.csv", "--column", "tiem=when"],

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from traces.azure import read_azure2019 as read_azure2019
     from traces.azure2021 import read_azure2021 as read_azure2021
-    from traces.azure_llm import TokenCost as TokenCost
-    from traces.azure_llm import read_azure_llm2023 as read_azure_llm2023
+    from traces.azure_llm import read_azure_llm as read_azure_llm
     from traces.counts import Counts as Counts
     from traces.describe import statistics as statistics
     from traces.errors import TraceError as TraceError
     from traces.expansion import expand as expand
     from traces.files import load as load
     from traces.gentd26 import read_gentd26 as read_gentd26
+    from traces.huawei2023 import read_huawei2023 as read_huawei2023
+    from traces.huawei2025 import read_huawei2025 as read_huawei2025
     from traces.mapped import ColumnMap as ColumnMap
     from traces.mapped import read_mapped as read_mapped
     from traces.parquet import read_parquet as read_parquet
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from traces.sampling import sample as sample
     from traces.synthesis import SynthesisConfig as SynthesisConfig
     from traces.synthesis import synthesize as synthesize
+    from traces.tokens import TokenCost as TokenCost
     from traces.trace import Trace as Trace
     from traces.trace import TraceMetadata as TraceMetadata
     from traces.windows import Split as Split
@@ -41,7 +43,7 @@ _HOME = {
     "Repair": "repairs",
     "Split": "windows",
     "SynthesisConfig": "synthesis",
-    "TokenCost": "azure_llm",
+    "TokenCost": "tokens",
     "Trace": "trace",
     "TraceError": "errors",
     "TraceMetadata": "trace",
@@ -51,8 +53,10 @@ _HOME = {
     "plan_windows": "windows",
     "read_azure2019": "azure",
     "read_azure2021": "azure2021",
-    "read_azure_llm2023": "azure_llm",
+    "read_azure_llm": "azure_llm",
     "read_gentd26": "gentd26",
+    "read_huawei2023": "huawei2023",
+    "read_huawei2025": "huawei2025",
     "read_mapped": "mapped",
     "read_parquet": "parquet",
     "sample": "sampling",

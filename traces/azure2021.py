@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import FileName, TraceError
+from traces.repairs import Repairs
 from traces.requests import Names, Pieces, renumber
 from traces.tables import CsvFile, Progress
 from traces.trace import Trace
@@ -23,6 +24,8 @@ _SPAN_LIMIT_S = 100 * 86_400.0
 _SECOND_US = 1_000_000
 _RECORDED_FROM_US = int(np.datetime64("2021-01-31", "us").astype(np.int64))
 """Begin of the two weeks, as the data set's page dates them; its times count from there."""
+_ZERO = "a run time of 0, which the authors leave unexplained: kept"
+_SHARED = "a func of several applications, which are different functions: named app/func"
 
 
 def read_azure2021(invocations: FileName, progress: Progress | None = None) -> Trace:
@@ -34,6 +37,7 @@ def read_azure2021(invocations: FileName, progress: Progress | None = None) -> T
 
     Returns:
         The trace, from the arrival of the first request.  A func that several applications share is named app/func.
+        Such functions, and run times of 0 (8.65 % of the published ones), are counted; both are kept as they are.
 
     Raises:
         TraceError: With file, row and column: a missing column, a cell that is no number, a negative run time, times
@@ -66,6 +70,9 @@ def read_azure2021(invocations: FileName, progress: Progress | None = None) -> T
     arrival_us = np.rint(end_s * _SECOND_US).astype(np.int64)
     del end_s
     apps_of = Counter(func for _, func in names.known)
+    repairs = Repairs()
+    repairs.note(_ZERO, run_s == 0, invocations, changed=False)
+    repairs.note(_SHARED, np.array([apps_of[func] > 1 for _, func in names.known]), changed=False)
     labels = [func if apps_of[func] == 1 else f"{app}/{func}" for app, func in names.known]
     functions, function = renumber(labels, function)
     return Trace.build(
@@ -79,4 +86,5 @@ def read_azure2021(invocations: FileName, progress: Progress | None = None) -> T
         window="from the first request to the last",
         expansion="none",
         start_us=_RECORDED_FROM_US + round(first_s * _SECOND_US),
+        repairs=repairs,
     )

@@ -1,13 +1,19 @@
-"""The Azure LLM inference 2023 data set: one row a request to a language model, with its numbers of tokens.
+"""The Azure LLM inference data sets: one row a request to a language model, with its numbers of tokens.
 
-Patel et al., "Splitwise: Efficient Generative LLM Inference Using Phase Splitting", ISCA'24; files
-``AzureLLMInferenceTrace_code.csv`` and ``AzureLLMInferenceTrace_conv.csv`` of the Azure public data set.  The data
-give no run times: a linear model of the tokens does.
+Three sets of the Azure public data set have this form, and the file itself tells which it is:
+
+- 2023: Patel et al., "Splitwise: Efficient Generative LLM Inference Using Phase Splitting", ISCA'24; files
+  ``AzureLLMInferenceTrace_{code,conv}.csv``; an hour of 2023-11-16.
+- 2024: Stojkovic et al., "DynamoLLM: Designing LLM Inference Clusters for Performance and Energy Efficiency", HPCA'25;
+  files ``AzureLLMInferenceTrace_{code,conv}_1week.csv``; a week of May 2024 each.
+- 2025: Qiu et al., "ModServe: Modality- and Stage-Aware Resource Disaggregation for Scalable Multimodal Model Serving",
+  SoCC'25; file ``AzureLMMInferenceTrace_multimodal.csv.gz``; a week of October 2024, with numbers of images.
+
+The data give no run times: a linear model of tokens and images does (:class:`~traces.tokens.TokenCost`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,70 +21,52 @@ import pandas as pd
 
 from traces.errors import FileName, TraceError
 from traces.requests import Pieces
-from traces.tables import CsvFile, Progress
+from traces.tables import CsvFile, Kind, Progress
+from traces.tokens import LONGEST_US, TokenCost
 from traces.trace import Trace
 
-SOURCE = "Azure LLM inference 2023 (Patel et al., ISCA'24)"
 LICENCE = "CC-BY 4.0"
 
-_TIME, _CONTEXT, _GENERATED = "TIMESTAMP", "ContextTokens", "GeneratedTokens"
-_LONGEST_US = 86_400_000_000
+_MULTIMODAL = "Azure LMM inference 2025 (Qiu et al., SoCC'25)"
+_BY_YEAR = {
+    2023: "Azure LLM inference 2023 (Patel et al., ISCA'24)",
+    2024: "Azure LLM inference 2024 (Stojkovic et al., HPCA'25)",
+}
+_TIME, _IMAGES, _CONTEXT, _GENERATED = "TIMESTAMP", "NumImages", "ContextTokens", "GeneratedTokens"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCost:
-    """Run time of a request: base + context tokens x prefill + generated tokens x decode.
-
-    The defaults are assumed round numbers, measured nowhere: give those of your own model.
-
-    Attributes:
-        base_ms: What every request takes.
-        prefill_ms_per_token: For each token of the context, which are read together.
-        decode_ms_per_token: For each token generated, one after the other.
-    """
-
-    base_ms: float = 50.0
-    prefill_ms_per_token: float = 0.25
-    decode_ms_per_token: float = 30.0
-
-    def __post_init__(self) -> None:
-        for name in ("base_ms", "prefill_ms_per_token", "decode_ms_per_token"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise TraceError(f"{name}: needs milliseconds from 0 to 1000000, got {getattr(self, name)}")
-
-    def __str__(self) -> str:
-        return (
-            f"run time = {self.base_ms:g} ms + {self.prefill_ms_per_token:g} ms x context tokens "
-            f"+ {self.decode_ms_per_token:g} ms x generated tokens"
-        )
-
-
-def read_azure_llm2023(requests: FileName, cost: TokenCost | None = None, progress: Progress | None = None) -> Trace:
+def read_azure_llm(requests: FileName, cost: TokenCost | None = None, progress: Progress | None = None) -> Trace:
     """Read the requests; all of them are to one function, named after the file.
 
     Args:
-        requests: CSV, plain or gzip, with TIMESTAMP (YYYY-MM-DD hh:mm:ss.fffffff), ContextTokens and GeneratedTokens.
-        cost: How tokens become run time.
+        requests: CSV, plain or packed, with TIMESTAMP (2023-11-16 18:15:46.6805900, in UTC; an offset or Z may follow,
+            and a fraction of zero may be missing), ContextTokens and GeneratedTokens; NumImages makes it the set of
+            2025, else the year of its first time says which it is.
+        cost: How tokens and images become run time.
         progress: Told how far the reading is.
 
     Returns:
-        The trace, from the first request on.
+        The trace, from the first request on.  Of a year of which no set is published, its licence is unknown.
 
     Raises:
-        TraceError: With file, row and column: a missing column, a time or a number of tokens that cannot be read, a run
-            time above a day.
+        TraceError: With file, row and column: a missing column, a time or a number that cannot be read, a run time
+            above a day.
     """
     cost = cost or TokenCost()
     pieces = Pieces()
     rows = 0
-    for part in CsvFile(requests, progress).batches({_TIME: "text", _CONTEXT: "count", _GENERATED: "count"}):
+    file = CsvFile(requests, progress)
+    kinds: dict[str, Kind] = {_TIME: "text", _CONTEXT: "count", _GENERATED: "count"}
+    images = _IMAGES in file.header
+    if images:
+        kinds[_IMAGES] = "count"
+    for part in file.batches(kinds):
         time = pd.to_datetime(pd.Series(part[_TIME]), format="ISO8601", utc=True, errors="coerce")
         unread = time.isna().to_numpy()
-        tokens_ms = part[_CONTEXT] * cost.prefill_ms_per_token + part[_GENERATED] * cost.decode_ms_per_token
-        run_us = np.rint((cost.base_ms + tokens_ms) * 1000.0)
+        run_us = cost.run_us(part[_CONTEXT], part[_GENERATED], part[_IMAGES] if images else 0)
         for wrong, name, problem in (
             (unread, _TIME, "is not a time, expected YYYY-MM-DD hh:mm:ss.fffffff"),
-            (run_us > _LONGEST_US, _GENERATED, f"tokens make a run time above a day ({cost})"),
+            (run_us > LONGEST_US, _GENERATED, f"tokens make a run time above a day ({cost.told(images)})"),
         ):
             if wrong.any():
                 row = int(np.argmax(wrong))
@@ -88,15 +76,17 @@ def read_azure_llm2023(requests: FileName, cost: TokenCost | None = None, progre
     arrival_us = pieces.take("time_us")
     first_us = int(arrival_us.min())
     arrival_us -= first_us
+    first = pd.Timestamp(first_us, unit="us")
+    source = _MULTIMODAL if images else _BY_YEAR.get(first.year, "")
     return Trace.build(
         names=[Path(requests).name.partition(".")[0]],
         arrival_us=arrival_us,
         arrival_function=np.zeros(len(arrival_us), np.int32),
         duration_us=pieces.take("run_us"),
         end_us=int(arrival_us.max()) + 1,
-        source=f"{SOURCE}, {Path(requests).name}; {cost}",
-        licence=LICENCE,
-        window=f"from {pd.Timestamp(first_us, unit='us')} on",
+        source=f"{f'{source}, ' if source else ''}{Path(requests).name}; {cost.told(images)}",
+        licence=LICENCE if source else "unknown",
+        window=f"from {first} on",
         expansion="none",
         start_us=first_us,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from traces.prepare import Prepared
     from traces.repairs import BadRows
     from traces.tables import Progress
+    from traces.tokens import TokenCost
     from traces.trace import Trace
 
 _METHODS = ("uniform", "exponential", "equidistant", "timer_phase")
@@ -36,8 +37,13 @@ _columns = click.option(
     multiple=True,
     metavar="WHAT=NAME",
     help="Which column is what, in a file of no known form; may be repeated. WHAT: time, end, function, duration, "
-    "count, owner, trigger; also time_unit (ns us ms s min h iso), duration_unit, time_is (arrival end), "
-    "starts_at, ends_at, count_minutes, delimiter and decimal.",
+    "context_tokens, generated_tokens, images, count, owner, trigger; also time_unit (ns us ms s min h iso), "
+    "duration_unit, time_is (arrival end), starts_at, ends_at, count_minutes, delimiter and decimal.",
+)
+_family = click.option(
+    "--family",
+    metavar="NAME",
+    help="Form of a public trace that its file does not tell: huawei2023, chutes-endpoints.  [default: by its content]",
 )
 _tz = click.option(
     "--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]"
@@ -63,9 +69,10 @@ class _Refused(click.ClickException):
 def trace() -> None:
     """Look at, convert, sample, split and make traces.
 
-    Known forms: our Parquet, Azure Functions 2019 and 2021, Azure LLM inference 2023, Alibaba GenTD26, and what
-    installed packages add.  Any other CSV, JSONL or Parquet file with a row a request needs --column.  Files may be
-    packed (gzip, bz2, xz, zst, zip); - is standard input.
+    Known forms: our Parquet, Azure Functions 2019 and 2021, Azure LLM 2023 and 2024, LMM 2025, Alibaba GenTD26,
+    BurstGPT, Mooncake, Chutes, SwissAI, Huawei 2023 and 2025, and what installed packages add.  Any other CSV, JSONL or
+    Parquet file with a row a request needs --column.  Files may be packed (gzip, bz2, xz, zst, zip); - is standard
+    input.
 
     \b
     Examples:
@@ -78,6 +85,7 @@ def trace() -> None:
 @_source
 @_columns
 @_tz
+@_family
 @_durations
 @_memory
 @_bad_rows
@@ -87,6 +95,7 @@ def inspect(
     source: str,
     columns: tuple[str, ...],
     tz: str | None,
+    family: str | None,
     durations: str | None,
     memory: str | None,
     bad_rows: BadRows,
@@ -108,7 +117,7 @@ def inspect(
     from traces.picture import draw, sparkline
     from traces.shape import shape
 
-    loaded = _load(source, columns, tz, durations=durations, memory=memory, bad_rows=bad_rows)
+    loaded = _load(source, columns, tz, family=family, durations=durations, memory=memory, bad_rows=bad_rows)
     table = statistics(loaded)
     about: dict[str, Any] = {
         "file": source,
@@ -129,11 +138,11 @@ def inspect(
     if as_json:
         click.echo(json.dumps(about))
         return
-    repairs = about.pop("repairs")
+    del about["repairs"]
     for key, value in about.items():
         click.echo(f"{key:20} {_shown(value)}")
-    for repair in repairs:
-        click.echo(f"{'repaired':20} {repair}")
+    for repair in getattr(loaded, "repairs", ()):
+        click.echo(f"{repair.word:20} {repair}")
     click.echo(f"{'requests over time':20} {sparkline(loaded)}")
     if plot is not None:
         click.echo(f"{'picture':20} {plot}")
@@ -144,9 +153,11 @@ def inspect(
 @_target
 @_columns
 @_tz
-@click.option("--base-ms", type=float, help="Azure LLM traces: run time of any request.  [default: 50]")
-@click.option("--prefill-ms", type=float, help="Azure LLM traces: and of each context token.  [default: 0.25]")
-@click.option("--decode-ms", type=float, help="Azure LLM traces: and of each generated token.  [default: 30]")
+@_family
+@click.option("--base-ms", type=float, help="Traces with tokens: run time of any request.  [default: 50]")
+@click.option("--prefill-ms", type=float, help="Traces with tokens: and of each context token.  [default: 0.25]")
+@click.option("--decode-ms", type=float, help="Traces with tokens: and of each generated token.  [default: 30]")
+@click.option("--image-ms", type=float, help="Traces with tokens: and of each image.  [default: 200]")
 @_durations
 @_memory
 @_bad_rows
@@ -157,9 +168,11 @@ def convert(
     target: str,
     columns: tuple[str, ...],
     tz: str | None,
+    family: str | None,
     base_ms: float | None,
     prefill_ms: float | None,
     decode_ms: float | None,
+    image_ms: float | None,
     durations: str | None,
     memory: str | None,
     bad_rows: BadRows,
@@ -173,13 +186,13 @@ def convert(
       tyche trace convert AzureFunctionsInvocationTraceForTwoWeeksJan2021.txt azure.parquet
       tyche trace convert mine.csv mine.parquet --column time=t_ms --column time_unit=ms --column function=model
       tyche trace convert AzureLLMInferenceTrace_conv.csv llm.parquet --prefill-ms 0.1 --decode-ms 12
+      tyche trace convert day_000.csv huawei.parquet --family huawei2023 --bad-rows repair
     """  # noqa: D301 (click wants the character)
-    given = {"base_ms": base_ms, "prefill_ms_per_token": prefill_ms, "decode_ms_per_token": decode_ms}
-    cost = {name: value for name, value in given.items() if value is not None}
-    more = {"durations": durations, "memory": memory, "bad_rows": bad_rows}
-    loaded = _load_llm(source, cost) if cost else _load(source, columns, tz, **more)
+    cost = _cost(base_ms=base_ms, prefill_ms_per_token=prefill_ms, decode_ms_per_token=decode_ms, ms_per_image=image_ms)
+    more = {"durations": durations, "memory": memory, "bad_rows": bad_rows, "cost": cost}
+    loaded = _load(source, columns, tz, family=family, **more)
     for repair in getattr(loaded, "repairs", ()):
-        click.echo(f"repaired: {repair}", err=True)
+        click.echo(f"{repair.word}: {repair}", err=True)
     _write(_expanded(loaded, method, seed), target)
 
 
@@ -188,6 +201,7 @@ def convert(
 @_target
 @_columns
 @_tz
+@_family
 @click.option("-n", "--functions", type=click.IntRange(min=1), required=True, help="How many functions to draw.")
 @click.option("--cov-class", type=click.Choice(_COV_CLASSES), help="Only functions of this regularity.")
 @click.option("--rate-group", type=click.Choice(_RATE_GROUPS), help="Only functions of this rate.")
@@ -198,6 +212,7 @@ def sample(
     target: str,
     columns: tuple[str, ...],
     tz: str | None,
+    family: str | None,
     functions: int,
     cov_class: str | None,
     rate_group: str | None,
@@ -214,7 +229,7 @@ def sample(
     from traces.errors import TraceError
     from traces.sampling import sample as draw
 
-    loaded = _load(source, columns, tz)
+    loaded = _load(source, columns, tz, family=family)
     try:
         drawn = draw(loaded, functions, seed, cov_class, rate_group)
     except TraceError as error:
@@ -227,6 +242,7 @@ def sample(
 @click.argument("folder", type=click.Path(file_okay=False, writable=True))
 @_columns
 @_tz
+@_family
 @click.option("--train", type=_FRACTION, default=0.5, show_default=True, help="Share of the training split.")
 @click.option("--validation", type=_FRACTION, default=0.2, show_default=True, help="Share of the validation split.")
 @click.option("--by-time", is_flag=True, help="Give each split its own share of the time as well.")
@@ -237,6 +253,7 @@ def split(
     folder: str,
     columns: tuple[str, ...],
     tz: str | None,
+    family: str | None,
     train: float,
     validation: float,
     by_time: bool,
@@ -256,7 +273,7 @@ def split(
         raise _Refused(
             f"--train {train:g} and --validation {validation:g} leave nothing to test, expected a sum below 1"
         )
-    loaded = _expanded(_load(source, columns, tz), method, seed)
+    loaded = _expanded(_load(source, columns, tz, family=family), method, seed)
     bounds = (0.0, train, train + validation, 1.0)
     spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
     splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
@@ -278,6 +295,7 @@ def split(
 @click.option("--like", type=click.Path(exists=True, dir_okay=False), help="A real trace whose functions to imitate.")
 @_columns
 @_tz
+@_family
 @_plot
 @_method
 @_seed
@@ -288,6 +306,7 @@ def synthesize(
     like: str | None,
     columns: tuple[str, ...],
     tz: str | None,
+    family: str | None,
     plot: str | None,
     method: str,
     seed: int,
@@ -319,7 +338,7 @@ def synthesize(
     from traces.shape import as_trace
 
     try:
-        real = as_trace(_load(like, columns, tz))
+        real = as_trace(_load(like, columns, tz, family=family))
         imitation = synthesize_like(real, LikenessConfig(functions=functions, seed=seed))
     except TraceError as error:
         _refuse(error)
@@ -437,7 +456,7 @@ def prepare_azure2019(folder: Path, days: str, at_least: int, functions: int | N
         chosen = range(int(first), int(last or first) + 1)
         files, repairs = making.prepare_azure2019(folder, chosen, at_least, functions, seed)
         for repair in repairs:
-            click.echo(f"repaired: {repair}", err=True)
+            click.echo(f"{repair.word}: {repair}", err=True)
         return files
 
     _prepare(make, out)
@@ -503,13 +522,14 @@ def _load(source: str, columns: tuple[str, ...] = (), tz: str | None = None, **o
         _refuse(error)
 
 
-def _load_llm(source: str, cost: dict[str, float]) -> Trace:
-    from traces.azure_llm import TokenCost, read_azure_llm2023
+def _cost(**given: float | None) -> TokenCost | None:
+    """What tokens cost, if that is given."""
     from traces.errors import TraceError
+    from traces.tokens import TokenCost
 
+    costs = {name: value for name, value in given.items() if value is not None}
     try:
-        with _bar(source) as progress:
-            return read_azure_llm2023(source, TokenCost(**cost), progress)
+        return TokenCost(**costs) if costs else None
     except TraceError as error:
         _refuse(error)
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from traces.blame import blaming, home_of, package_of
 from traces.counts import Counts
-from traces.errors import FileName, TraceError, UserError
+from traces.errors import FileName, TraceError, UserError, did_you_mean
+from traces.families import PRESETS, preset_of
 from traces.rows import columns_in
 from traces.tables import Progress
 from traces.trace import Trace
@@ -38,21 +39,31 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _BuiltIn:
-    """A form that is known by a column of its header, or by magic bytes."""
+class BuiltIn:
+    """A form that is known by a column of its header, by magic bytes, or by all that its columns are.
 
-    mark: bytes
-    reader: Callable[[FileName, Progress | None], Counts | Trace]
+    Attributes:
+        marks: the columns or bytes, any of which will do; none: files of this form are told by name, or are presets.
+        reader: takes file and progress, and as keywords what of ``takes`` is given.
+        takes: what its reader has a use for beside the file: durations, memory, bad_rows, cost.
+        whole_column: whether the marks are columns.
+    """
+
+    marks: tuple[bytes, ...]
+    reader: Callable[..., Counts | Trace]
+    takes: frozenset[str] = frozenset()
     whole_column: bool = True
 
     def recognises(self, head: bytes) -> bool:
+        """Whether a file that begins so has this form."""
         if not self.whole_column:
-            return head.startswith(self.mark)
+            return head.startswith(self.marks)
         header = head.partition(b"\n")[0].strip(b"\r\xef\xbb\xbf")
-        return self.mark in (cell.strip(b'"') for cell in header.split(b","))
+        return any(cell.strip(b'"') in self.marks for cell in header.split(b","))
 
-    def read(self, path: FileName, progress: Progress | None = None) -> Counts | Trace:
-        return self.reader(path, progress)
+    def read(self, path: FileName, progress: Progress | None = None, **given: Any) -> Counts | Trace:
+        """Read a file of this form."""
+        return self.reader(path, progress, **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +82,10 @@ class _Installed:
             return self.form.read(path, progress)
 
 
-def _azure2019(path: FileName, progress: Progress | None) -> Counts:
+def _azure2019(path: FileName, progress: Progress | None, **given: Any) -> Counts:
     from traces.azure import read_azure2019
 
-    return read_azure2019(path, progress=progress)
+    return read_azure2019(path, given.pop("durations", None), given.pop("memory", None), progress=progress, **given)
 
 
 def _azure2021(path: FileName, progress: Progress | None) -> Trace:
@@ -83,10 +94,22 @@ def _azure2021(path: FileName, progress: Progress | None) -> Trace:
     return read_azure2021(path, progress)
 
 
-def _azure_llm2023(path: FileName, progress: Progress | None) -> Trace:
-    from traces.azure_llm import read_azure_llm2023
+def _azure_llm(path: FileName, progress: Progress | None, **given: Any) -> Trace:
+    from traces.azure_llm import read_azure_llm
 
-    return read_azure_llm2023(path, progress=progress)
+    return read_azure_llm(path, progress=progress, **given)
+
+
+def _huawei2025(path: FileName, progress: Progress | None) -> Trace:
+    from traces.huawei2025 import read_huawei2025
+
+    return read_huawei2025(path, progress)
+
+
+def _huawei2023(path: FileName, progress: Progress | None, **given: Any) -> Counts:
+    from traces.huawei2023 import read_huawei2023
+
+    return read_huawei2023(path, progress, **given)
 
 
 def _gentd26(path: FileName, progress: Progress | None) -> Trace:
@@ -104,11 +127,14 @@ def _parquet(path: FileName, progress: Progress | None) -> Trace:
 
 
 BUILT_IN: dict[str, Format] = {
-    "parquet": _BuiltIn(b"PAR1", _parquet, whole_column=False),
-    "azure2019": _BuiltIn(b"HashFunction", _azure2019),
-    "gentd26": _BuiltIn(b"gmt_create", _gentd26),
-    "azure2021": _BuiltIn(b"end_timestamp", _azure2021),
-    "azure-llm2023": _BuiltIn(b"GeneratedTokens", _azure_llm2023),
+    "parquet": BuiltIn((b"PAR1",), _parquet, whole_column=False),
+    "azure2019": BuiltIn((b"HashFunction",), _azure2019, frozenset({"durations", "memory", "bad_rows"})),
+    "gentd26": BuiltIn((b"gmt_create",), _gentd26),
+    "azure2021": BuiltIn((b"end_timestamp",), _azure2021),
+    "azure-llm": BuiltIn((b"GeneratedTokens",), _azure_llm, frozenset({"cost"})),
+    "huawei2025": BuiltIn((b"totalCost_worker", b"totalCost_cold_start"), _huawei2025),
+    "huawei2023": BuiltIn((), _huawei2023, frozenset({"bad_rows"})),
+    **{name: BuiltIn((), preset.read, frozenset({"bad_rows", "cost"})) for name, preset in PRESETS.items()},
 }
 """The forms that come with the package, by name, in the order in which they are tried."""
 
@@ -131,14 +157,28 @@ def formats() -> dict[str, Format]:
     return found | BUILT_IN
 
 
-def format_of(path: FileName, head: bytes) -> Format:
-    """The form of a file that begins with these bytes.
+def format_of(path: FileName, head: bytes, family: str | None = None) -> Format:
+    """The form of a file.
+
+    Args:
+        path: the file.
+        head: how it begins.
+        family: name of its form, where somebody says so.
 
     Raises:
         TraceError: none of the known ones.
     """
     known = formats()
-    for form in known.values():
+    if family is not None:
+        if family not in known:
+            raise TraceError(f"family {family}: there is no such form of traces; {did_you_mean(family, known)}")
+        return known[family]
+    for name, form in known.items():
+        if name not in BUILT_IN and form.recognises(head):
+            return form
+    if (preset := preset_of(columns_in(path))) is not None:
+        return BUILT_IN[preset]
+    for form in BUILT_IN.values():
         if form.recognises(head):
             return form
     raise _unknown(path)

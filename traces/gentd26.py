@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from traces.errors import FileName, TraceError
+from traces.repairs import Repairs
 from traces.tables import CsvFile, Kind, Progress
 from traces.trace import Trace
 
@@ -20,6 +21,7 @@ LICENCE = "research and study only"
 _TIME, _STATUS, _SECONDS, _MODEL = "gmt_create", "predict_status", "exec_time_seconds", "checkpoint_model_version_id"
 _RAN = ("SUCCEED", "FAILED")
 _NEVER_ENDED = ("PENDING", "PROCESSING")
+_LEFT_OUT = "a request that is PENDING or PROCESSING: left out, since no run time is known of it"
 _SECOND_US = 1_000_000
 _LONGEST_S = 10_800.0
 
@@ -28,8 +30,8 @@ def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = 
     """Read the requests; a function is a base model, its run time the request's own.
 
     Requests that succeeded and those that failed are kept: both arrived, and ran on their model (a failed one for 13 s
-    in the mean).  Pending ones and those in process are left out: no run time is known of them, and the pending name
-    no model.  Two equal rows are two requests: nothing identifies a request, and stamps are of a second.
+    in the mean).  Pending ones and those in process are left out and counted: no run time is known of them, and most of
+    the pending name no model.  Two equal rows are two requests: nothing identifies one, and stamps are of a second.
 
     Args:
         requests: CSV, plain or gzip, with gmt_create (YYYY-MM-DD hh:mm:ss), predict_status, exec_time_seconds and
@@ -70,6 +72,8 @@ def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = 
     if not ran.any():
         raise TraceError.at(requests, f"no request ran, expected rows with status {' or '.join(_RAN)}", column=_STATUS)
 
+    repairs = Repairs()
+    repairs.note(_LEFT_OUT, ~ran, requests)
     first = created[ran].min()
     second_us = (created - first).dt.total_seconds().to_numpy()[ran].astype(np.int64) * _SECOND_US
     # Drawn for every row of the file, so that a row's place does not hang on the statuses of others.
@@ -87,4 +91,5 @@ def read_gentd26(requests: FileName, seed: int = 0, progress: Progress | None = 
         expansion="uniform in the second",
         seed=seed,
         start_us=int(first.timestamp()) * _SECOND_US,
+        repairs=repairs,
     )

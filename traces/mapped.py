@@ -22,6 +22,7 @@ from traces.repairs import BadRows, Repair, Repairs
 from traces.requests import Names, Pieces
 from traces.rows import Rows, rows_of
 from traces.tables import MOST_PER_MINUTE, Progress, texts_of
+from traces.tokens import LONGEST_US, TokenCost
 from traces.trace import Trace
 
 _DATE = r'^"?\d{4}-\d\d-\d\d'
@@ -32,7 +33,9 @@ _DAY_MIN = 1440
 _EPOCH_US = (946_684_800_000_000, 4_102_444_800_000_000)
 """Numbers from 2000 to 2100, if they count from 1970, are taken to do so."""
 _NO_RUN_TIME = "no run time: the median of its function's others, else of all"
+_NO_FUNCTION = "no function named: one that is called unknown"
 _UNKNOWN = -1
+_LARGEST_TOKENS = 10**12
 
 Column = Annotated[str, Field(min_length=1)]
 
@@ -62,6 +65,10 @@ class ColumnMap(BaseModel):
         end: End of each request, written as ``time`` is: the run time is the end minus the arrival.
         duration: Run time; None: unknown.
         duration_unit: Its unit; a column of durations has its own.
+        context_tokens: Tokens that a request to a language model brings; with the next, they make the run time
+            (:class:`~traces.tokens.TokenCost`).
+        generated_tokens: Tokens that it is answered with.
+        images: Images that it brings; None: none.
         count: How many requests a row stands for; the file is then read as counts per minute.
         count_minutes: Over how many minutes they are spread, as evenly as whole requests can be.
         owner: Owner (tenant) of the function, the first one that a function has; None: unknown.
@@ -82,6 +89,9 @@ class ColumnMap(BaseModel):
     end: Column | None = None
     duration: Column | None = None
     duration_unit: Unit = "s"
+    context_tokens: Column | None = None
+    generated_tokens: Column | None = None
+    images: Column | None = None
     owner: Column | None = None
     trigger: Column | None = None
     count: Column | None = None
@@ -117,16 +127,33 @@ class ColumnMap(BaseModel):
         begin_us, end_us = self.instant_us("starts_at"), self.instant_us("ends_at")
         if begin_us is not None and end_us is not None and end_us <= begin_us:
             raise ValueError(f"ends_at {self.ends_at} is not after starts_at {self.starts_at}")
+        if (self.context_tokens is None) != (self.generated_tokens is None):
+            raise ValueError("context_tokens and generated_tokens make the run time together; name both")
+        if self.images is not None and not self.has_tokens:
+            raise ValueError("images add to the run time that tokens make; name context_tokens and generated_tokens")
+        if self.has_tokens and (self.end is not None or self.duration is not None or self.count is not None):
+            raise ValueError("tokens make the run time of single requests; leave end, duration and count out")
         numbers = [name for name in (self.time, self.end, self.duration, self.count) if name is not None]
+        numbers += self.tokens
         texts = {self.function, self.owner, self.trigger}
         if len(set(numbers)) < len(numbers) or texts & set(numbers):
-            raise ValueError("time, end, duration and count need a column each that is nothing else")
+            raise ValueError("time, end, duration, tokens and count need a column each that is nothing else")
         return self
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether tokens make the run time."""
+        return self.context_tokens is not None
+
+    @property
+    def tokens(self) -> list[str]:
+        """The columns of tokens and images that are named, in this order."""
+        return [name for name in (self.context_tokens, self.generated_tokens, self.images) if name is not None]
 
     @property
     def gives_run_times(self) -> bool:
         """Whether a column with run times is named."""
-        return self.duration is not None or self.end is not None
+        return self.duration is not None or self.end is not None or self.has_tokens
 
     def instant_us(self, key: Literal["starts_at", "ends_at"]) -> int | None:
         """One end of the recording, counted as the times are; None where it is not given.
@@ -145,7 +172,10 @@ class ColumnMap(BaseModel):
 
     def content(self) -> dict[str, object]:
         """All keys, without those that were added later and have their defaults: hashes of before stay as they are."""
-        added = ("end", "count", "count_minutes", "time_zone", "starts_at", "ends_at", "delimiter", "decimal")
+        added = (
+            *("end", "count", "count_minutes", "time_zone", "starts_at", "ends_at", "delimiter", "decimal"),
+            *("context_tokens", "generated_tokens", "images"),
+        )
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         return {
             name: value for name, value in self.model_dump().items() if name not in added or value != defaults[name]
@@ -153,7 +183,7 @@ class ColumnMap(BaseModel):
 
     def names(self) -> list[str]:
         """The columns that are read, each once."""
-        roles = (self.time, self.end, self.duration, self.count, self.function, self.owner, self.trigger)
+        roles = (self.time, self.end, self.duration, *self.tokens, self.count, self.function, self.owner, self.trigger)
         return list(dict.fromkeys(name for name in roles if name is not None))
 
 
@@ -190,6 +220,21 @@ def columns_of(given: Sequence[str], time_zone: str | None = None) -> ColumnMap 
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """Something about requests that is counted beside the repairs, and changes nothing.
+
+    Attributes:
+        column: which column tells.
+        cells: what it then says.
+        told: what is counted.
+    """
+
+    column: str
+    cells: frozenset[str]
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Content:
     """What the rows of a file say; R rows, F functions.
 
@@ -217,19 +262,28 @@ class _Content:
 
 
 def read_mapped(
-    path: FileName, columns: ColumnMap, progress: Progress | None = None, *, bad_rows: BadRows = "fail"
+    path: FileName,
+    columns: ColumnMap,
+    progress: Progress | None = None,
+    *,
+    bad_rows: BadRows = "fail",
+    cost: TokenCost | None = None,
+    remarks: Sequence[Remark] = (),
 ) -> Trace:
     """Read a CSV, JSONL or Parquet file, plain or packed, some hundred thousand rows at a time.
 
     Times are read exactly, to the nearest microsecond.  With ``bad_rows="repair"`` these rules apply, each counted: a
-    request without a run time takes the median of its function's others, else of all; a local time that a change of
-    clocks doubles is the first of the two, one that it leaves out the instant of the change.
+    request without a run time, or with tokens that are missing or below 0, takes the median of its function's others,
+    else of all; one without a function is to one that is called unknown; a local time that a change of clocks doubles
+    is the first of the two, one that it leaves out the instant of the change.
 
     Args:
         path: One row a request, in any order.
         columns: Which column is what.
         progress: Told how far the reading is.
         bad_rows: Whether such rows are refused or mended.
+        cost: How tokens become run time.
+        remarks: What else is counted.
 
     Returns:
         The trace, from the first arrival to the last, or from ``starts_at`` to ``ends_at``; functions in the order in
@@ -243,7 +297,7 @@ def read_mapped(
     """
     if columns.count is not None:
         raise TraceError.at(path, "holds counts, which read_counted reads", column=columns.count)
-    content = _read(path, columns, progress, bad_rows)
+    content = _read(path, columns, progress, bad_rows, cost or TokenCost(), remarks)
     arrival_us = content.time_us
     if columns.time_is == "end" and content.duration_us is not None:
         arrival_us = arrival_us - content.duration_us
@@ -256,7 +310,8 @@ def read_mapped(
         arrival_function=content.function,
         duration_us=content.duration_us,
         end_us=length_us,
-        source=Path(path).name,
+        source=Path(path).name
+        + (f"; {(cost or TokenCost()).told(columns.images is not None)}" if columns.has_tokens else ""),
         licence="unknown",
         window=f"from {columns.starts_at or 'the first request'} to {columns.ends_at or 'the last'}",
         expansion="none",
@@ -326,20 +381,35 @@ def read_counted(
     )
 
 
-def _read(path: FileName, columns: ColumnMap, progress: Progress | None, bad_rows: BadRows) -> _Content:
+def _read(
+    path: FileName,
+    columns: ColumnMap,
+    progress: Progress | None,
+    bad_rows: BadRows,
+    cost: TokenCost | None = None,
+    remarks: Sequence[Remark] = (),
+) -> _Content:
     names, pieces, repairs = Names(), Pieces(), Repairs(bad_rows)
     traits: dict[str, dict[int, str]] = {"owner": {}, "trigger": {}}
     first_row: int | None = None
-    for rows in rows_of(path, columns.names(), columns.delimiter, progress):
+    wanted = list(dict.fromkeys([*columns.names(), *(remark.column for remark in remarks)]))
+    for rows in rows_of(path, wanted, columns.delimiter, progress):
         first_row = rows.first_row if first_row is None else first_row
+        for remark in remarks:
+            cells = compute.utf8_trim_whitespace(rows.columns[remark.column].cast(pa.string()))
+            holds = compute.is_in(cells, pa.array(sorted(remark.cells))).to_numpy(zero_copy_only=False)
+            repairs.note(remark.told, holds, path, rows.first_row, changed=False)
         time_us = _times_us(rows, columns.time, columns, repairs, may_be_empty=False)
         if columns.function is None:
             function = np.zeros(len(time_us), np.int32)
         else:
-            function = names.number(_texts(rows, columns.function))
+            function = names.number(_functions(rows, columns.function, repairs))
         pieces.add(function=function, time_us=time_us)
         if columns.gives_run_times:
-            pieces.add(duration_us=_durations_us(rows, columns, time_us, repairs))
+            if columns.has_tokens:
+                pieces.add(duration_us=_token_us(rows, columns, cost or TokenCost(), repairs))
+            else:
+                pieces.add(duration_us=_durations_us(rows, columns, time_us, repairs))
         if columns.count is not None:
             pieces.add(requests=_counts(rows, columns.count))
         for trait, known in traits.items():
@@ -411,6 +481,38 @@ def _durations_us(rows: Rows, columns: ColumnMap, time_us: NDArray[np.int64], re
     return np.where(unknown, _UNKNOWN, us)
 
 
+def _token_us(rows: Rows, columns: ColumnMap, cost: TokenCost, repairs: Repairs) -> NDArray[np.int64]:
+    """Run times that tokens make; -1 where there is a number too few, or one below 0, and that is to be mended."""
+    counts, unknown = [], np.zeros(len(rows.columns[columns.time]), np.bool_)
+    for name in columns.tokens:
+        column, place = rows.columns[name], rows.place(name)
+        missing = _empty(column)
+        if not repairs.wanted:
+            place.refuse(missing, "is empty, expected a number; bad_rows repair takes the median run time")
+        # whole numbers of microseconds, which numbers of tokens are exactly as well
+        values = _numbers_us(rows, name, "us", columns)
+        if not repairs.wanted:
+            place.refuse(
+                values < 0, "is negative, expected a number of 0 or more; bad_rows repair takes the median run time"
+            )
+        place.refuse(values > _LARGEST_TOKENS, "is too large for a number of tokens")
+        counts.append(np.maximum(values, 0))
+        unknown |= missing | (values < 0)
+    us = cost.run_us(*counts)
+    problem = f"tokens make a run time above a day ({cost.told(columns.images is not None)})"
+    rows.place(columns.tokens[1]).refuse(~unknown & (us > LONGEST_US), problem)
+    return np.where(unknown, _UNKNOWN, us).astype(np.int64)
+
+
+def _functions(rows: Rows, name: str, repairs: Repairs) -> NDArray[np.object_]:
+    """Names of functions, with one for what names none if that is to be mended."""
+    if not repairs.wanted:
+        return _texts(rows, name)
+    column = rows.columns[name]
+    repairs.note(_NO_FUNCTION, _empty(column), rows.path, rows.first_row)
+    return texts_of(column.cast(pa.string()).fill_null("unknown"))
+
+
 def _numbers_us(rows: Rows, name: str, unit: Unit, columns: ColumnMap) -> NDArray[np.int64]:
     column, place = rows.columns[name], rows.place(name)
     kind = column.type
@@ -466,7 +568,8 @@ def _filled(
     if not unknown.any():
         return duration_us
     if unknown.all():
-        raise TraceError.at(path, "no row has a run time; leave the column out", column=columns.end or columns.duration)
+        column = columns.end or columns.duration or columns.generated_tokens
+        raise TraceError.at(path, "no row has a run time; leave the column out", column=column)
     known = pd.Series(np.where(unknown, np.nan, duration_us))
     medians = known.groupby(function).transform("median").fillna(known.median()).to_numpy()
     repairs.note(_NO_RUN_TIME, unknown, path, first_row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,12 +24,19 @@ class Repair:
         count: how many rows or functions it was applied to.
         file: where it was applied first; empty if to no row of a file.
         first_row: the first such row, as a text editor counts; 0 likewise.
+        changed: whether something was mended or left out; else it was kept as it is, and is only told.
     """
 
     rule: str
     count: int
     file: str = ""
     first_row: int = 0
+    changed: bool = True
+
+    @property
+    def word(self) -> str:
+        """What was done."""
+        return "repaired" if self.changed else "noted"
 
     def __str__(self) -> str:
         """One line."""
@@ -53,7 +60,9 @@ class Repairs:
         """Whether rules are applied."""
         return self.bad_rows == "repair"
 
-    def note(self, rule: str, where: NDArray[np.bool_], file: FileName = "", first_row: int = 2) -> None:
+    def note(
+        self, rule: str, where: NDArray[np.bool_], file: FileName = "", first_row: int = 2, *, changed: bool = True
+    ) -> None:
         """Count a rule's rows.
 
         Args:
@@ -61,12 +70,13 @@ class Repairs:
             where: which rows of the file it is applied to, or which functions.
             file: whose rows they are; empty for functions.
             first_row: number of the first of the rows.
+            changed: whether they are mended or left out; else they are kept as they are.
         """
         count = int(where.sum())
         if count:
-            new = Repair(rule, count, str(file), int(np.argmax(where)) + first_row if file else 0)
-            old = self._found.get(rule, Repair(rule, 0, new.file, new.first_row))
-            self._found[rule] = Repair(rule, old.count + count, old.file, old.first_row)
+            row = int(np.argmax(where)) + first_row if file else 0
+            old = self._found.get(rule, Repair(rule, 0, str(file), row, changed))
+            self._found[rule] = replace(old, count=old.count + count)
 
     def __iter__(self) -> Iterator[Repair]:
         """Those that were applied, in the order in which they first were."""

@@ -111,6 +111,7 @@ def show_scenario(name: str, as_json: bool) -> None:
 @click.option("--trace", "trace_file", required=True, help="A trace file; tyche trace inspect says whether it is read.")
 @click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="As for tyche trace inspect.")
 @click.option("--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]")
+@click.option("--family", metavar="NAME", help="Form of the trace, where its file does not tell it: huawei2023.")
 @click.option("--durations", "durations_file", help="Azure Functions 2019 counts: the file of run times.")
 @click.option("--memory", "memory_file", help="Azure Functions 2019 counts: the file of memory.")
 @click.option(

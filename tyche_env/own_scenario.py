@@ -25,6 +25,7 @@ def own_scenario(
     cluster: Cluster,
     columns: Mapping[str, str] | None = None,
     *,
+    family: str | None = None,
     durations_file: str | None = None,
     memory_file: str | None = None,
     bad_rows: BadRows = "fail",
@@ -42,6 +43,7 @@ def own_scenario(
         catalogue: name or CSV file of the profiles.
         cluster: the machines.
         columns: which column is what in the trace file (``traces.ColumnMap``), if it has no known form.
+        family: its form, if the file does not tell it.
         durations_file: run times that belong to Azure Functions 2019 counts.
         memory_file: their memory.
         bad_rows: whether defects of such files are refused or mended.
@@ -53,7 +55,9 @@ def own_scenario(
         ProfileError: the catalogue is.
     """
     mapping = traces.ColumnMap.model_validate(dict(columns)) if columns else None
-    trace = traces.load(trace_file, mapping, durations=durations_file, memory=memory_file, bad_rows=bad_rows)
+    trace = traces.load(
+        trace_file, mapping, family=family, durations=durations_file, memory=memory_file, bad_rows=bad_rows
+    )
     minutes, functions = trace.end_us / 60e6, len(trace.names)
     if minutes < _SHORTEST_MIN:
         raise ScenarioError(f"{trace_file}: lasts {minutes:.1f} minutes, a scenario needs {_SHORTEST_MIN:g}")
@@ -75,6 +79,7 @@ def own_scenario(
             "family": "file",
             "file": trace_file,
             "columns": dict(columns) if columns else None,
+            "file_family": family,
             "durations_file": durations_file,
             "memory_file": memory_file,
             "bad_rows": bad_rows,

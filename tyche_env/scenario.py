@@ -399,7 +399,11 @@ class Scenario(Part):
         return _validated(content, f"scenario {self.name}")
 
     def on_file(
-        self, path: str | Path, columns: Mapping[str, Any] | None = None, bad_rows: BadRows = "fail"
+        self,
+        path: str | Path,
+        columns: Mapping[str, Any] | None = None,
+        bad_rows: BadRows = "fail",
+        family: str | None = None,
     ) -> Scenario:
         """The scenario on the requests of a trace file instead of its own trace.
 
@@ -407,11 +411,12 @@ class Scenario(Part):
             path: a file of any known form, or of any other with ``columns``.
             columns: which column is what (``traces.ColumnMap``).
             bad_rows: whether rows that there is a rule for are refused or mended.
+            family: the form of a public trace that its file does not tell.
 
         Raises:
             ScenarioError: columns that make no sense.
         """
-        beside: dict[str, Any] = dict.fromkeys(("synthesis", "durations_file", "memory_file"))
+        beside: dict[str, Any] = dict.fromkeys(("synthesis", "durations_file", "memory_file")) | {"file_family": family}
         file = {"family": "file", "file": str(path), "bad_rows": bad_rows, "columns": columns and dict(columns)}
         content = self.model_dump()
         content["trace"] |= beside | file
@@ -427,7 +432,7 @@ class Scenario(Part):
         # hashes of scenarios from before there were these keys stay as they are
         for part, key in (
             *(("reward", "terms"), ("trace", "columns")),
-            *(("trace", "durations_file"), ("trace", "memory_file"), ("trace", "bad_rows")),
+            *(("trace", "file_family"), ("trace", "durations_file"), ("trace", "memory_file"), ("trace", "bad_rows")),
         ):
             if content[part][key] in (None, [], {}, "fail"):
                 del content[part][key]

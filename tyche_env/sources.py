@@ -78,6 +78,7 @@ class TraceSettings(Part):
             any form that ``traces.load`` knows; a relative path is looked for in the working directory, then in
             TYCHE_TRACES.
         columns: which column is what, for a ``file`` of no known form.
+        file_family: the form of a public trace that its ``file`` does not tell, such as huawei2023.
         durations_file: the run times that belong to a ``file`` of Azure Functions 2019 counts; looked for where it is.
         memory_file: its memory.
         bad_rows: whether defects of such files, or of one with ``columns``, are refused or mended by the reader's rules
@@ -96,6 +97,7 @@ class TraceSettings(Part):
     family: Literal["azure2019-8h", "azure2019-day", "alibaba-gentd26", "synthetic", "parquet", "file"]
     file: str | None = None
     columns: ColumnMap | None = None
+    file_family: str | None = None
     durations_file: str | None = None
     memory_file: str | None = None
     bad_rows: BadRows = "fail"
@@ -115,7 +117,8 @@ class TraceSettings(Part):
             if (getattr(self, key) is not None) != (self.family in families):
                 named = " or ".join(families)
                 raise ValueError(f"{key} belongs to the family {named} and to no other; the family is {self.family}")
-        for key, default in (("columns", None), ("durations_file", None), ("memory_file", None), ("bad_rows", "fail")):
+        for key in ("columns", "file_family", "durations_file", "memory_file", "bad_rows"):
+            default = "fail" if key == "bad_rows" else None
             if getattr(self, key) != default and self.family != "file":
                 raise ValueError(f"{key} belongs to the family file and to no other; the family is {self.family}")
         return self
@@ -240,7 +243,14 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
         beside = iter(files[1:])
         durations = next(beside) if settings.durations_file is not None else None
         memory = next(beside) if settings.memory_file is not None else None
-        return traces.load(files[0], settings.columns, durations=durations, memory=memory, bad_rows=settings.bad_rows)
+        return traces.load(
+            files[0],
+            settings.columns,
+            family=settings.file_family,
+            durations=durations,
+            memory=memory,
+            bad_rows=settings.bad_rows,
+        )
     if settings.family == "alibaba-gentd26":
         return traces.read_gentd26(files[0])
     return traces.read_azure2019(*files)

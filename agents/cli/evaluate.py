@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agents.evidence.plan import Plan
     from agents.evidence.run_folder import RunFolder
     from agents.playing.spread import On
+    from traces.repairs import BadRows
     from tyche_env.scenario import Scenario
     from tyche_env.world import DecisionTimes
 
@@ -97,6 +98,14 @@ def _policies() -> Iterable[str]:
 @click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file instead.")
 @click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of --trace, as for tyche trace inspect.")
 @click.option("--tz", metavar="ZONE", help="Of --trace: time zone of dates without one.  [default: UTC]")
+@click.option("--family", metavar="NAME", help="Of --trace: its form, where the file does not tell it: huawei2023.")
+@click.option(
+    "--bad-rows",
+    type=click.Choice(("fail", "repair")),
+    default="fail",
+    show_default=True,
+    help="Of --trace: refuse rows that there is a rule for, or mend them.",
+)
 @click.option(
     "--backend",
     default="simulated",
@@ -142,6 +151,8 @@ def evaluate(
     trace_file: Path | None,
     columns: tuple[str, ...],
     tz: str | None,
+    family: str | None,
+    bad_rows: BadRows,
     backend: str,
     repetitions: int | None,
     out: Path | None,
@@ -180,7 +191,7 @@ def evaluate(
         if backend == "simulated":
             raise UserError("--no-preflight: is for real containers; nothing is tried before a simulated run")
         os.environ["TYCHE_PREFLIGHT"] = "0"
-    scenario = _scenario(scenario_name, trace_file, columns, tz)
+    scenario = _scenario(scenario_name, trace_file, columns, tz, family, bad_rows)
     plan = Plan(
         scenario=scenario,
         policies=policies or _DEFAULT_POLICIES,
@@ -250,17 +261,25 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
     return warning
 
 
-def _scenario(name: str, trace_file: Path | None, columns: tuple[str, ...], tz: str | None) -> Scenario:
+def _scenario(
+    name: str,
+    trace_file: Path | None,
+    columns: tuple[str, ...],
+    tz: str | None,
+    family: str | None = None,
+    bad_rows: BadRows = "fail",
+) -> Scenario:
     from traces.mapped import columns_of
     from tyche_env.scenario import Scenario
 
     scenario = Scenario.load(name)
     if trace_file is None:
-        if columns or tz is not None:
-            raise UserError("--column, --tz: belong to --trace FILE, which is not given")
+        if columns or tz is not None or family is not None or bad_rows != "fail":
+            raise UserError("--column, --tz, --family, --bad-rows: belong to --trace FILE, which is not given")
         return scenario
     mapping = columns_of(columns, tz)
-    return scenario.on_file(trace_file, None if mapping is None else mapping.model_dump(exclude_unset=True))
+    given = None if mapping is None else mapping.model_dump(exclude_unset=True)
+    return scenario.on_file(trace_file, given, bad_rows, family)
 
 
 def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from tests.traces import published
 from traces import (
     ColumnMap,
     Counts,
@@ -25,12 +26,15 @@ from traces import (
     load,
     read_azure2019,
     read_azure2021,
-    read_azure_llm2023,
+    read_azure_llm,
     read_gentd26,
+    read_huawei2023,
+    read_huawei2025,
     read_mapped,
     read_parquet,
     write_parquet,
 )
+from traces.huawei2025 import read_huawei2025_cold_starts
 
 MAPPED = ColumnMap(time="t", time_unit="ms", function="f", duration="d", owner="o", trigger="g")
 COUNTED = ColumnMap(time="t", function="f", count="d", delimiter=",", decimal=".")
@@ -43,8 +47,15 @@ READERS: dict[str, Callable[[Path], Counts | Trace]] = {
     "azure2019": read_azure2019,
     "azure2019-durations": lambda path: read_azure2019(_beside(path), path, _beside(path, "m.csv")),
     "azure2021": read_azure2021,
-    "azure-llm2023": read_azure_llm2023,
+    "azure-llm": read_azure_llm,
     "gentd26": read_gentd26,
+    "huawei2023": lambda path: read_huawei2023(path, bad_rows="repair"),
+    "huawei2025": read_huawei2025,
+    "cold-starts": lambda path: _cold_starts(path),
+    "burstgpt": lambda path: load(path, family="burstgpt", bad_rows="repair"),
+    "mooncake": lambda path: load(path, family="mooncake"),
+    "swissai": lambda path: load(path, family="swissai", bad_rows="repair"),
+    "chutes": lambda path: load(path, family="chutes-endpoints", bad_rows="repair"),
     "mapped": lambda path: read_mapped(path, MAPPED),
     "dated": lambda path: read_mapped(path, DATED),
     "zoned": lambda path: load(path, ZONED, bad_rows="repair"),
@@ -97,13 +108,21 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "azure2019": (_COUNTS, gzip.compress(_COUNTS)),
     "azure2019-durations": (_DURATIONS,),
     "azure2021": (b"app,func,end_timestamp,duration\na,f,100.5,0.5\nb,g,103.0,4.0\nb,f,101.0,1.0\n",),
-    "azure-llm2023": (
+    "azure-llm": (
         b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50,396,109\n",
+        published.AZURE_LMM_2025,
     ),
     "gentd26": (
         b"gmt_create,predict_status,exec_time_seconds,checkpoint_model_version_id\n"
         b"2024-11-15 16:57:50,SUCCEED,3.5,M1\n2024-11-15 16:57:51,FAILED,1,M2\n2024-11-15 16:58:51,PENDING,0,\n",
     ),
+    "huawei2023": (published.HUAWEI_2023,),
+    "huawei2025": (published.HUAWEI_REQUESTS,),
+    "cold-starts": (published.HUAWEI_COLD_STARTS,),
+    "burstgpt": (published.BURSTGPT, published.BURSTGPT_3),
+    "mooncake": (published.MOONCAKE,),
+    "swissai": (published.SWISSAI,),
+    "chutes": (published.chutes(),),
     "mapped": (
         _MAPPED,
         gzip.compress(_MAPPED),
@@ -212,6 +231,12 @@ FOUND: dict[str, tuple[bytes, ...]] = {
 """Inputs that a fuzzer found and that a reader once crashed on."""
 
 SEEDS["any"] = tuple(seed for seeds in SEEDS.values() for seed in seeds)
+
+
+def _cold_starts(path: Path) -> Trace:
+    """As a trace, for want of another form."""
+    found = read_huawei2025_cold_starts(path)
+    return Trace.from_requests(found.time_us / 1e6, [found.functions[f] for f in found.function], source=str(path))
 
 
 def _beside(path: Path, name: str = "i.csv") -> Path:

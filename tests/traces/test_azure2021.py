@@ -25,6 +25,15 @@ def test_a_request_arrives_at_its_end_minus_its_run_time(write: Writer) -> None:
     assert trace.arrival_us.tolist() == [0, 1_000_000, 1_000_000, 1_750_000]
     assert trace.arrival_function.tolist() == [2, 0, 1, 0]
     assert trace.duration_us.tolist() == [4_000_000, 500_000, 1_000_000, 250_000]
+    assert [(each.count, each.word) for each in trace.repairs] == [(2, "noted")]  # a/f and b/f
+
+
+def test_run_times_of_zero_are_kept_and_counted(write: Writer) -> None:
+    trace = read_azure2021(write("i.txt", INVOCATIONS.replace("0.25", "0").replace("1.0\n", "0.0\n")))
+    assert trace.duration_us.tolist() == [4_000_000, 500_000, 0, 0]
+    zero = trace.repairs[0]
+    assert (zero.count, zero.first_row, zero.changed) == (2, 4, False)
+    assert zero.rule == "a run time of 0, which the authors leave unexplained: kept"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from traces import TokenCost, TraceError, load, read_azure_llm2023
+from traces import TokenCost, TraceError, load, read_azure_llm
 
 Writer = Callable[[str, str], Path]
 
@@ -17,7 +17,7 @@ ROWS = (
 
 
 def test_tokens_make_the_run_time(write: Writer) -> None:
-    trace = read_azure_llm2023(write("conv.csv.gz", ROWS), TokenCost(10, 0.5, 20))
+    trace = read_azure_llm(write("conv.csv.gz", ROWS), TokenCost(10, 0.5, 20))
     assert trace.names == ("conv",)
     assert trace.arrival_us.tolist() == [0, 3_500_000]
     assert trace.duration_us.tolist() == [1_077_000, 100_000]
@@ -35,7 +35,7 @@ def test_tokens_make_the_run_time(write: Writer) -> None:
 def test_refuses_bad_requests(write: Writer, old: str, new: str, message: str) -> None:
     path = write("conv.csv", ROWS.replace(old, new))
     with pytest.raises(TraceError) as caught:
-        read_azure_llm2023(path)
+        read_azure_llm(path)
     assert str(caught.value).startswith(f"{path}, {message}")
 
 

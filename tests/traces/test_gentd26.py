@@ -28,6 +28,9 @@ def test_reads_requests_that_ran(write: Writer) -> None:
     assert trace.end_us == 61_000_000
     assert trace.metadata.window == "2024-11-15 16:57:50 to 2024-11-15 16:58:50"
     assert "research" in trace.metadata.licence
+    (left_out,) = trace.repairs
+    assert (left_out.count, left_out.first_row) == (1, 3)
+    assert left_out.rule == "a request that is PENDING or PROCESSING: left out, since no run time is known of it"
 
 
 def test_equal_rows_are_requests_and_what_has_not_ended_is_left_out(write: Writer) -> None:
@@ -37,6 +40,7 @@ def test_equal_rows_are_requests_and_what_has_not_ended_is_left_out(write: Write
     assert (trace.arrival_us // 1_000_000).tolist() == [0, 2, 2, 60]
     assert trace.arrival_function.tolist() == [1, 0, 0, 1]
     assert trace.arrival_us[1] != trace.arrival_us[2]
+    assert [repair.count for repair in trace.repairs] == [2]
 
 
 def test_the_place_in_the_second_is_keyed_by_the_seed(write: Writer) -> None:

@@ -85,7 +85,7 @@ def test_evaluate_takes_columns_with_a_trace(tmp_path: Path) -> None:
     words = ["--scenario", "small", "--policy", "lru", "--windows", "1", "--quiet", "--out", "run"]
     columns = ["--column", "time=t", "--column", "function=f"]
     done = CliRunner().invoke(evaluate, [*words, *columns])
-    assert "--column, --tz: belong to --trace FILE, which is not given" in str(done.exception)
+    assert "--column, --tz, --family, --bad-rows: belong to --trace FILE, which is not given" in str(done.exception)
     scenario = _scenario("small", path, ("time=t", "function=f"), None)
     assert scenario.trace.columns is not None
     assert (scenario.trace.columns.time, scenario.trace.columns.function) == ("t", "f")
