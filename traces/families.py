@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from traces.errors import FileName, TraceError
-from traces.mapped import ColumnMap, Remark, read_mapped
+from traces.mapped import Clock, ColumnMap, Remark, read_mapped
 from traces.repairs import BadRows
 from traces.rows import columns_in
 from traces.tables import Progress
@@ -25,7 +25,7 @@ class Preset:
         header: columns of which no other trace has all; None: files are never told by them, but by name.
         maps: which column is what; the first counts whose columns are all there.
         remarks: what is counted, and changes nothing.
-        window: what its times count from, in words.
+        clock: what its times count from.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Preset:
     header: frozenset[str] | None
     maps: tuple[ColumnMap, ...]
     remarks: tuple[Remark, ...] = ()
-    window: str = "from the first request to the last"
+    clock: Clock = "told"
 
     def map_for(self, path: FileName, columns: Sequence[str]) -> ColumnMap:
         """The columns of a file.
@@ -67,10 +67,9 @@ class Preset:
             named = chosen.end or chosen.duration
             raise TraceError.at(path, "gives run times: leave the costs of tokens out", column=named)
         told = [remark for remark in self.remarks if remark.column in columns]
-        trace = read_mapped(path, chosen, progress, bad_rows=bad_rows, cost=cost, remarks=told)
-        about = trace.metadata
-        source = f"{self.source}, {about.source}"
-        return replace(trace, metadata=replace(about, source=source, licence=self.licence, window=self.window))
+        trace = read_mapped(path, chosen, progress, bad_rows=bad_rows, cost=cost, remarks=told, clock=self.clock)
+        source = f"{self.source}, {trace.metadata.source}"
+        return replace(trace, metadata=replace(trace.metadata, source=source, licence=self.licence))
 
 
 def _columns(**roles: str) -> ColumnMap:
@@ -99,7 +98,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                     "a request that failed (Response tokens 0): kept, since it arrived",
                 ),
             ),
-            window="from the first request to the last; times count from a local midnight",
+            clock="midnight",
         ),
         "mooncake": Preset(
             source="Mooncake (Qin et al., FAST'25)",
@@ -116,14 +115,16 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             licence="CC-BY 4.0",
             header=_CHUTES_HEADER,
             maps=(_columns(**_CHUTES, function="chute_id"),),
-            window="from the first request to the last; the data set's time begins at its own first",
+            # its first request is put at 1970-01-01 00:00:00
+            clock="unknown",
         ),
         "chutes-endpoints": Preset(
             source=_CHUTES_SOURCE,
             licence="CC-BY 4.0",
             header=None,
             maps=(_columns(**_CHUTES, function="function_name"),),
-            window="from the first request to the last; the data set's time begins at its own first",
+            # its first request is put at 1970-01-01 00:00:00
+            clock="unknown",
         ),
         "swissai": Preset(
             source="SwissAI serving trace (OSDI'26)",

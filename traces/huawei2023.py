@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.counts import Counts
+from traces.counts import MINUTE_US, Counts
 from traces.errors import FileName, TraceError
 from traces.repairs import BadRows, Repairs
 from traces.tables import MOST_PER_MINUTE, CsvFile, Kind, Progress
@@ -88,14 +88,15 @@ def read_huawei2023(requests: FileName, progress: Progress | None = None, *, bad
         function = int(np.argmax(counts.max(axis=1)))
         problem = f"has {counts.max()} requests in a minute, expected at most {MOST_PER_MINUTE}"
         raise TraceError.at(requests, problem, column=names[function])
-    functions = len(names)
+    functions, first_minute = len(names), int(minute[0] % (_DAY_S // _MINUTE_S))
     return Counts(
         names=tuple(names),
         owners=("",) * functions,
         apps=("",) * functions,
         triggers=("",) * functions,
         counts=counts.astype(np.int32),
-        first_minute=int(minute[0] % (_DAY_S // _MINUTE_S)),
+        first_minute=first_minute,
+        start_us=first_minute * MINUTE_US,
         duration_ms=np.full(functions, np.nan),
         memory_mb=np.full(functions, np.nan),
         weights=np.ones(functions, np.int64),

@@ -139,6 +139,7 @@ def read_huawei2025_requests(requests: FileName, progress: Progress | None = Non
         window=f"from {first_us / _PER_SECOND:.3f} s of the data set's time on",
         expansion="none",
         repairs=repairs,
+        start_us=first_us % (round(_DAY_S) * _PER_SECOND),
     )
     return HuaweiRequests(trace, pod, pod_function, first_us)
 

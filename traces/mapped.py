@@ -38,6 +38,8 @@ _UNKNOWN = -1
 _LARGEST_TOKENS = 10**12
 
 Column = Annotated[str, Field(min_length=1)]
+Clock = Literal["told", "midnight", "unknown"]
+"""What times count from: what they themselves tell, a midnight of an unknown day, or an instant that nobody tells."""
 
 
 def _zone(name: str) -> str:
@@ -269,6 +271,7 @@ def read_mapped(
     bad_rows: BadRows = "fail",
     cost: TokenCost | None = None,
     remarks: Sequence[Remark] = (),
+    clock: Clock = "told",
 ) -> Trace:
     """Read a CSV, JSONL or Parquet file, plain or packed, some hundred thousand rows at a time.
 
@@ -284,6 +287,7 @@ def read_mapped(
         bad_rows: Whether such rows are refused or mended.
         cost: How tokens become run time.
         remarks: What else is counted.
+        clock: What times count from, where neither a date nor a number of 1970 says so.
 
     Returns:
         The trace, from the first arrival to the last, or from ``starts_at`` to ``ends_at``; functions in the order in
@@ -316,7 +320,7 @@ def read_mapped(
         window=f"from {columns.starts_at or 'the first request'} to {columns.ends_at or 'the last'}",
         expansion="none",
         repairs=content.repairs,
-        start_us=begin_us if _is_dated(columns, begin_us) else None,
+        start_us=_start_us(columns, begin_us, clock),
     )
 
 
@@ -596,6 +600,13 @@ def _span_us(path: FileName, columns: ColumnMap, time_us: NDArray[np.int64], fir
     if end_us - begin_us > _LONGEST_US:
         raise TraceError.at(path, "starts_at and ends_at: over ten years lie between them", column=columns.time)
     return begin_us, end_us - begin_us
+
+
+def _start_us(columns: ColumnMap, begin_us: int, clock: Clock) -> int | None:
+    """The instant at which the trace begins, as far as it is known."""
+    if clock == "midnight":
+        return begin_us % (_DAY_MIN * MINUTE_US)
+    return begin_us if clock == "told" and _is_dated(columns, begin_us) else None
 
 
 def _is_dated(columns: ColumnMap, begin_us: int) -> bool:

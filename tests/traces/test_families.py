@@ -215,7 +215,10 @@ def test_seconds_of_huawei_2023_are_added_up(tmp_path: Path) -> None:
     counts = load(put(tmp_path, "d.csv", f"day,time,7\n{rows}".encode()), family="huawei2023")
     assert isinstance(counts, Counts)
     assert counts.counts.tolist() == [[120, 60]]
-    assert counts.first_minute == 0
+    assert (counts.first_minute, counts.start_us) == (0, 0)
+    late = load(put(tmp_path, "d.csv", b"day,time,7\n1,90000,2\n"), family="huawei2023")
+    assert isinstance(late, Counts)
+    assert (late.first_minute, late.start_us) == (60, 3_600_000_000)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +255,26 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path: Path, name: str
 def test_a_pickle_of_an_old_protocol_is_told_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"write its columns as Parquet where that does no harm \(docs/traces.md\)"):
         load(put(tmp_path, "week_1.pickle", pickle.dumps([1], protocol=0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "start_us"),
+    [
+        ("a.csv", published.AZURE_LLM_2024, 1_715_299_200_009_930),  # 2024-05-10 00:00:00 UTC
+        ("a.csv", published.BURSTGPT, 5_000_000),  # 5 s after a local midnight
+        ("a.csv", published.BURSTGPT_3.replace(b"10.0,", b"90000.0,").replace(b"12.5,,", b"90001,,"), 20_000_000),
+        ("a.jsonl", published.MOONCAKE, None),
+        ("a.parquet", published.chutes(), None),  # whose 1970-01-01 00:00:00 is its own first request
+        ("a.jsonl", published.SWISSAI, 1_721_224_609_399_000),  # 2024-07-17 13:56:49.399 UTC
+        ("a.csv", published.HUAWEI_REQUESTS, 18_633),  # of day 30
+    ],
+)
+def test_a_start_instant_is_told_as_far_as_it_is_known(
+    tmp_path: Path, name: str, content: bytes, start_us: int | None
+) -> None:
+    path = put(tmp_path, name, content)
+    repaired = name == "a.parquet" or name == "a.jsonl" or b"Elapsed" in content
+    assert read(path, bad_rows="repair" if repaired else "fail").start_us == start_us
 
 
 def test_a_family_is_said_by_its_name_where_nothing_tells_it(tmp_path: Path) -> None:
