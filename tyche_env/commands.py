@@ -139,18 +139,16 @@ def new_scenario(
       tyche scenario new mine.yaml --trace mine.csv --column time=when --column function=model \\
           --profiles mine-profiles.csv --cluster mine-cluster.yaml
     """  # noqa: D301 (click wants the character)
-    import re
     from pathlib import Path
 
     from traces.mapped import columns_of
     from traces.output import held
-    from tyche_env.own_scenario import own_scenario
+    from tyche_env.own_scenario import own_scenario, slug
     from tyche_env.scenario import load_cluster
 
-    name = re.sub(r"[^a-z0-9]+", "-", Path(target).stem.lower()).strip("-") or "mine"
     mapping = columns_of(columns, tz)
     given = None if mapping is None else mapping.model_dump(exclude_defaults=True)
-    made = own_scenario(name, trace_file, catalogue, load_cluster(cluster_file), given, **beside)
+    made = own_scenario(slug(Path(target).stem), trace_file, catalogue, load_cluster(cluster_file), given, **beside)
     with held(Path(target), file=True) as file:
         file.write_text(made.to_yaml(), encoding="utf-8")
     told = f"profiles by {made.functions.assign}, run times of the {made.trace.durations}"

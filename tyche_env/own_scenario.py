@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ _FEWEST_TO_SPLIT = 20
 _LARGEST_GROUP = 40
 _LONGEST_WINDOW_MIN, _LONGEST_WARM_UP_MIN = 60, 60
 _SHORTEST_MIN = 12.0
+
+
+def slug(text: str) -> str:
+    """A text as the name of a scenario."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "mine"
 
 
 def own_scenario(

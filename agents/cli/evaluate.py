@@ -57,10 +57,9 @@ def _policies() -> Iterable[str]:
 @click.option(
     "--scenario",
     "scenario_name",
-    required=True,
     metavar="NAME|FILE",
     shell_complete=name_or_file(scenarios),
-    help="See tyche scenario list.",
+    help="See tyche scenario list.  [default: one that fits --trace, as tyche scenario new makes]",
 )
 @click.option(
     "--policy",
@@ -95,7 +94,9 @@ def _policies() -> Iterable[str]:
     show_default=True,
     help="When policies decide: at each event, or every so many seconds.",
 )
-@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file instead.")
+@click.option(
+    "--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file instead of the scenario's own."
+)
 @click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of --trace, as for tyche trace inspect.")
 @click.option("--tz", metavar="ZONE", help="Of --trace: time zone of dates without one.  [default: UTC]")
 @click.option("--family", metavar="NAME", help="Of --trace: its form, where the file does not tell it: huawei2023.")
@@ -140,7 +141,7 @@ def _policies() -> Iterable[str]:
 @click.option("--strict", is_flag=True, help="Exit with 1 if more than 1 % of a policy's requests were not served.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate(
-    scenario_name: str,
+    scenario_name: str | None,
     policies: tuple[str, ...],
     prewarm: tuple[str, ...],
     modes: tuple[str, ...],
@@ -176,6 +177,7 @@ def evaluate(
       tyche evaluate --scenario small --prewarm openwhisk --prewarm histogram --mode paper --mode realistic
       tyche evaluate --scenario azure-8h --policy none --policy tyche --policy oracle --windows 12 --out runs/azure
       tyche evaluate --scenario small --policy tyche --policy my_policy.py --decision 10
+      tyche evaluate --trace BurstGPT_1.csv
       tyche evaluate --scenario small --trace mine.csv --column time=when --column function=model
       tyche evaluate --scenario small --policy none --policy tyche --policy bound --json
       tyche evaluate --scenario azure-day --policy none --policy tyche --windows 40 --on ray
@@ -262,7 +264,7 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
 
 
 def _scenario(
-    name: str,
+    name: str | None,
     trace_file: Path | None,
     columns: tuple[str, ...],
     tz: str | None,
@@ -270,16 +272,22 @@ def _scenario(
     bad_rows: BadRows = "fail",
 ) -> Scenario:
     from traces.mapped import columns_of
+    from tyche_env.own_scenario import own_scenario, slug
     from tyche_env.scenario import Scenario
 
-    scenario = Scenario.load(name)
     if trace_file is None:
+        if name is None:
+            raise click.UsageError("Missing option '--scenario'.", click.get_current_context(silent=True))
         if columns or tz is not None or family is not None or bad_rows != "fail":
             raise UserError("--column, --tz, --family, --bad-rows: belong to --trace FILE, which is not given")
-        return scenario
+        return Scenario.load(name)
     mapping = columns_of(columns, tz)
     given = None if mapping is None else mapping.model_dump(exclude_unset=True)
-    return scenario.on_file(trace_file, given, bad_rows, family)
+    if name is not None:
+        return Scenario.load(name).on_file(trace_file, given, bad_rows, family)
+    cluster = Scenario.load("small").cluster
+    called = slug(trace_file.name.partition(".")[0])
+    return own_scenario(called, str(trace_file), "paper", cluster, given, family=family, bad_rows=bad_rows)
 
 
 def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:
