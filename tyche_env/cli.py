@@ -1,9 +1,10 @@
 """The command ``tyche``: finds its subcommands through entry points and turns user errors into one line.
 
 A subcommand is an entry point of the group ``tyche_env.commands`` that names a click command, made from a function
-with a docstring.  Only the command that is asked for gets imported: the list of all commands takes each one's help
-from the docstring in its source.  Exit status: 0, 2 after a user's error, 130 after Ctrl-C.  ``--debug``, before or
-behind a command's name, shows the traceback of a user's error.
+with a docstring; one below ``tyche NAME`` that another package brings is one of the group ``tyche_env.commands.NAME``.
+Only the command that is asked for gets imported: the list of all commands takes each one's help from the docstring in
+its source.  Exit status: 0, 2 after a user's error, 130 after Ctrl-C.  ``--debug``, before or behind a command's name,
+shows the traceback of a user's error.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class _Subcommands(click.Group):
             command = entry.load()
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} of group {_GROUP} is no click command")
+        if isinstance(command, click.Group):
+            for inner in entry_points(group=f"{_GROUP}.{cmd_name}"):
+                with blaming(f"command {cmd_name} {inner.name}: {inner.value}", package_of(inner.module)):
+                    command.add_command(inner.load(), inner.name)
         _end_with_examples(command)
         _take_debug(command)
         return command
