@@ -500,7 +500,7 @@ def _token_us(rows: Rows, columns: ColumnMap, cost: TokenCost, repairs: Repairs)
                 values < 0, "is negative, expected a number of 0 or more; bad_rows repair takes the median run time"
             )
         place.refuse(values > _LARGEST_TOKENS, "is too large for a number of tokens")
-        counts.append(np.maximum(values, 0))
+        counts.append(values)
         unknown |= missing | (values < 0)
     us = cost.run_us(*counts)
     problem = f"tokens make a run time above a day ({cost.told(columns.images is not None)})"

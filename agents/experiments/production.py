@@ -18,7 +18,7 @@ from traces.errors import TraceError
 from traces.witness import Lives, Witness, lives_of, most_at_once
 from tyche_env.codes import StartType
 from tyche_env.simulate import simulate
-from tyche_env.world import AfterRun, FunctionTable, Isolation, Prewarm, Settings, World
+from tyche_env.world import FunctionTable, Prewarm, Settings, World
 
 DEFAULT_COLD_START_MS = 1000.0
 """Assumed where no cold start is recorded."""
@@ -150,7 +150,10 @@ def _simulated(witness: Witness, keep_alive_s: float, cold_us: NDArray[np.int64]
 
 
 def _world(witness: Witness, keep_alive_us: int, cold_us: NDArray[np.int64]) -> World:
-    """The requests on one node that holds all containers that they can need, each of 1 MB and for one function."""
+    """The requests on one node that holds all containers that they can need, each of 1 MB.
+
+    Without a pre-loader a container serves the function that it was created for, and no other.
+    """
     trace = witness.trace
     function = trace.arrival_function
     at_once = most_at_once(
@@ -159,14 +162,8 @@ def _world(witness: Witness, keep_alive_us: int, cold_us: NDArray[np.int64]) -> 
     unused = dict.fromkeys(
         ("gpu_mb", "library_us", "model_us", "transfer_us", "inference_us", "gpu_inference_us", "sigma_ppm"), 0
     )
-    one = {"container_mb": 1, "hold_mb": 1, "peak_mb": 1} | unused
-    table = FunctionTable.from_rows([one | {"tenant": f, "init_us": int(us)} for f, us in enumerate(cold_us)])
-    settings = Settings(
-        prewarm=Prewarm.KEEP_ALIVE,
-        keep_alive_us=keep_alive_us,
-        isolation=Isolation.TENANT,
-        after_run_platform=AfterRun.KEEP,
-    )
+    one = {"tenant": 0, "container_mb": 1, "hold_mb": 1, "peak_mb": 1} | unused
+    table = FunctionTable.from_rows([one | {"init_us": int(us)} for us in cold_us])
     return World(
         functions=table,
         # one more each, for a request that comes at the instant at which another ends
@@ -178,7 +175,7 @@ def _world(witness: Witness, keep_alive_us: int, cold_us: NDArray[np.int64]) -> 
         arrival_duration_us=trace.duration_us,
         score_from_us=0,
         end_us=trace.end_us,
-        settings=settings,
+        settings=Settings(prewarm=Prewarm.KEEP_ALIVE, keep_alive_us=keep_alive_us),
         names=trace.names,
     ).validate()
 

@@ -86,7 +86,7 @@ IBM = pickle.dumps([{"NamespaceHash": "n", "AppHash": "a", "InvocationTimes": [1
 
 
 def chutes() -> bytes:
-    """Four requests to two models at three instances; the trace's time begins in 1970, and cells may be empty."""
+    """Four requests to two models at two instances; the trace's time begins in 1970, and cells may be empty."""
 
     def at(*seconds: float | None) -> pa.Array:
         return pa.array([None if second is None else int(second * 1e6) for second in seconds], pa.timestamp("us"))
@@ -97,7 +97,7 @@ def chutes() -> bytes:
         "chute_id": ["m1", "m1", "m2", "m1"],
         "user_id": ["u", "u", "v", None],
         "rehash_round": pa.array([0, 0, 0, 1]),
-        "instance_id": ["x", "y", "z", "x"],
+        "instance_id": ["x", "y", None, "x"],
         "started_at": at(0.0, 1.0, 2.0, 100.0),
         "completed_at": at(4.0, 7.0, None, 101.5),
         "it": pa.array([10, 20, None, 5]),
