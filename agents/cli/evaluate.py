@@ -267,7 +267,7 @@ def _scenario(
     name: str | None,
     trace_file: Path | None,
     columns: tuple[str, ...],
-    tz: str | None,
+    tz: str | None = None,
     family: str | None = None,
     bad_rows: BadRows = "fail",
 ) -> Scenario:

@@ -90,6 +90,10 @@ def test_evaluate_takes_columns_with_a_trace(tmp_path: Path) -> None:
     assert scenario.trace.columns is not None
     assert (scenario.trace.columns.time, scenario.trace.columns.function) == ("t", "f")
     assert scenario.on_file(path).trace.columns is None
+    # without a scenario, one that fits the trace
+    fitting = _scenario(None, path, ("time=t", "function=f"))
+    assert (fitting.name, fitting.trace.file, fitting.cluster) == ("a", str(path), Scenario.load("small").cluster)
+    assert CliRunner().invoke(evaluate, ["--policy", "lru"]).output.endswith("Error: Missing option '--scenario'.\n")
 
 
 @pytest.mark.parametrize(("name", "message"), [("-", "standard input cannot be; name a file"), ("pipe", "is a pipe;")])
