@@ -28,12 +28,14 @@ class ColdStarts:
         function: (C,) index into the trace's functions.
         time_us: (C,) when each was recorded: before the last of the requests ended.
         total_us: (C,) how long it took.
+        stages_us: (C, 4) and its stages (``traces.huawei2025.STAGES``).
         others: How many more the file has of these days: of functions that the trace does not have.
     """
 
     function: NDArray[np.int32]
     time_us: NDArray[np.int64]
     total_us: NDArray[np.int64]
+    stages_us: NDArray[np.int64]
     others: int
 
 
@@ -152,7 +154,8 @@ def _within(trace: Trace, first_us: int, found: HuaweiColdStarts) -> ColdStarts:
     time_us = found.time_us - first_us
     now = (time_us >= 0) & (time_us < (trace.arrival_us + trace.duration_us).max())
     ours = now & (function != UNKNOWN)
-    return ColdStarts(function[ours], time_us[ours], found.total_us[ours], int((now & ~ours).sum()))
+    others = int((now & ~ours).sum())
+    return ColdStarts(function[ours], time_us[ours], found.total_us[ours], found.stages_us[ours], others)
 
 
 def _instances(path: FileName) -> NDArray[np.int32]:

@@ -90,6 +90,9 @@ def compare(
     )
     takes = f"a cold start takes {found['cold_start_ms']:,.0f} ms in the simulator"
     click.echo(f"{counted}, after a warm-up of {found['warm_up_s']:g} s; {takes}")
+    if found["recorded_stages_ms"]:
+        stages = ", ".join(f"{stage} {ms:,.0f}" for stage, ms in found["recorded_stages_ms"].items())
+        click.echo(f"a recorded cold start in the mean, in ms: {stages}")
     _print(found, functions)
     if found["cold_starts_of_other_functions"]:
         click.echo(f"{found['cold_starts_of_other_functions']:,} cold starts are of functions that are not among these")

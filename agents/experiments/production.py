@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError
+from traces.huawei2025 import STAGES
 from traces.witness import Lives, Witness, lives_of, most_at_once
 from tyche_env.codes import StartType
 from tyche_env.simulate import simulate
@@ -90,6 +91,7 @@ def compare(
         "warm_up_s": from_us / _SECOND_US,
         "scored_s": (trace.end_us - from_us) / _SECOND_US,
         "cold_start_ms": float(cold_us.mean() / 1000),
+        "recorded_stages_ms": _stages_ms(witness),
         "cold_starts_of_other_functions": 0 if witness.cold_starts is None else witness.cold_starts.others,
         "sides": [_row(side, requests, from_us, trace.end_us) for side in sides],
         "by_function": [
@@ -114,6 +116,14 @@ def _cold_start_us(witness: Witness, otherwise_ms: float) -> NDArray[np.int64]:
     count = np.bincount(recorded.function, minlength=functions)
     total = np.bincount(recorded.function, recorded.total_us, functions)
     return np.rint(np.where(count > 0, total / np.maximum(count, 1), recorded.total_us.mean())).astype(np.int64)
+
+
+def _stages_ms(witness: Witness) -> dict[str, float]:
+    """What a recorded cold start takes in the mean, stage by stage; nothing if none is recorded."""
+    recorded = witness.cold_starts
+    if recorded is None or len(recorded.function) == 0:
+        return {}
+    return dict(zip(STAGES, (recorded.stages_us.mean(axis=0) / 1000).tolist(), strict=True))
 
 
 def _recorded(witness: Witness, from_us: int) -> Side:

@@ -1,4 +1,4 @@
-"""Azure LLM inference 2023: tokens make the run time."""
+"""Azure LLM inference: tokens make the run time; which set a file is of: test_families.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from traces import TokenCost, TraceError, load, read_azure_llm
+from traces import TokenCost, Trace, TraceError, load, read_azure_llm
 
 Writer = Callable[[str, str], Path]
 
@@ -46,5 +46,7 @@ def test_a_cost_that_makes_no_sense_is_refused() -> None:
 
 def test_the_real_file(real: Callable[[str], Path]) -> None:
     trace = load(real("azure_llm2023_conv.csv.gz"))
+    assert isinstance(trace, Trace)
     assert len(trace.names) == 1
+    assert trace.metadata.source.startswith("Azure LLM inference 2023 (Patel et al., ISCA'24), ")
     assert trace.end_us / 60e6 == pytest.approx(58.4, abs=0.1)

@@ -41,7 +41,8 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     requests.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     header = published.HUAWEI_COLD_STARTS.decode().splitlines()[0]
     rows = [
-        f"{int((DAY_S + at) // 86_400)},{DAY_S + at},1,{function},7,r,{total},0,0,0,{total},pool22-300-128-x"
+        f"{int((DAY_S + at) // 86_400)},{DAY_S + at},1,{function},7,r,{total},0.1,0,0.05,{total - 0.15:g},"
+        "pool22-300-128-x"
         for function, at, total in COLD_STARTS
     ]
     cold_starts = tmp_path / "cold_starts.csv"
@@ -86,6 +87,9 @@ def test_cold_starts_and_instances_stand_beside_those_recorded(witness: Witness)
     ]
     assert (found["requests"], found["functions"], found["warm_up_s"]) == (6, 2, 60)
     assert (found["cold_start_ms"], found["cold_starts_of_other_functions"]) == (500, 1)
+    # of function 1 on this day
+    stages = {"podAllocationCost": 100, "deployCodeCost": 0, "deployDependencyCost": 50, "schedulingCost": 350}
+    assert found["recorded_stages_ms"] == pytest.approx(stages)
 
 
 def test_the_keep_alive_of_the_authors_is_the_default_and_its_length_the_warm_up(witness: Witness) -> None:
@@ -97,6 +101,7 @@ def test_the_keep_alive_of_the_authors_is_the_default_and_its_length_the_warm_up
 def test_without_a_table_of_cold_starts_none_are_recorded(files: tuple[Path, Path]) -> None:
     found = compare(read_witness(files[0]), cold_start_ms=250)
     assert found["sides"][0]["cold_starts"] is None
+    assert found["recorded_stages_ms"] == {}
     assert found["by_function"][0]["cold_starts"]["recorded"] is None
     assert found["cold_start_ms"] == 250
     # 100 to 191 s as before, 130.5 to 191.75 and 140 to 201.25
@@ -130,6 +135,8 @@ def test_the_command_prints_both_sides(files: tuple[Path, Path], capsys: pytest.
         ["2", "4"],
         ["0", "1"],
     ]
+    stages = "podAllocationCost 100, deployCodeCost 0, deployDependencyCost 50, schedulingCost 350"
+    assert f"a recorded cold start in the mean, in ms: {stages}\n" in shown
     assert "1 cold starts are of functions that are not among these" in shown
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sides"][1]["cold_starts"] == 5
