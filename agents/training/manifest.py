@@ -27,7 +27,7 @@ def manifest(scenarios: Sequence[Scenario], seed: int, rows: int, started_cpu_s:
         scenarios: that it was trained in.
         seed: of the training.
         rows: it was trained on.
-        started_cpu_s: ``time.process_time()`` when it began.
+        started_cpu_s: ``time.process_time()`` when it began, less the CPU seconds of workers since then.
     """
     return {
         "seed": seed,

@@ -148,7 +148,7 @@ def train_search(
     chosen = Chosen(
         Candidate(f"generation {best[0]}", found.network), found.settings["displace_percent"], best[2], table
     )
-    rows = recipe.generations * recipe.population * recipe.windows * len(scenarios)
+    rows = recipe.generations * recipe.population * sum(min(recipe.windows, len(each)) for each in games)
     return replace(
         found, recipe=recipe, manifest=manifest(scenarios, seed, rows, started - workers.cpu_s) | of_choice(chosen)
     )

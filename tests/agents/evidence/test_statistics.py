@@ -83,6 +83,9 @@ def test_seeds_are_pooled_with_their_window() -> None:
     assert entry[PER_REQUEST]["mean"] == pytest.approx((90 * 10 + 10 * 20) / 100)
     assert entry[f"{PER_REQUEST}_window_mean"] == pytest.approx(15.0)
     assert (entry["windows"], entry["groups"], entry["seeds"], entry["requests"]) == (2, 2, 9, 100)
+    (asked,) = aggregate([{**row, "decision": 10.0, "bound": True} for row in rows])
+    assert (entry["decision"], entry["bound"]) == ("event", False)
+    assert (asked["decision"], asked["bound"]) == (10.0, True)
 
 
 def test_amounts_are_those_of_a_window() -> None:
@@ -129,6 +132,8 @@ def test_with_few_groups_there_is_no_interval_and_no_star() -> None:
     many = [a_row("tyche", f"g{i % few}", i, {0: (10, 1.0)}) for i in range(40)]
     assert pooled(many, PER_REQUEST) == pooled(many, PER_REQUEST)
     assert aggregate(many)[0][PER_REQUEST]["low"] is None
+    compared = paired(many, [{**row, "policy": "none"} for row in many], PER_REQUEST)
+    assert (compared["windows"], compared["groups"]) == (40, few)
 
 
 def test_the_share_of_the_gap_is_that_of_the_sums() -> None:
@@ -142,6 +147,11 @@ def test_the_share_of_the_gap_is_that_of_the_sums() -> None:
     uneven = groups_of("tyche", 100, 200, 300, 400, 0)
     assert paired(uneven, none, PER_REQUEST, oracle)["gap_share"]["mean"] == pytest.approx(500 / 1500)
     assert paired(half, none, PER_REQUEST, none)["gap_share"] is None, "there is no gap"
+    unsure = [0, 390, 150, 390, 510]
+    doubtful = paired(half, none, PER_REQUEST, groups_of("oracle", *unsure * 4))
+    assert doubtful["gap_share"] is None, "the gap's interval holds 0"
+    share = paired(half[:5], none[:5], PER_REQUEST, groups_of("oracle", *unsure))["gap_share"]
+    assert share == {"mean": pytest.approx(750 / 60), "low": None, "high": None}, "no interval says so"
 
 
 def test_only_windows_and_seeds_that_both_have_are_compared() -> None:
