@@ -181,6 +181,40 @@ def test_what_cannot_be_done_in_time_is_paid() -> None:
     world = a_world([loaded()], [(1, 0)], nodes=(100,), end=20, **interval())
     assert compared(world, [0], [0], 1.1) == pytest.approx(4.1)
     assert bound_s(world) == (3.0, 3.0)
+    # what arrives as scoring begins is scored, what came before is not
+    assert bound_s(replace(world, score_from_us=SECOND)) == (3.0, 3.0)
+    assert bound(replace(world, score_from_us=SECOND + 1)).request_mean_us is None
+
+
+def test_a_cold_start_pays_its_own_draws() -> None:
+    # a command takes so long that nothing is loaded; the request pays its library and its model, less its first second
+    slow = interval(command_us=100 * SECOND)
+    world = a_world([loaded()], [(1, 0)], nodes=(100,), end=20, **slow)
+    noise = np.array([300_000], world.functions.sigma_ppm.dtype)
+    for seed in range(3):
+        noisy = replace(world, functions=replace(world.functions, sigma_ppm=noise)).with_settings(seed=seed)
+        engine = ReferenceEngine(noisy)
+        decide(engine, [(OFFLOAD, 0)])
+        engine.drain()
+        (drawn,) = engine.log
+        assert abs(drawn["library_us"] / SECOND - 1) > 0.001
+        assert bound_s(noisy)[0] == pytest.approx((drawn["library_us"] + drawn["model_us"]) / SECOND - 1)
+
+
+def test_whoever_takes_over_a_process_waits_for_the_scheduling_and_the_run_before() -> None:
+    timing = interval(scheduling_us=SECOND // 2)
+    world = a_world([loaded(inference=2)], [(0, 0), (0.1, 0)], nodes=(100,), end=20, **timing)
+    # the first pays 4 s less the half second for which a load has a start; the second comes 0.1 s after the first
+    assert bound_s(world)[0] == pytest.approx((4 - 0.5 + (0.5 + 2 - 0.1)) / 2)
+    assert optimum_s(world, [0], [0])[0] >= bound_s(world)[0]
+
+
+def test_bursts_far_apart_are_not_cut_within() -> None:
+    # of two at once one has no room and pays its 4 s; every block of time that is tried ends 10 ms before them
+    times_s = (4096.01, 12288.01, 24576.01)
+    arrivals = [(time_s, f) for time_s in times_s for f in range(2)]
+    world = a_world([loaded(inference=9), loaded(inference=9)], arrivals, nodes=(100,), end=30_000, **interval())
+    assert bound_s(world) == pytest.approx((2, 2))
 
 
 def test_a_mean_over_functions_weighs_each_function_alike() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agents.evidence import kept
@@ -21,7 +24,7 @@ from agents.evidence.statistics import (
     window_mean,
 )
 from tests.agents.evidence.planted import a_row
-from tyche_env.metrics import METRIC_KEYS
+from tyche_env.metrics import LATENCY_BINS, METRIC_KEYS, TOTALS_DTYPE
 
 PER_REQUEST, PER_FUNCTION = "warming_loading_ms_mean", "warming_loading_ms_function_mean"
 
@@ -189,6 +192,40 @@ def test_rows_of_an_earlier_version_are_pooled_by_their_means() -> None:
     assert found[PER_REQUEST]["mean"] == pytest.approx((300 + 500) / 40)
     assert found[PER_FUNCTION] is None
     assert found[f"{PER_FUNCTION}_window_mean"] == pytest.approx(30.0)
+
+
+def test_what_is_kept_of_runs_adds_up_to_what_they_measured() -> None:
+    def row(**counts: int) -> dict[str, Any]:
+        """Functions 2 and 7 of ten were called, and four requests lie in two bins."""
+        totals = np.zeros(10, TOTALS_DTYPE)
+        for k, name in enumerate(kept.BY_FUNCTION):
+            totals[name][[2, 7]] = 10 * k + 2, 10 * k + 7
+        bins = np.zeros(LATENCY_BINS, np.int64)
+        bins[[5, 900]] = 3, 1
+        played: Any = SimpleNamespace(
+            totals=totals,
+            counters=dict.fromkeys(("wasted_loads", "load_us", "wasted_load_us"), 0) | counts,
+            integrals_mb_us={kind: np.zeros(1) for kind in ("busy", "idle", "preload", "gpu")},
+            histograms={"end_to_end": bins},
+        )
+        prices: Any = SimpleNamespace(container_usd_per_gb_s=0, gpu_usd_per_gb_s=0, request_usd=0.5)
+        found: dict[str, Any] = json.loads(json.dumps(kept.kept_of(played, prices)))
+        return found
+
+    rows = [row(loads=4), row(loads=6)]
+    functions = kept.by_function(rows)
+    assert functions["function"].tolist() == [2, 7]
+    for k, name in enumerate(("requests", "gpu", "memory", "warming_loading_us", "end_to_end_us")):
+        assert functions[name].tolist() == [20 * k + 4, 20 * k + 14]
+    bins = kept.merged(rows, "end_to_end")
+    assert (bins[5], bins[900], bins.sum()) == (6, 2, 8)
+    assert not kept.merged(rows, "warming_loading").any()
+    sums = kept.added(rows)
+    assert (sums["requests"], sums["loads"], sums["cost_usd"]) == (18, 10, 9)
+    # what one of the runs does not know is not known of both
+    del rows[1]["sums"]["loads"]
+    assert "loads" not in kept.added(rows)
+    assert kept.added(rows)["requests"] == 18
 
 
 def test_sums_and_histograms_are_not_in_the_summary() -> None:
