@@ -54,6 +54,14 @@ def content_hash(
     return digest.hexdigest()
 
 
+def _refuse_other_lengths(
+    arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32], duration_us: NDArray[np.int64]
+) -> None:
+    requests = len(arrival_us)
+    if len(arrival_function) != requests or len(duration_us) not in (0, requests):
+        raise TraceError(f"arrival_function and duration_us must have {requests} entries, as arrival_us has")
+
+
 def _in_order(
     arrival_us: NDArray[np.int64], arrival_function: NDArray[np.int32], duration_us: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
@@ -118,8 +126,7 @@ class Trace:
             raise TraceError("names must be unique")
         if len(self.owners) != functions or len(self.triggers) != functions:
             raise TraceError(f"owners and triggers must have one entry for each of the {functions} names")
-        if len(self.arrival_function) != requests or len(self.duration_us) not in (0, requests):
-            raise TraceError(f"arrival_function and duration_us must have {requests} entries, as arrival_us has")
+        _refuse_other_lengths(self.arrival_us, self.arrival_function, self.duration_us)
         if requests == 0:
             return
         if np.any(self.arrival_us[1:] < self.arrival_us[:-1]):
@@ -157,6 +164,7 @@ class Trace:
         arrival_us = np.asarray(arrival_us, dtype=np.int64)
         arrival_function = np.asarray(arrival_function, dtype=np.int32)
         duration_us = np.zeros(0, np.int64) if duration_us is None else np.asarray(duration_us, dtype=np.int64)
+        _refuse_other_lengths(arrival_us, arrival_function, duration_us)
         arrival_us, arrival_function, duration_us = _in_order(arrival_us, arrival_function, duration_us)
         owners = ("",) * len(names) if owners is None else tuple(owners)
         triggers = ("",) * len(names) if triggers is None else tuple(triggers)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from traces import Split, TraceError, Window, plan_windows
+from traces.windows import spoken
 
 HOUR_US = 3_600_000_000
 SPLITS = {
@@ -109,7 +110,10 @@ def test_only_eligible_functions_are_used() -> None:
             "'a' and 'b' share functions",
         ),
         ({"eligible": range(3)}, "split 'train': has 2 functions, not enough for a group of 10"),
-        ({"window_us": 20 * HOUR_US}, "split 'train': has no room for a warm-up"),
+        (
+            {"window_us": 20 * HOUR_US, "warm_up_us": HOUR_US // 2},
+            "split 'train': has no room for a warm-up of 30 min and a window of 20 h in its 14.4 h of a trace of 24 h",
+        ),
         ({"group_size": 0}, "group_size 0"),
         ({"warm_up_us": -1}, "warm_up_us -1"),
     ],
@@ -126,6 +130,46 @@ def test_refuses_plans_that_cannot_be(change: dict[str, object], message: str) -
     }
     with pytest.raises(TraceError, match=message):
         plan_windows(**(arguments | change))  # type: ignore[arg-type]
+
+
+def test_windows_by_hand() -> None:
+    # of 100 minutes 10.5 to 60.5: windows of 20 from 10.5 and 30.5 on, which end at the split's end at the latest
+    minute_us = 60_000_000
+    split = Split(functions=(0.25, 0.75), time=(0.105, 0.605))
+    windows = plan_windows(range(8), 100 * minute_us, {"mine": split}, 2, 20 * minute_us, 5 * minute_us, 0)["mine"]
+    spans = {(each.start_us, each.score_from_us, each.end_us) for each in windows}
+    assert spans == {tuple(int(at * minute_us) for at in span) for span in ((5.5, 10.5, 30.5), (25.5, 30.5, 50.5))}
+    assert len({function for each in windows for function in each.functions}) == 4
+    # a warm-up before the trace begins is none: the first scored time waits for it
+    whole = Split(functions=(0, 1), time=(0, 1))
+    late = plan_windows(range(2), 100 * minute_us, {"mine": whole}, 2, 60 * minute_us, 40 * minute_us, 0)["mine"]
+    assert [(each.start_us, each.score_from_us, each.end_us) for each in late] == [(0, 40 * minute_us, 100 * minute_us)]
+
+
+def test_splits_that_touch_share_nothing() -> None:
+    touching = {
+        "a": Split(functions=(0, 0.5), time=(0, 1)),
+        "b": Split(functions=(0.5, 1), time=(0, 0.5)),
+        "c": Split(functions=(0.5, 1), time=(0.5, 1)),
+    }
+    plan = _plan(splits=touching)
+    of = {name: {function for window in plan[name] for function in window.functions} for name in plan}
+    assert not of["a"] & of["b"]
+    assert of["b"] == of["c"]
+
+
+@pytest.mark.parametrize(
+    ("span_us", "words"),
+    [
+        (2 * HOUR_US, "2 h"),
+        (5_400_000_000, "1.5 h"),
+        (HOUR_US - 1, "60 min"),
+        (60_000_000, "1 min"),
+        (59_500_000, "59.5 s"),
+    ],
+)
+def test_a_length_of_time_is_said_in_its_largest_unit(span_us: float, words: str) -> None:
+    assert spoken(span_us) == words
 
 
 @pytest.mark.parametrize("bad", [(0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (0.9, 0.1)])

@@ -356,6 +356,14 @@ def test_a_wrong_reset_option_is_named(make_env: MakeEnv, options: dict[str, Any
     assert message in str(error.value)
 
 
+def test_the_last_window_is_there_and_none_after_it(make_env: MakeEnv) -> None:
+    env = make_env()
+    count = len(env.windows)
+    assert env.reset(options={"window": count - 1})[1]["window"] == count - 1
+    with pytest.raises(PreloadEnvError, match=f"windows 0 to {count - 1}, there is no {count}"):
+        env.reset(options={"window": count})
+
+
 def test_a_wrong_action_is_refused_and_changes_nothing(make_env: MakeEnv) -> None:
     env = make_env()
     env.reset(seed=5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tyche_env.errors import UserError
-from tyche_env.profiles import FunctionProfile, ProfileError, catalogue_names, load_catalogue
+from tyche_env.profiles import FunctionProfile, ProfileError, catalogue_names, load_catalogue, write_catalogue
 
 ROW: dict[str, str] = {
     "name": "f",
@@ -75,6 +75,44 @@ def test_a_catalogue_of_the_users_own_is_read_from_its_path(tmp_path: Path) -> N
     assert profile.read_share == 0.25
 
 
+def test_every_column_is_read_and_written_under_its_own_name(tmp_path: Path) -> None:
+    numbers = {
+        "container_init_ms": 1.5,
+        "library_ms": 2.5,
+        "model_ms": 3.5,
+        "transfer_ms": 4.5,
+        "inference_ms": 5.5,
+        "gpu_inference_ms": 6.5,
+        "hold_mb": 7,
+        "peak_mb": 8,
+        "gpu_mb": 9,
+        "container_mb": 10,
+        "sigma": 0.25,
+        "read_share": 0.75,
+        "slo_ms": 11.5,
+        "unserved_s": 12.5,
+    }
+    words = {"name": "f", "source": "a stopwatch", "assumed": ("gpu_mb", "sigma")}
+    row = {name: str(value) for name, value in numbers.items()} | words | {"assumed": "gpu_mb sigma"}
+    (profile,) = load_catalogue(write(tmp_path / "given.csv", {name: str(value) for name, value in row.items()}))
+    assert profile.model_dump() == numbers | words
+    write_catalogue(tmp_path / "written.csv", [profile])
+    with (tmp_path / "written.csv").open(encoding="utf-8", newline="") as lines:
+        (written,) = csv.DictReader(lines)
+    assert {name: float(written[name]) for name in numbers} == numbers
+    assert {name: written[name] for name in words} == words | {"assumed": "gpu_mb sigma"}
+    # what may be left out: no objective, and a minute for what was not served
+    (profile,) = load_catalogue(write(tmp_path / "short.csv", ROW))
+    assert (profile.read_share, profile.slo_ms, profile.unserved_s) == (0, 0, 60)
+
+
+def test_a_catalogue_that_changed_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", ROW)
+    assert load_catalogue(path)[0].model_ms == 200
+    write(path, ROW | {"model_ms": "20"})
+    assert load_catalogue(path)[0].model_ms == 20
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -87,6 +125,9 @@ def test_a_catalogue_of_the_users_own_is_read_from_its_path(tmp_path: Path) -> N
         ({"container_mb": "512"}, "hold_mb <= peak_mb <= container_mb"),
         ({"source": ""}, "row 3, column source"),
         ({"read_share": "1.1"}, "row 3, column read_share"),
+        ({"read_share": "-0.1"}, "row 3, column read_share"),
+        ({"sigma": "-0.1"}, "row 3, column sigma"),
+        ({"sigma": "2.1"}, "row 3, column sigma"),
         ({"assumed": "speed"}, "names columns that do not exist: speed"),
         ({"name": "f"}, "row 3, column name: f is already in row 2"),
     ],

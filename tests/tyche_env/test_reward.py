@@ -104,6 +104,10 @@ def test_any_rent_is_charged(name: str) -> None:
     assert charges_rent(Reward(**{name: 0.1}))
 
 
+def test_a_term_of_ones_own_is_charged_alone() -> None:
+    assert charges_rent(Reward().model_copy(update={"terms": ("mine",)}))
+
+
 def test_rents_add_up_to_price_times_use(make_env: MakeEnv) -> None:
     env = make_env({"reward": RENTS})
     _, infos = episode(env)

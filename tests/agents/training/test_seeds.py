@@ -39,6 +39,18 @@ def test_seeds_are_trained_once_each_and_go_on_where_they_stopped(
         train_seeds(recipe.model_copy(update={"epochs": 9}), range(1), tmp_path)
 
 
+def test_the_command_trains_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(seeds_module, "train_seeds", lambda *arguments: asked.append(arguments))
+    trace = tmp_path / "mine.csv"
+    assert run(["train", "hazard", "--seeds", "3", "--jobs", "4", "--trace", str(trace), "--out", "there"]) == 0
+    assert run(["train", "hazard"]) == 0
+    (recipe, seeds, out, spread), (plain, one, usual, all_cores) = asked
+    assert (recipe.kind, recipe.trace, list(seeds), out) == ("hazard", str(trace), [0, 1, 2], Path("there"))
+    assert (spread.jobs, spread.on) == (4, "processes")
+    assert (plain.trace, list(one), usual, all_cores.jobs) == (None, [0], Path("runs/hazard"), None)
+
+
 def test_the_command_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "nothing", "--out", str(tmp_path)]) == 2
     assert "shipped are dqn, hazard" in capsys.readouterr().err
