@@ -18,13 +18,14 @@ from matplotlib.figure import Figure as Canvas
 from rich.console import Console
 
 from agents.cli.simulate import _metrics
-from agents.evidence import board_report
+from agents.evidence import board_report, report
 from agents.evidence.board_report import _cost, _means, _profiles, finding
 from agents.evidence.figures import MEMORY_COLOURS, _memory
 from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
 from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
-from agents.evidence.tables import failing_loads
+from agents.evidence.statistics import conclusions
+from agents.evidence.tables import HEADLINE, failing_loads, points
 from agents.experiments.checks import sensitivity
 from agents.experiments.fidelity import TIMES, _against
 from agents.experiments.fidelity_report import FIGURES, much_unserved, show, time_rows, write
@@ -346,6 +347,37 @@ def test_a_board_has_each_figure_under_its_heading() -> None:
 def test_the_table_against_the_known_shows_ms() -> None:
     lines = [line.split(" | ") for line in against_the_known(ROWS).splitlines() if " | mine | " in line]
     assert [(line[2], line[3], line[4][:6]) for line in lines] == [("150.0", "50 %", "-40 % ")] * 2
+
+
+def test_the_report_s_first_sentences_by_hand() -> None:
+    def rows(groups: int, seeds: int = 1) -> list[dict[str, Any]]:
+        means = {"none": (100.0, 300.0), "tyche": (90.0, 200.0), "oracle": (0.0, 0.0)}
+        return [
+            planted.a_row(policy, f"g{group}", group, {0: (30, often_ms), 1: (10, seldom_ms)}, seed)
+            for policy, (often_ms, seldom_ms) in means.items()
+            for group in range(groups)
+            for seed in range(seeds)
+        ]
+
+    few = conclusions(rows(2), "none")
+    # per function 200 and 145 ms, per request 150 and 117.5 ms; the oracle is no rival
+    assert report.finding(few, "realistic", "openwhisk") == (
+        "Against none, tyche saves 28 % of the warming and loading time, averaged over functions: "
+        f"{report.MINUS}55 ms. With so few groups of functions no interval can be given. "
+        f"Averaged over requests: {report.MINUS}32.5 ms."
+    )
+    assert report.finding(few, "paper", "openwhisk") == ""
+    unpooled = {**few, "comparisons": [each for each in few["comparisons"] if each["metric"] == HEADLINE]}
+    assert report.finding(unpooled, "realistic", "openwhisk").endswith("no interval can be given.")
+    many = report.finding(conclusions(rows(9), "none"), "realistic", "openwhisk")
+    assert f"{report.MINUS}55 ms (95 % interval {report.MINUS}55 to {report.MINUS}55). Averaged" in many
+    worse = report.finding(conclusions(rows(2)[:4], "tyche"), "realistic", "openwhisk")
+    assert worse.startswith("Against tyche, none adds 38 % of the warming and loading time")
+    assert "functions: +55 ms" in worse
+    signed = [report._signed(share, points) for share in (0.004, 0, -0.004)]
+    assert signed == ["+0.4", "0.0", f"{report.MINUS}0.4"]
+    assert report.scored(few) == "80 requests"
+    assert report.scored(conclusions(rows(30, seeds=2), "none")) == "2,400 requests, 2 seeds together"
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------

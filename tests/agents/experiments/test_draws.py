@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from agents.experiments import draws as draws_module
 from agents.experiments.draws import (
     CLASSES,
     Band,
@@ -18,7 +21,8 @@ from agents.experiments.draws import (
     merged,
     world_of,
 )
-from tyche_env.scenario import Scenario
+from traces.counts import MINUTE_US
+from tyche_env.scenario import PREWARM, Scenario
 
 
 @pytest.fixture
@@ -67,7 +71,52 @@ def test_clones_of_a_function_get_the_models_in_turn(scenario: Scenario) -> None
 
 def test_merging_puts_the_pieces_side_by_side(scenario: Scenario) -> None:
     first, second = draws(scenario.trace, "all", 1, 8)[0], draws(scenario.trace, "Normal", 1, 8)[0]
-    assert merged([first, second]).functions == first.functions + second.functions
+    both = merged([second, first])
+    assert both.functions == second.functions + first.functions
+    assert both.starts_us == second.starts_us + first.starts_us
+    assert (both.name, both.index) == ("Normal-8-0+all-8-0", 0)
+
+
+def every(gap_min: int, minutes: int) -> np.ndarray:
+    return np.arange(0, minutes, gap_min, dtype=np.int64) * MINUTE_US
+
+
+def test_who_is_in_the_band_by_hand(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    # windows of 60 minutes after a warm-up of 10, in 100 minutes: from 10, 20, 30 and 40
+    settings = scenario.trace.model_copy(update={"window_min": 60, "warm_up_min": 10})
+    arrivals = [
+        every(5, 100),  # 12 in each window
+        every(3, 100),  # 20 in each, the most
+        np.sort(np.append(every(3, 100), every(3, 100)[25] + 1)),  # 21 in those that hold the minute 75
+        every(12, 60),  # in the first hour only: 4 from 10 on, and fewer later
+        every(15, 100),  # 4 in each, too few
+        np.array([*np.linspace(40, 41, 9), 95.0]) * MINUTE_US,  # a burst, and another request
+    ]
+    counts = np.array([np.bincount((each // MINUTE_US).astype(int), minlength=100) for each in arrivals], np.int32)
+    table = SimpleNamespace(counts=counts, names=tuple("abcdef"), end_us=100 * MINUTE_US)
+    monkeypatch.setattr(draws_module, "_counts", lambda _: table)
+    monkeypatch.setattr(draws_module, "arrivals_of", lambda _, function: np.asarray(arrivals[function], np.int64))
+    found = draws_module.candidates.__wrapped__(settings, "all")
+    starts = {function: (each // MINUTE_US).tolist() for function, each in found.items()}
+    assert starts == {0: [10, 20, 30, 40], 1: [10, 20, 30, 40], 2: [10], 5: [10, 20, 30, 40]}
+    wide = Band(shortest_gap_min=2, longest_gap_min=15, least_requests=4)
+    found = draws_module.candidates.__wrapped__(settings, "all", wide)
+    assert {function: len(each) for function, each in found.items()} == {0: 4, 1: 4, 2: 4, 3: 1, 4: 4, 5: 4}
+    # the class is that of the window: of the burst alone, or of the burst and one request long after it
+    even = draws_module.candidates.__wrapped__(settings, "Predictable")
+    assert (even[5] // MINUTE_US).tolist() == [10, 20, 30]
+    uneven = draws_module.candidates.__wrapped__(settings, "Normal")
+    assert {function: (each // MINUTE_US).tolist() for function, each in uneven.items()} == {5: [40]}
+
+
+def test_a_case_has_its_own_pre_warming_and_settings(scenario: Scenario) -> None:
+    scene = DrawScene(scenario, draws(scenario.trace, "all", 1, 8)[0], "faascache", settings={"command_us": 123})
+    world = scene.world(scene.requests())
+    assert (world.settings.prewarm, world.settings.command_us) == (PREWARM["faascache"], 123)
+    places = [f"{function}-{place}" for place, function in enumerate(scene.draw.functions)]
+    assert list(world.names) == places
+    modes = {scene.world_key, replace(scene, mode="realistic").world_key}
+    assert len(modes) == 2
 
 
 def test_a_history_ends_with_the_piece_and_says_what_is_past(scenario: Scenario) -> None:
