@@ -20,6 +20,8 @@ SPLITS = {
     "test": Split(functions=(0.7, 1.0), time=(0.8, 1.0)),
 }
 
+LATE = Split(functions=(0, 1), time=(0.4, 1))
+
 
 def _plan(
     functions: int = 100, seed: int = 0, group_size: int = 10, splits: Mapping[str, Split] = SPLITS
@@ -111,8 +113,12 @@ def test_only_eligible_functions_are_used() -> None:
         ),
         ({"eligible": range(3)}, "split 'train': has 2 functions, not enough for a group of 10"),
         (
-            {"window_us": 20 * HOUR_US, "warm_up_us": HOUR_US // 2},
-            "split 'train': has no room for a warm-up of 30 min and a window of 20 h in its 14.4 h of a trace of 24 h",
+            {
+                "splits": {"a": Split(functions=(0, 1), time=(0.4, 1))},
+                "window_us": 20 * HOUR_US,
+                "warm_up_us": 9 * 10**8,
+            },
+            "split 'a': has no room for a warm-up of 15 min and a window of 20 h in its 14.4 h of a trace of 24 h",
         ),
         ({"group_size": 0}, "group_size 0"),
         ({"warm_up_us": -1}, "warm_up_us -1"),
@@ -140,6 +146,7 @@ def test_windows_by_hand() -> None:
     spans = {(each.start_us, each.score_from_us, each.end_us) for each in windows}
     assert spans == {tuple(int(at * minute_us) for at in span) for span in ((5.5, 10.5, 30.5), (25.5, 30.5, 50.5))}
     assert len({function for each in windows for function in each.functions}) == 4
+    assert all(list(each.functions) == sorted(each.functions) for each in windows)
     # a warm-up before the trace begins is none: the first scored time waits for it
     whole = Split(functions=(0, 1), time=(0, 1))
     late = plan_windows(range(2), 100 * minute_us, {"mine": whole}, 2, 60 * minute_us, 40 * minute_us, 0)["mine"]

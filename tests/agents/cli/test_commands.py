@@ -114,65 +114,6 @@ def test_policy_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert {entry["name"] for entry in json.loads(capsys.readouterr().out)} >= {"none", "tyche", "oracle"}
 
 
-def test_the_list_marks_what_knows_the_future(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["policy", "list"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "privileged" in line]
-    assert {line.split()[0] for line in lines} == {"oracle", "minute-oracle"}
-    assert run(["policy", "list", "--json"]) == 0
-    entries = json.loads(capsys.readouterr().out)
-    assert {entry["name"] for entry in entries if entry["privileged"]} == {"oracle", "minute-oracle"}
-
-
-class StoppedError(Exception):
-    """Nothing is run."""
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What would have been run, in place of running it."""
-    from agents.evidence import evaluation
-
-    found: list[dict[str, Any]] = []
-
-    def stop(plan: Any, out: Path, **named: Any) -> None:
-        found.append({"plan": plan, "out": out, **named})
-        raise StoppedError
-
-    monkeypatch.setattr(evaluation, "evaluate", stop)
-    return found
-
-
-def test_every_option_of_evaluate_says_what_is_run(scenario_file: str, asked: list[dict[str, Any]]) -> None:
-    several = ["--policy", "lru", "--policy", "tyche", "--prewarm", "histogram", "--prewarm", "pagurus"]
-    numbers = ["--windows", "3", "--seeds", "4", "--decision", "7.5", "--jobs", "5"]
-    words = ["--split", "validation", "--mode", "realistic", "--record", "none", "--engine", "reference"]
-    with pytest.raises(StoppedError):
-        run(["evaluate", "--scenario", scenario_file, "--out", "there", *several, *numbers, *words])
-    (found,) = asked
-    plan = found["plan"]
-    assert (plan.scenario.name, plan.policies) == ("tiny", ("lru", "tyche"))
-    assert (plan.prewarm, plan.modes) == (("histogram", "pagurus"), ("realistic",))
-    assert (plan.windows, plan.seeds, plan.decision, plan.split) == (3, 4, 7.5, "validation")
-    assert (plan.record, plan.engine, plan.backend) == ("none", "reference", "simulated")
-    assert (found["out"], found["spread"].jobs, found["spread"].on) == (Path("there"), 5, "processes")
-
-
-def test_what_evaluate_runs_unless_it_is_told(
-    scenario_file: str, tiny: Scenario, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(StoppedError):
-        run(["evaluate", "--scenario", scenario_file])
-    (found,) = asked
-    plan = found["plan"]
-    assert plan.policies == ("none", "lru", "tyche", "oracle")
-    assert (plan.prewarm, plan.modes) == ((tiny.prewarm.policy,), (tiny.mode,))
-    assert (plan.windows, plan.seeds) == (min(12, len(tiny.windows("test"))), 1)
-    assert (plan.decision, plan.split, plan.record, plan.engine) == ("event", "test", "sample", "compiled")
-    assert (found["out"].parent, found["spread"].jobs) == (Path("runs"), None)
-    assert found["out"].name.startswith("tiny-2")
-
-
 def test_report_is_written_anew(finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 
@@ -223,6 +164,9 @@ def test_real_time_is_spent_on_one_window_unless_more_are_asked_for(
     scenario_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int | None] = []
+
+    class StoppedError(Exception):
+        pass
 
     def stop(study: Study, *_: Any, **__: Any) -> None:
         asked.append(study.plan.windows)

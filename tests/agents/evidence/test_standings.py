@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from agents.evidence import measure as measure_module
 from agents.evidence.board import TOLERANCE, differences
-from agents.evidence.measure import METRICS, SUMS, besides, cost_parts
+from agents.evidence.measure import CEILING, HEURISTICS, METRICS, SUMS, besides, cost_parts, measure, measure_window
 from agents.evidence.standings import HEADINGS, Standing, as_markdown, by_member, standings
+from agents.playing.scene import WindowScene
+from agents.policies.builtin import POLICIES
+from tyche_env.metrics import TOTALS_DTYPE
+from tyche_env.scenario import Scenario
 
 
 def a_row(policy: str, group: str, window: int, functions: dict[int, tuple[int, float]], seed: int = 0) -> Any:
@@ -39,6 +46,69 @@ def test_a_cost_is_pooled_over_windows_with_its_share_of_the_loads() -> None:
     expected = ((7000 / 40 + 20 + 2 * 200 / 41) + (60 + 100 / 5)) / 3
     assert cost_parts(rows, "function_ms").value == pytest.approx(expected)
     assert besides(rows)["load_s"] == pytest.approx(3 / 46)
+
+
+def test_what_stands_besides_the_costs_by_hand() -> None:
+    row = a_row("p", "a", 0, {0: (8, 100.0)})
+    row["sums"] |= {"runs": 2, "preloaded": 6, "load_us": 4e6, "preload_gb_s": 30.0, "queue_us": 12_000}
+    assert besides([row]) == {"hit_rate": 0.75, "load_s": 0.5, "preload_gb_s": 15.0, "queue_ms": 1.5}
+
+
+PRICED = Scenario.load("small").with_(reward={"load_per_s": 2.0})
+
+
+def a_run(requests: int, waited_us: int, load_us: int) -> Any:
+    """A run in which function 2 alone was called, and a quarter of its requests found it held."""
+    totals = np.zeros(5, TOTALS_DTYPE)
+    for name, value in (("requests", requests), ("warming_loading_us", waited_us), ("queue_us", 4 * waited_us)):
+        totals[name][2] = value
+    totals["gpu"][2] = requests // 4
+    counters = {"loads": 9, "wasted_loads": 3, "load_us": load_us, "wasted_load_us": 7}
+    integrals = {kind: np.full(2, 1e9 * place) for place, kind in enumerate(("busy", "idle", "gpu", "preload"))}
+    return SimpleNamespace(totals=totals, counters=counters, integrals_mb_us=integrals)
+
+
+def test_a_window_s_row_is_of_all_its_expansions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def play_in(scene: WindowScene, policy: Any, record: str) -> Any:
+        assert (scene.split, scene.window, policy.name) == ("test", 1, "lru")
+        return a_run(20 * (scene.seed + 1), 300_000, 1_000_000)
+
+    monkeypatch.setattr(measure_module, "play_in", play_in)
+    row = measure_window(PRICED, POLICIES["lru"], 1, 2)
+    assert row["group"] == PRICED.windows("test")[1].group
+    assert [row["sums"][name] for name in ("runs", "requests", "preloaded")] == [2, 60, 15]
+    # 0.6 s of waiting, and 2 s of loading at two seconds each, over 60 requests
+    assert row["request_ms"] == pytest.approx((600 + 2 * 2000) / 60)
+    assert row["functions"] == {"function": [2], "requests": [60], "warming_loading_us": [600_000]}
+    # two nodes take three GB s each in either run
+    assert (row["load_s"], row["preload_gb_s"], row["queue_ms"]) == (pytest.approx(2 / 60), 6.0, pytest.approx(40))
+
+
+def test_each_row_is_of_its_own_policy_seed_and_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundles: Any = {"mine": [SimpleNamespace(mark=1), SimpleNamespace(mark=2)], "other": [SimpleNamespace(mark=3)]}
+    marks = {name: 10 + place for place, name in enumerate((*HEURISTICS, CEILING))}
+
+    def play_all(runs: Any, workers: Any, progress: Any) -> Any:
+        worlds = [run.world_key for run in runs]
+        assert len(worlds) == len(set(worlds)) * (len(marks) + 3)
+        assert all(a == b or a not in worlds[at + 2 :] for at, (a, b) in enumerate(pairwise(worlds)))
+        rows = []
+        for run in runs:
+            mark = marks[run.name] if run.bundle is None else run.bundle.mark
+            waited_us = 1_000_000 * mark + 1000 * run.scene.window + run.scene.seed
+            sums = dict.fromkeys(SUMS, 0) | {"requests": 1, "warming_loading_us": waited_us}
+            functions = {"function": [0], "requests": [1], "warming_loading_us": [waited_us]}
+            rows.append({"sums": sums, "functions": functions})
+        return rows
+
+    monkeypatch.setattr(measure_module, "play_all", play_all)
+    rows = measure(PRICED, bundles, expansions=2, windows=3)
+    assert len(rows) == 3 * (len(marks) + 3)
+    for row in rows:
+        own = bundles.get(row["policy"])
+        mark = marks[row["policy"]] if own is None else own[row["seed"]].mark
+        assert row["sums"]["warming_loading_us"] == 2 * (1_000_000 * mark + 1000 * row["window"]) + 1
+        assert row["group"] == PRICED.windows("test")[row["window"]].group
 
 
 def test_standings_of_three_seeds_and_four_windows_by_hand() -> None:
