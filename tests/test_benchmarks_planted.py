@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import sys
 from itertools import cycle
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 import tyche_env
 from agents.bench import adapters, memory, packing
@@ -22,6 +24,7 @@ from tyche_env import vector
 from tyche_env.bench import core, measurement
 from tyche_env.metrics import STAGES
 from tyche_env.scenario import Scenario
+from tyche_env.stored import read_world
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -49,25 +52,95 @@ def test_an_adapter_costs_what_its_steps_take_more_than_the_batch_s(monkeypatch:
     found = adapters._overhead("it", (Stepping(), [0]), [0], "an adapter", 1)
     assert found.value == pytest.approx(20)
     assert found.ratio == pytest.approx(1.2)
-    assert found.at_most
+    assert (found.goal, found.at_most) == (10.0, True)
     assert found.note == "an adapter; 6000 us a step, the batch 5000"
 
 
+@pytest.mark.parametrize("adapter", ["ClusterVecEnv", "FunctionVecEnv"])
+def test_each_adapter_takes_its_own_steps(adapter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(batch=SimpleNamespace(max_functions=3))
+    actions = np.arange(24, dtype=np.float32).reshape(2, 2, 3, 2)  # two steps, two clusters, three functions
+    envs = ModuleType("agents.training.vec_envs")  # without torch, which takes seconds to import
+    setattr(envs, adapter, lambda clusters, scenario: made if scenario == "small" else None)
+    monkeypatch.setitem(sys.modules, envs.__name__, envs)
+    monkeypatch.setattr("tyche_env.bench.environment.some_actions", lambda functions: actions.copy())
+    monkeypatch.setattr(adapters, "_overhead", lambda *given: given)
+    measure = adapters.adapter_overhead if adapter == "ClusterVecEnv" else adapters.function_adapter_overhead
+    found: Any = measure(4)
+    name, (given, own), bare, note, repeats = found
+    assert (given, repeats) == (made, 4)
+    assert note.startswith(f"{adapter}, ")
+    if adapter == "ClusterVecEnv":
+        assert name == "sb3_adapter_overhead_percent"
+        assert own.tolist() == bare.tolist() == actions.tolist()
+    else:
+        assert name == "sb3_function_adapter_overhead_percent"
+        # a function is an environment: one row each, which says the same for the GPU as for memory
+        assert own[0].tolist() == [[0], [2], [4], [6], [8], [10]]
+        assert bare[0].tolist() == [[[0, 0], [2, 2], [4, 4]], [[6, 6], [8, 8], [10, 10]]]
+
+
 def test_packing_loses_what_the_worst_instance_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = SimpleNamespace(functions=SimpleNamespace(library_us=0, model_us=0, hold_mb=np.ones(1)))
+    table = SimpleNamespace(library_us=np.array([2e6, 1e6]), model_us=np.array([4e6, 3e6]), hold_mb=np.array([7, 8]))
+    world, priority = SimpleNamespace(functions=table), np.array([1 << 19, 1 << 18])
     packed = iter([90.0, 70.0])
+    asked: list[Any] = []
+
+    def optimum(saved_s: Any, *sizes: Any) -> float:
+        asked.append((saved_s.tolist(), *sizes))
+        return 100.0
+
     for name, made in (
         ("packing_world", lambda: world),
-        ("packing_values", lambda seed: np.zeros(1)),
-        ("empty_containers", lambda _: None),
-        ("pack", lambda *_: None),
-        ("packed_value", lambda *_: next(packed)),
+        ("packing_values", lambda seed: priority),
+        ("empty_containers", lambda given: ("empty", given)),
+        ("pack", lambda *given: asked.append(given)),
+        ("packed_value", lambda *given: next(packed) if given == (("empty", world), world, priority) else 0.0),
     ):
         monkeypatch.setattr(core, name, made)
-    monkeypatch.setattr("agents.experiments.packing.optimum", lambda *_: 100.0)
+    monkeypatch.setattr("agents.experiments.packing.optimum", optimum)
     found = packing.packing_lost(2)
+    # a chance of a half to save 6 s, and of a quarter to save 4
+    optimal = ([3.0, 1.0], table.hold_mb, core.CONTAINERS, core.CONTAINER_MB)
+    assert asked == [(("empty", world), priority), optimal] * 2
     assert found.value == pytest.approx(30)  # 10 and 30 per cent
     assert found.ratio == pytest.approx(1.5)
+    assert (found.goal, found.at_most) == (2.0, True)
+    assert "worst of 2 instances" in found.note
+
+
+def test_what_was_packed_is_worth_what_the_loads_save() -> None:
+    table = SimpleNamespace(library_us=np.array([2e6, 9e6, 1e6]), model_us=np.array([4e6, 9e6, 3e6]))
+    state = SimpleNamespace(functions={"loading_copies": np.array([1, 0, 2])})
+    engine, world = SimpleNamespace(state=state), SimpleNamespace(functions=table)
+    priority = np.array([1 << 19, 1 << 20, 1 << 18])
+    assert core.packed_value(engine, world, priority) == 3 + 1  # type: ignore[arg-type]
+
+
+def test_a_world_that_is_repeated_goes_on_where_it_ended(tmp_path: Path) -> None:
+    world = Scenario.load("small").world(kernel="tyche")
+    memory.repeat_world(world, 3, tmp_path)
+    found = read_world(tmp_path)
+    count, end_us = len(world.arrival_us), world.end_us
+    assert (len(found.arrival_us), found.end_us, found.score_from_us) == (3 * count, 3 * end_us, world.score_from_us)
+    for turn in range(3):
+        part = slice(turn * count, (turn + 1) * count)
+        np.testing.assert_array_equal(found.arrival_us[part], world.arrival_us + turn * end_us)
+        np.testing.assert_array_equal(found.arrival_function[part], world.arrival_function)
+    measured = memory.measure(tmp_path, "none", tmp_path / "log.parquet")
+    assert measured["invocations"] == 3 * count
+    assert measured["requests"] == np.sum(found.arrival_us >= world.score_from_us) < 3 * count
+    assert parquet.read_metadata(tmp_path / "log.parquet").num_rows == measured["requests"]
+    assert 10 < measured["imports_mb"] <= measured["peak_mb"] < 10_000
+
+
+def test_memory_of_this_process_grows_by_what_is_taken() -> None:
+    before_mb = memory.resident_mb()
+    taken = np.ones(8_000_000)
+    assert memory.resident_mb() - before_mb == pytest.approx(64, abs=8)
+    assert memory.peak_mb() >= before_mb + 56
+    assert memory.peak_mb() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6 + 1
+    del taken
 
 
 def test_memory_is_compared_with_arrivals_and_a_log_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +158,8 @@ def test_memory_is_compared_with_arrivals_and_a_log_that_are_kept(monkeypatch: p
     measured = memory.memory(1)
     assert measured.value == 54
     assert measured.ratio == pytest.approx(54 / (8 + 4 + 96))
+    assert (measured.goal, measured.at_most) == (160.0, True)
+    assert measured.note.startswith("1000000 invocations under tyche in 2.0 CPU-s, ")
     assert "log of 3 MB; 100 MB after the imports, kernels included, 154 MB at most" in measured.note
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.tyche_env.conftest import MakeEnv
 from tyche_env.env import PreloadEnv
-from tyche_env.reward import charges_rent, reward_terms
+from tyche_env.reward import Step, charges_rent, reward_terms
 from tyche_env.scenario import Reward
 
 RENTS = {"container_rent_per_gb_s": 0.5, "preload_rent_per_gb_s": 0.25, "gpu_rent_per_gb_s": 2.0, "load_per_s": 3.0}
@@ -79,6 +79,28 @@ def test_function_rewards_add_up_to_what_is_charged_by_function(
             by_function = sum(info["reward_terms"].get(name, 0.0) for name in terms)
             assert info["function_rewards"].sum() == pytest.approx(by_function)
             assert sum(info["reward_terms"].values()) == pytest.approx(reward)
+
+
+def test_a_term_of_ones_own_sees_each_request_once_and_is_added(make_env: MakeEnv) -> None:
+    env = make_env({"reward": {"load_per_s": 3.0}})
+    seen: list[Step] = []
+
+    def term(step: Step) -> float:
+        seen.append(step)
+        return -7.0 * len(step.requests)
+
+    env._own_terms = {"mine": term}
+    for seed in range(2):  # a second episode begins anew
+        seen.clear()
+        rewards, infos = episode(env, seed)
+        log = env.backend.log()
+        assert np.concatenate([step.requests for step in seen]).tolist() == log.tolist()
+        assert sum(info["reward_terms"]["mine"] for info in infos) == -7.0 * len(log)
+        assert [sum(info["reward_terms"].values()) for info in infos] == pytest.approx(rewards)
+        assert sum(step.waited_s.sum() for step in seen) == pytest.approx(waited_us(log).sum() / 1e6)
+        assert sum(step.counters["loads"] for step in seen) == env.backend.counters()["loads"] > 0
+        busy = sum(step.integrals_mb_us["busy"].sum() for step in seen)
+        assert busy == env.backend.integrals()["busy"].sum() > 0
 
 
 def test_cutting_time_into_other_steps_changes_no_sum(make_env: MakeEnv) -> None:

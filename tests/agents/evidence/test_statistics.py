@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from agents.evidence import kept
+from agents.evidence.comparison import compare_runs
 from agents.evidence.intervals import FEWEST_GROUPS
+from agents.evidence.run_folder import RunError, RunFolder
 from agents.evidence.statistics import (
     AGGREGATED,
     COMPARED,
@@ -23,7 +26,7 @@ from agents.evidence.statistics import (
     pooled,
     window_mean,
 )
-from tests.agents.evidence.planted import a_row
+from tests.agents.evidence.planted import a_folder, a_row
 from tyche_env.metrics import LATENCY_BINS, METRIC_KEYS, TOTALS_DTYPE
 
 PER_REQUEST, PER_FUNCTION = "warming_loading_ms_mean", "warming_loading_ms_function_mean"
@@ -163,6 +166,38 @@ def test_only_windows_and_seeds_that_both_have_are_compared() -> None:
     found = paired(tyche, none, PER_REQUEST)
     assert (found["difference"]["mean"], found["windows"]) == (pytest.approx(-60.0), 1)
     assert paired([a_row("tyche", "b", 0, {0: (1, 1.0)})], none, PER_REQUEST)["difference"] is None
+
+
+def test_two_runs_are_compared_policy_by_policy_on_the_windows_of_both(tmp_path: Path) -> None:
+    def run(name: str, means_ms: dict[str, float], windows: range, prewarm: str = "openwhisk") -> RunFolder:
+        rows = [
+            {**a_row(policy, f"g{window // 2}", window, {0: (10 + window, mean_ms)}), "prewarm": prewarm}
+            for policy, mean_ms in means_ms.items()
+            for window in windows
+        ]
+        return a_folder(tmp_path / name, rows)
+
+    before = run("before", {"none": 100, "lru": 80, "gone": 5}, range(6))
+    after = run("after", {"new": 1, "lru": 60, "none": 130}, range(2, 9))
+    found = [each for each in compare_runs(before, after) if each["metric"] == PER_REQUEST]
+    shown = {each["policy"]: (each["first"], each["difference"]["mean"], each["relative"]) for each in found}
+    assert shown == {
+        "none": ("none", pytest.approx(30), pytest.approx(0.3)),
+        "lru": ("lru", pytest.approx(-20), pytest.approx(-0.25)),
+    }
+    assert {(each["windows"], each["groups"], each["prewarm"], each["mode"]) for each in found} == {
+        (4, 2, "openwhisk", "realistic")
+    }
+    # two runs of one policy each are of the same thing under two names
+    one, other = run("one", {"none": 100}, range(2)), run("other", {"mine": 40}, range(2))
+    (entry,) = (each for each in compare_runs(one, other) if each["metric"] == PER_REQUEST)
+    assert (entry["policy"], entry["first"], entry["difference"]["mean"]) == ("mine", "none", pytest.approx(-60))
+    for lonely in (run("two", {"a": 1, "b": 2}, range(2)), run("pagurus", {"none": 1}, range(2), "pagurus")):
+        with pytest.raises(RunError, match="in common"):
+            compare_runs(one, lonely)
+    other.update_manifest(plan={**other.manifest["plan"], "split": "train"})
+    with pytest.raises(RunError, match=r"its split is train, that of .*one is test"):
+        compare_runs(one, other)
 
 
 def test_other_requests_give_a_difference_without_an_interval() -> None:
