@@ -69,3 +69,27 @@ def test_what_evaluate_runs_unless_it_is_told(
     assert (plan.decision, plan.split, plan.record, plan.engine) == ("event", "test", "sample", "compiled")
     assert (found["out"].parent, found["spread"].jobs) == (Path("runs"), None)
     assert found["out"].name.startswith("tiny-2")
+
+
+def test_a_trace_of_ones_own_is_read_by_its_columns(
+    scenario_file: str, tiny: Scenario, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[Any, Any]] = []
+
+    def on_file(self: Scenario, file: Path, columns: Any) -> Scenario:
+        given.append((file, columns))
+        return tiny
+
+    monkeypatch.setattr(Scenario, "on_file", on_file)
+    mine = ["evaluate", "--scenario", scenario_file, "--trace", "mine.csv"]
+    for options in ([], ["--column", "time=when", "--column", "time_unit=iso", "--tz", "Europe/Berlin"]):
+        with pytest.raises(StoppedError):
+            run([*mine, *options])
+    named = {"time": "when", "time_unit": "iso", "time_zone": "Europe/Berlin"}
+    assert given == [(Path("mine.csv"), None), (Path("mine.csv"), named)]
+
+
+@pytest.mark.parametrize("option", [["--column", "time=t"], ["--tz", "UTC"]])
+def test_columns_belong_to_a_trace(scenario_file: str, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", "--scenario", scenario_file, *option]) == 2
+    assert "belong to --trace FILE" in capsys.readouterr().err

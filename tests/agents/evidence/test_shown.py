@@ -390,7 +390,17 @@ def test_compare_shows_differences_relations_and_windows(tmp_path: Path, capsys:
         ]
         planted.a_folder(tmp_path / name, rows)
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-    lines = {line.split()[3]: line.split() for line in capsys.readouterr().out.splitlines() if " none " in line}
+    printed = capsys.readouterr().out.splitlines()
+    (head,) = (line for line in printed if "pre-warming" in line)
+    assert head.split() == ["policy", "pre-warming", "mode", "metric", "difference", "relative", "windows"]
+    lines = {line.split()[3]: line.split() for line in printed if " none " in line}
+    assert {tuple(words[:3]) for words in lines.values()} == {("none", "openwhisk", "realistic")}
+    # words begin where their heading does, numbers end where it does
+    (shown,) = (line for line in printed if " preload_rate " in line)
+    for heading, word in (("pre-warming", "openwhisk"), ("mode", "realistic"), ("metric", "preload_rate")):
+        assert head.index(heading) == shown.index(word)
+    for heading, end in (("difference", "points"), ("windows", "6")):
+        assert head.index(heading) + len(heading) == shown.rindex(end) + len(end)
     assert lines["warming_loading_ms_mean"][-4:] == ["-50", "-50", "%", "6"]
     # from 40 to 50 % is 10 points, and a quarter of 40 %
     assert lines["preload_rate"][-5:] == ["10.0", "points", "+25", "%", "6"]

@@ -115,6 +115,9 @@ def test_a_case_has_its_own_pre_warming_and_settings(scenario: Scenario) -> None
     assert (world.settings.prewarm, world.settings.command_us) == (PREWARM["faascache"], 123)
     places = [f"{function}-{place}" for place, function in enumerate(scene.draw.functions)]
     assert list(world.names) == places
+    # it alone has a forecast, of every minute of the five hours
+    assert world.forecast.size == 0
+    assert replace(scene, prewarm="icebreaker").world(scene.requests()).forecast.shape == (8, 300)
     modes = {scene.world_key, replace(scene, mode="realistic").world_key}
     assert len(modes) == 2
 
