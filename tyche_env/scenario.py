@@ -602,28 +602,31 @@ class Scenario(Part):
             owners = read_source(self.trace).owners
             number = {owner: index for index, owner in enumerate(dict.fromkeys(owners))}
             tenants = [number[owners[function]] for function in window.functions]
-        return FunctionTable.from_rows(
-            [
-                {
-                    "tenant": tenant,
-                    "container_mb": self.functions.container_mb or profile.container_mb,
-                    "hold_mb": profile.hold_mb,
-                    "peak_mb": profile.peak_mb,
-                    "gpu_mb": profile.gpu_mb,
-                    "init_us": _us(profile.container_init_ms),
-                    "library_us": _us(profile.library_ms),
-                    "model_us": _us(profile.model_ms),
-                    "transfer_us": _us(profile.transfer_ms),
-                    "inference_us": _us(profile.inference_ms),
-                    "gpu_inference_us": _us(profile.gpu_inference_ms),
-                    "sigma_ppm": round(profile.sigma * 1_000_000) if self.functions.noise else 0,
-                    "read_ppm": round(profile.read_share * 1_000_000),
-                    "slo_us": _us(profile.slo_ms),
-                    "unserved_us": _us(profile.unserved_s * 1e3),
-                }
-                for tenant, profile in zip(tenants, profiles, strict=True)
-            ]
-        )
+        # a window has many functions of few profiles
+        distinct = {id(profile): profile for profile in profiles}
+        place = {key: index for index, key in enumerate(distinct)}
+        table = FunctionTable.from_rows([self._function_row(profile) for profile in distinct.values()])
+        return table.repeated([place[id(profile)] for profile in profiles], tenants)
+
+    def _function_row(self, profile: FunctionProfile) -> dict[str, int]:
+        """What a function of a profile has, beside its tenant."""
+        return {
+            "tenant": 0,
+            "container_mb": self.functions.container_mb or profile.container_mb,
+            "hold_mb": profile.hold_mb,
+            "peak_mb": profile.peak_mb,
+            "gpu_mb": profile.gpu_mb,
+            "init_us": _us(profile.container_init_ms),
+            "library_us": _us(profile.library_ms),
+            "model_us": _us(profile.model_ms),
+            "transfer_us": _us(profile.transfer_ms),
+            "inference_us": _us(profile.inference_ms),
+            "gpu_inference_us": _us(profile.gpu_inference_ms),
+            "sigma_ppm": round(profile.sigma * 1_000_000) if self.functions.noise else 0,
+            "read_ppm": round(profile.read_share * 1_000_000),
+            "slo_us": _us(profile.slo_ms),
+            "unserved_us": _us(profile.unserved_s * 1e3),
+        }
 
     def _rules(self, prewarm: PrewarmName) -> Rules:
         """The rules that extensions bring."""

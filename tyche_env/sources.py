@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 import traces
 from traces import ColumnMap, Counts, Split, Trace, Window
+from traces.expansion import Expansion
 from traces.packing import STANDARD_INPUT
 from traces.repairs import BadRows
 from tyche_env.errors import UserError
 from tyche_env.part import Part
+from tyche_env.streams import compiled_streams
 
 VARIABLE = "TYCHE_TRACES"
 """Environment variable that names a folder of trace files, which is looked into first."""
@@ -124,13 +127,42 @@ class TraceSettings(Part):
         return self
 
 
+class Requests(NamedTuple):
+    """R requests to some functions, as :func:`requests_of` gives them.
+
+    Attributes:
+        names: of the functions.
+        arrival_us: int64 (R,), ascending.
+        arrival_function: int32 (R,), index into the names.
+        duration_us: int64 (R,), or empty where run times are unknown.
+    """
+
+    names: tuple[str, ...]
+    arrival_us: NDArray[np.int64]
+    arrival_function: NDArray[np.int32]
+    duration_us: NDArray[np.int64]
+
+    def between(self, start_us: int, end_us: int) -> Requests:
+        """Those with start_us <= arrival < end_us, counted from start_us."""
+        first, last = np.searchsorted(self.arrival_us, (start_us, end_us))
+        duration_us = self.duration_us[first:last] if len(self.duration_us) else self.duration_us
+        return Requests(
+            self.names, self.arrival_us[first:last] - start_us, self.arrival_function[first:last], duration_us
+        )
+
+
 def trace_files(settings: TraceSettings) -> tuple[Path, ...]:
     """The files to read, none for a synthetic trace.
 
     Raises:
         SourceError: the variable or a file is missing.
     """
-    folder = os.environ.get(VARIABLE, "")
+    return _files(settings, os.environ.get(VARIABLE, ""), Path.cwd())
+
+
+@lru_cache(maxsize=64)
+def _files(settings: TraceSettings, folder: str, _: Path) -> tuple[Path, ...]:
+    """The files, looked for once in a folder of traces and a working folder; what is missing is looked for again."""
     if settings.file is not None:
         keys = ("file", "durations_file", "memory_file")
         given = {key: getattr(settings, key) for key in keys if getattr(settings, key) is not None}
@@ -193,7 +225,7 @@ def read_source(settings: TraceSettings) -> Counts | Trace:
 
 def requests_of(
     settings: TraceSettings, seed: int, functions: tuple[int, ...], span_us: tuple[int, int] | None = None
-) -> Trace:
+) -> Requests:
     """The requests of some functions.
 
     Args:
@@ -259,22 +291,36 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
 @lru_cache(maxsize=16)
 def _drawn(
     settings: TraceSettings, files: tuple[Path, ...], seed: int, functions: tuple[int, ...], span_us: tuple[int, int]
-) -> Trace:
+) -> Requests:
     """Requests of a trace of counts: only the minutes that the span touches are expanded."""
+    first, last = span_us[0] // _MINUTE_US, -(-span_us[1] // _MINUTE_US)
+    found = _expansion(settings, files, functions, (first, last))
+    arrival_us, arrival_function = found.place(seed)
+    duration_us = found.durations_us(arrival_function)
+    requests = Requests(
+        found.names, arrival_us, arrival_function, np.zeros(0, np.int64) if duration_us is None else duration_us
+    )
+    start_us, end_us = (t_us - first * _MINUTE_US for t_us in span_us)
+    return requests if (start_us, end_us) == (0, (last - first) * _MINUTE_US) else requests.between(start_us, end_us)
+
+
+@lru_cache(maxsize=512)
+def _expansion(
+    settings: TraceSettings, files: tuple[Path, ...], functions: tuple[int, ...], minutes: tuple[int, int]
+) -> Expansion:
+    """What is the same for every seed."""
     counts = _read(settings, files)
     assert isinstance(counts, Counts)
-    first, last = span_us[0] // _MINUTE_US, -(-span_us[1] // _MINUTE_US)
-    requests = traces.expand(counts, settings.expansion, seed, functions, (first, last))
-    start_us, end_us = (t_us - first * _MINUTE_US for t_us in span_us)
-    return requests if (start_us, end_us) == (0, requests.end_us) else requests.between(start_us, end_us)
+    return Expansion(counts, settings.expansion, functions, minutes, compiled_streams)
 
 
 @lru_cache(maxsize=16)
-def _selected(settings: TraceSettings, files: tuple[Path, ...], functions: tuple[int, ...]) -> Trace:
+def _selected(settings: TraceSettings, files: tuple[Path, ...], functions: tuple[int, ...]) -> Requests:
     """Requests of a trace of arrivals, over its whole time: the same for every seed."""
     trace = _read(settings, files)
     assert isinstance(trace, Trace)
-    return trace.select(functions)
+    chosen = trace.select(functions)
+    return Requests(chosen.names, chosen.arrival_us, chosen.arrival_function, chosen.duration_us)
 
 
 @lru_cache(maxsize=12)

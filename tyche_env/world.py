@@ -9,6 +9,7 @@ Units: time in integer microseconds counted from the start of the warm-up, memor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import lru_cache
@@ -202,6 +203,12 @@ class FunctionTable:
                 wrong = sorted(set(row) ^ set(FUNCTION_FIELDS))
                 raise WorldError(f"functions row {index}: missing or unknown columns {wrong}")
         return cls(**{name: np.array([row[name] for row in rows], dtype=np.int64) for name in FUNCTION_FIELDS})
+
+    def repeated(self, rows: Sequence[int], tenants: Sequence[int]) -> FunctionTable:
+        """A table of these rows, in this order, each as often as it is named, with tenants of their own."""
+        at = np.array(rows, dtype=np.int64)
+        columns = {name: getattr(self, name)[at] for name in FUNCTION_FIELDS}
+        return FunctionTable(**columns | {"tenant": np.array(tenants, dtype=np.int64)})
 
     def __len__(self) -> int:
         return len(self.tenant)

@@ -325,13 +325,14 @@ class CompiledEngine:
     """One run of the compiled engine over a world.
 
     Args:
-        world: what happens; validated here.
+        world: what happens.
         record: keep a log row for every request.
         features: keep what only observations need.
+        validated: whether the world comes from who has looked at it already, as a scenario does.
     """
 
-    def __init__(self, world: World, record: bool = True, features: bool = False) -> None:
-        self.world = world.validate()
+    def __init__(self, world: World, record: bool = True, features: bool = False, *, validated: bool = False) -> None:
+        self.world = world if validated else world.validate()
         self.use(new_state(world, record, features))
         begin(self.handles)
 
