@@ -93,7 +93,9 @@ def inspect(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    """Say what a trace file holds: source, functions, rates, regularity, daily shape, timers, gaps.
+    """Say what a trace file holds: source, functions, rates, run times, regularity, daily shape, timers, gaps.
+
+    What can hardly be right, mostly a unit that was named wrongly, is marked as implausible.
 
     \b
     Examples:
@@ -103,13 +105,16 @@ def inspect(
       tyche trace inspect invocations.csv --durations durations.csv --memory memory.csv --bad-rows repair
     """  # noqa: D301 (click wants the character)
     import json
+    from dataclasses import asdict
 
     from traces.describe import COV_CLASSES, RATE_GROUPS, statistics
+    from traces.mapped import columns_of
     from traces.picture import draw, sparkline
+    from traces.plausible import findings, work
     from traces.shape import shape
 
     loaded = _load(source, columns, tz, durations=durations, memory=memory, bad_rows=bad_rows)
-    table = statistics(loaded)
+    table, asked = statistics(loaded), work(loaded)
     about: dict[str, Any] = {
         "file": source,
         **_origin(loaded),
@@ -119,21 +124,25 @@ def inspect(
         "timers": int(table["timer"].sum()),
         **_quantiles("rate_per_min", table["rate_per_min"], (0.1, 0.5, 0.9, 0.99)),
         **_quantiles("cov", table["cov"].dropna(), (0.1, 0.5, 0.9)),
+        **(asked.as_dict() if asked else {}),
         **shape(loaded, table).as_dict(),
         "cov_classes": {name: int((table["cov_class"] == name).sum()) for name in COV_CLASSES},
         "rate_groups": {name: int((table["rate_group"] == name).sum()) for name in RATE_GROUPS},
-        "repairs": [str(repair) for repair in getattr(loaded, "repairs", ())],
+        "repairs": [str(repair) for repair in loaded.repairs],
+        "implausible": [asdict(finding) for finding in findings(loaded, columns_of(columns, tz))],
     }
     if plot is not None:
         draw({source: loaded}, plot)
     if as_json:
         click.echo(json.dumps(about))
         return
-    repairs = about.pop("repairs")
+    repairs, implausible = about.pop("repairs"), about.pop("implausible")
     for key, value in about.items():
         click.echo(f"{key:20} {_shown(value)}")
     for repair in repairs:
         click.echo(f"{'repaired':20} {repair}")
+    for finding in implausible:
+        click.echo(f"{'implausible':20} {finding['about']}: {finding['problem']}")
     click.echo(f"{'requests over time':20} {sparkline(loaded)}")
     if plot is not None:
         click.echo(f"{'picture':20} {plot}")

@@ -133,6 +133,8 @@ def new_scenario(
 ) -> None:
     """Write a scenario of your own as TARGET: trace, profiles and cluster, with windows and splits that fit.
 
+    Says what the requests ask of the cluster, which windows are empty, and what can hardly be right.
+
     \b
     Example:
       tyche scenario new mine.yaml --trace mine.csv --column time=when --column function=model \\
@@ -143,8 +145,10 @@ def new_scenario(
 
     from traces.mapped import columns_of
     from traces.output import held
+    from tyche_env.demand import demand_of
     from tyche_env.own_scenario import own_scenario
     from tyche_env.scenario import load_cluster
+    from tyche_env.sources import read_source
 
     name = re.sub(r"[^a-z0-9]+", "-", Path(target).stem.lower()).strip("-") or "mine"
     mapping = columns_of(columns, tz)
@@ -154,6 +158,10 @@ def new_scenario(
         file.write_text(made.to_yaml(), encoding="utf-8")
     told = f"profiles by {made.functions.assign}, run times of the {made.trace.durations}"
     click.echo(f"{target}: {made.title}, {told}, {len(made.windows())} test windows")
+    for repair in read_source(made.trace).repairs:
+        click.echo(f"repaired: {repair}")
+    for line in demand_of(made).lines():
+        click.echo(line)
 
 
 @click.group()

@@ -517,7 +517,7 @@ class Scenario(Part):
         """
         if chosen.split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
-        profiles = self._profiles_of(chosen)
+        profiles = self.profiles_of(chosen)
         requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us))
         durations_us = requests.duration_us
         if self.trace.durations == "profile":
@@ -573,8 +573,12 @@ class Scenario(Part):
         world = replace(world, settings=settings, rules=self._rules(prewarm)).deciding(conditions.decision)
         return (with_forecast(world) if settings.prewarm == Prewarm.ICEBREAKER else world).validate()
 
-    def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
-        """The profile of each function of a window."""
+    def profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
+        """The profile of each function of a window.
+
+        Raises:
+            ScenarioError: a function is to have the profile of its name, and there is none.
+        """
         profiles = self.functions.selected()
         if self.functions.assign == "name":
             names = read_source(self.trace).names
