@@ -93,7 +93,7 @@ def inspect(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    """Say what a trace file holds: source, functions, rates, run times, regularity, daily shape, timers, gaps.
+    """Say what a trace file holds: source, dates, functions, rates, run times, regularity, daily shape, timers, gaps.
 
     What can hardly be right, mostly a unit that was named wrongly, is marked as implausible.
 
@@ -110,14 +110,17 @@ def inspect(
     from traces.describe import COV_CLASSES, RATE_GROUPS, statistics
     from traces.mapped import columns_of
     from traces.picture import draw, sparkline
-    from traces.plausible import findings, work
+    from traces.plausible import dates, findings, work
     from traces.shape import shape
 
     loaded = _load(source, columns, tz, durations=durations, memory=memory, bad_rows=bad_rows)
     table, asked = statistics(loaded), work(loaded)
+    first, last = dates(loaded) or (None, None)
     about: dict[str, Any] = {
         "file": source,
         **_origin(loaded),
+        "first_request": first,
+        "last_request": last,
         "minutes": loaded.end_us / 60e6,
         "functions": len(table),
         "requests": int(table["requests"].sum()),

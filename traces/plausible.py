@@ -8,20 +8,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traces.counts import MINUTE_US, Counts
+from traces.exact import US, Unit
 from traces.mapped import ColumnMap
 from traces.trace import Trace
 from traces.windows import spoken
 
 MOST_PER_S = 10_000
 """Requests of one function a second, in the mean: some twenty times as many as Azure's busiest function has."""
-LONGEST_RUN_US = 86_400_000_000
+DAY_US = 86_400_000_000
+LONGEST_RUN_US = DAY_US
 SHORTEST_RUN_US = 10
 _SHORTEST_US = 1_000_000
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
+_YEARS = range(_FIRST_YEAR, _LAST_YEAR + 1)
+_YEAR_US = 365.2425 * DAY_US
+_NS_OF = {"ns": 1, **{unit: 1_000 * us for unit, us in US.items()}}
 _PIECE = 1 << 22
 
 
@@ -30,7 +37,7 @@ class Finding:
     """Something about a trace that can hardly be right.
 
     Attributes:
-        about: ``stamps``, ``length``, ``rate`` or ``run times``; a scenario's cluster may add more.
+        about: ``dates``, ``stamps``, ``length``, ``rate`` or ``run times``; a scenario's cluster may add more.
         problem: what is implausible, and what may be wrong, in one line.
         grave: what is made of the trace would mean nothing.
     """
@@ -68,6 +75,32 @@ class Work:
     def as_dict(self) -> dict[str, float]:
         """The values by name."""
         return asdict(self)
+
+
+def dates(source: Counts | Trace) -> tuple[str, str] | None:
+    """When the first and the last request came: dates, or times of the day; None where nothing is known, or asked."""
+    if source.start_us is None:
+        return None
+    if isinstance(source, Counts):
+        busy = np.flatnonzero(source.counts.any(axis=0)) * MINUTE_US
+    else:
+        busy = source.arrival_us[[0, -1]] if len(source.arrival_us) else source.arrival_us
+    if len(busy) == 0:
+        return None
+    return _date(source.start_us, int(busy[0])), _date(source.start_us, int(busy[-1]))
+
+
+def _date(start_us: int, since_us: int) -> str:
+    text = np.datetime_as_string(np.datetime64(start_us + since_us, "us"), unit="s").replace("T", " ")
+    if not _is_dated(start_us):
+        day = (start_us + since_us) // DAY_US
+        return f"day {day + 1}, {text.partition(' ')[2]}"
+    return f"{text} UTC"
+
+
+def _is_dated(start_us: int) -> bool:
+    """Whether an instant is one, and no time of the day."""
+    return not 0 <= start_us < DAY_US
 
 
 def work(source: Counts | Trace) -> Work | None:
@@ -128,11 +161,31 @@ def findings(source: Counts | Trace, columns: ColumnMap | None = None) -> list[F
         source: A trace or counts.
         columns: By which columns and units it was read, so that the right one can be named.
     """
-    found = list(_of_times(source, columns))
+    found = [*_of_dates(source, columns), *_of_times(source, columns)]
     alone = asked(source, 0, source.end_us)[0].sum() == 1
     # a length that is known to be wrong, or is that of nothing, says nothing about run times
     length_us = math.inf if alone or any(each.grave for each in found) else source.end_us
     return [*found, *_of_run_times(source, columns, length_us)]
+
+
+def _of_dates(source: Counts | Trace, columns: ColumnMap | None) -> Iterator[Finding]:
+    start_us = source.start_us
+    if start_us is None or not _is_dated(start_us):
+        return
+    year = int(np.datetime64(start_us, "us").astype("datetime64[Y]").astype(np.int64)) + 1970
+    if year < _FIRST_YEAR:
+        yield Finding("dates", f"the trace begins in the year {year}, before {_FIRST_YEAR}")
+    if year <= _LAST_YEAR:
+        return
+    unit = None if columns is None or columns.time_unit == "iso" else columns.time_unit
+    right = [other for other in get_args(Unit) if unit and _year_as(start_us, unit, other) in _YEARS]
+    hint = f"; the time_unit is {right[0]}, not {unit}, if they count from 1970" if right else ""
+    yield Finding("dates", f"the trace begins in the year {year:,}{hint}", grave=bool(right))
+
+
+def _year_as(start_us: int, unit: Unit, other: Unit) -> int:
+    """The year of a number that has been read in one unit, if it is of another."""
+    return int(1970 + start_us / _NS_OF[unit] * _NS_OF[other] / _YEAR_US)
 
 
 def _of_times(source: Counts | Trace, columns: ColumnMap | None) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from traces.counts import Counts
-from traces.plausible import Finding, Work, asked, findings, work
+from traces.plausible import Finding, Work, asked, dates, findings, work
 from tyche_env.scenario import Scenario, ScenarioError, SplitName
 from tyche_env.sources import read_source
 
@@ -29,6 +29,7 @@ class Demand:
     """What the test windows ask for in their scored time, and what is strange about a scenario.
 
     Attributes:
+        dates: when the first and the last request of the whole trace came; None where it does not tell.
         work: how long the requests of the whole trace run; None where it does not tell.
         cluster_mb: memory of all nodes.
         room_mb: one container for each function of a window: of that window where they are largest together.
@@ -39,6 +40,7 @@ class Demand:
         findings: what is implausible about the trace, and what the cluster cannot give.
     """
 
+    dates: tuple[str, str] | None
     work: Work | None
     cluster_mb: int
     room_mb: int
@@ -50,7 +52,8 @@ class Demand:
 
     def lines(self) -> list[str]:
         """What is asked and what is strange, a line each."""
-        shown = [] if self.work is None else _of_work(self.work)
+        shown = [] if self.dates is None else [f"requests: from {self.dates[0]} to {self.dates[1]}"]
+        shown += [] if self.work is None else _of_work(self.work)
         shown.append(
             f"memory: the cluster has {_gb(self.cluster_mb)}; a container of each function of a window takes "
             f"{_gb(self.room_mb)}, what runs in the mean of the busiest {_gb(self.running_mb)}"
@@ -102,6 +105,7 @@ def demand_of(scenario: Scenario) -> Demand:
             running_mb, running = max((running_mb, running), (float(at_once @ container_mb), float(at_once.sum())))
     cluster_mb = sum(group.count * group.memory_mb for group in scenario.cluster.nodes)
     return Demand(
+        dates=dates(content),
         work=work(content),
         cluster_mb=cluster_mb,
         room_mb=room_mb,

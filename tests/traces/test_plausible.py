@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from traces import ColumnMap, Counts, Trace, load
 from traces.commands import trace as commands
-from traces.plausible import asked, findings, work
+from traces.plausible import asked, dates, findings, work
 
 Writer = Callable[[str, str], Path]
 Table = Callable[..., Counts]
@@ -160,3 +160,51 @@ def test_inspect_shows_what_is_asked_and_marks_what_is_implausible(write: Writer
     fine = json.loads(CliRunner().invoke(commands, [*words, "--json", "--column", "duration_unit=ms"]).output)
     assert fine["implausible"] == []
     assert "run_ms_p50" not in json.loads(CliRunner().invoke(commands, [*words[:-2], "--json"]).output)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "unit", "shown", "problem"),
+    [
+        (
+            "2026-03-02 08:00:00",
+            "2026-03-02 09:00:00",
+            "iso",
+            ("2026-03-02 08:00:00 UTC", "2026-03-02 09:00:00 UTC"),
+            "",
+        ),
+        # 1,761,177,600 ms x 1000 are 20,384,000 days of seconds: 139 cycles of 400 years (146,097 days) and 76,517 days,
+        # which lead from 1970-01-01 to 2179-07-01, so 139 x 400 years later
+        (
+            "1761177600000",
+            "1761177700000",
+            "s",
+            ("57779-07-01 00:00:00 UTC", "57779-07-02 03:46:40 UTC"),
+            "dates: the trace begins in the year 57,779; the time_unit is ms, not s, if they count from 1970",
+        ),
+        ("1970-01-05", "1970-01-06", "iso", ("1970-01-05 00:00:00 UTC", "1970-01-06 00:00:00 UTC"),
+         "dates: the trace begins in the year 1970, before 2000"),
+        ("2150-01-05", "2150-01-06", "iso", ("2150-01-05 00:00:00 UTC", "2150-01-06 00:00:00 UTC"),
+         "dates: the trace begins in the year 2,150"),
+        ("5", "1000", "s", None, ""),
+    ],
+    ids=["right", "ms-as-s", "1970", "2150", "any-instant"],
+)  # fmt: skip
+def test_dates_are_shown_and_those_of_no_year_of_ours_are_told(
+    write: Writer, first: str, last: str, unit: str, shown: tuple[str, str] | None, problem: str
+) -> None:
+    columns = ColumnMap.model_validate({"time": "t", "function": "f", "time_unit": unit})
+    path = write("a.csv", f"t,f\n{last},f\n{first},g\n")
+    assert dates(load(path, columns)) == shown
+    assert problems(path, columns) == ([problem] if problem else [])
+    if shown is not None:
+        words = ["inspect", str(path), "--column=time=t", f"--column=time_unit={unit}", "--json"]
+        about = json.loads(CliRunner().invoke(commands, words).output)
+        assert (about["first_request"], about["last_request"]) == shown
+
+
+def test_an_instant_without_a_date_is_a_time_of_the_day(table: Table) -> None:
+    counts = replace(table([[0, 1, 0], [0, 0, 2]]), start_us=8 * 3600 * 1_000_000)
+    assert dates(counts) == ("day 1, 08:01:00", "day 1, 08:02:00")
+    assert findings(counts) == []
+    assert dates(replace(made([1, 30], [1, 1]), start_us=86_399_000_000)) == ("day 2, 00:00:00", "day 2, 00:00:29")
+    assert dates(table([[0, 0]])) is None
