@@ -76,11 +76,9 @@ def expand(
     arrival_us, arrival_function = _by_time(*_arrivals(counts, method, seed, rows, first, last), len(rows))
     mean_us = counts.duration_ms[rows] * 1000.0
     known = not np.isnan(counts.duration_ms).all()
-    repairs = Repairs("repair")
+    repairs = unknown_run_times(counts, rows)
     if known:
-        unknown = np.isnan(mean_us)
-        repairs.note(_NO_RUN_TIME, unknown & counts.counts[rows].any(axis=1))
-        mean_us = np.where(unknown, np.nanmedian(counts.duration_ms) * 1000.0, mean_us)
+        mean_us = np.where(np.isnan(mean_us), np.nanmedian(counts.duration_ms) * 1000.0, mean_us)
     first_label = counts.first_minute + first
     return Trace.build(
         names=[counts.names[i] for i in rows],
@@ -98,6 +96,20 @@ def expand(
         repairs=(*counts.repairs, *repairs),
         start_us=counts.start_us + first * MINUTE_US,
     )
+
+
+def unknown_run_times(counts: Counts, rows: Sequence[int] | None = None) -> Repairs:
+    """What expansion does about functions without a run time that have requests; nothing where none has one.
+
+    Args:
+        counts: The table.
+        rows: Functions that are expanded; None: all.
+    """
+    chosen = list(range(len(counts.names)) if rows is None else rows)
+    repairs, unknown = Repairs("repair"), np.isnan(counts.duration_ms)
+    if not unknown.all():
+        repairs.note(_NO_RUN_TIME, unknown[chosen] & counts.counts[chosen].any(axis=1))
+    return repairs
 
 
 def function_arrivals(counts: Counts, method: Method, seed: int, function: int) -> NDArray[np.int64]:

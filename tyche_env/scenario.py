@@ -399,7 +399,13 @@ class Scenario(Part):
         return _validated(content, f"scenario {self.name}")
 
     def on_file(
-        self, path: str | Path, columns: Mapping[str, Any] | None = None, bad_rows: BadRows = "fail"
+        self,
+        path: str | Path,
+        columns: Mapping[str, Any] | None = None,
+        bad_rows: BadRows = "fail",
+        *,
+        durations_file: str | None = None,
+        memory_file: str | None = None,
     ) -> Scenario:
         """The scenario on the requests of a trace file instead of its own trace.
 
@@ -407,14 +413,22 @@ class Scenario(Part):
             path: a file of any known form, or of any other with ``columns``.
             columns: which column is what (``traces.ColumnMap``).
             bad_rows: whether rows that there is a rule for are refused or mended.
+            durations_file: run times that belong to Azure Functions 2019 counts.
+            memory_file: their memory.
 
         Raises:
             ScenarioError: columns that make no sense.
         """
-        beside: dict[str, Any] = dict.fromkeys(("synthesis", "durations_file", "memory_file"))
-        file = {"family": "file", "file": str(path), "bad_rows": bad_rows, "columns": columns and dict(columns)}
         content = self.model_dump()
-        content["trace"] |= beside | file
+        content["trace"] |= {
+            "family": "file",
+            "file": str(path),
+            "synthesis": None,
+            "columns": columns and dict(columns),
+            "durations_file": durations_file,
+            "memory_file": memory_file,
+            "bad_rows": bad_rows,
+        }
         return _validated(content, f"scenario {self.name}")
 
     def to_yaml(self) -> str:

@@ -16,8 +16,9 @@ from pydantic import Field, model_validator
 
 import traces
 from traces import ColumnMap, Counts, Split, Trace, Window
+from traces.expansion import unknown_run_times
 from traces.packing import STANDARD_INPUT
-from traces.repairs import BadRows
+from traces.repairs import BadRows, Repair
 from tyche_env.errors import UserError
 from tyche_env.part import Part
 
@@ -186,6 +187,19 @@ def read_source(settings: TraceSettings) -> Counts | Trace:
         TraceError: a file is broken.
     """
     return _read(settings, trace_files(settings))
+
+
+def repairs_of(settings: TraceSettings) -> tuple[Repair, ...]:
+    """What is mended in the trace: in its files, and in run times that are used.
+
+    Raises:
+        SourceError: a file is missing.
+        TraceError: a file is broken.
+    """
+    content = read_source(settings)
+    if isinstance(content, Counts) and settings.durations == "trace":
+        return (*content.repairs, *unknown_run_times(content))
+    return content.repairs
 
 
 def requests_of(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from agents.cli.options import spread_options
+from agents.cli.options import on_trace, spread_options, trace_options
 from agents.cli.terminal import command_line, console
 from tyche_env.completion import name_or_file, prewarm_policies, scenarios
 from tyche_env.errors import UserError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agents.evidence.plan import Plan
     from agents.evidence.run_folder import RunFolder
     from agents.playing.spread import On
-    from tyche_env.scenario import Scenario
+    from traces.options import Reading
     from tyche_env.world import DecisionTimes
 
 _DEFAULT_POLICIES = ("none", "lru", "tyche", "oracle")
@@ -94,9 +94,7 @@ def _policies() -> Iterable[str]:
     show_default=True,
     help="When policies decide: at each event, or every so many seconds.",
 )
-@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file instead.")
-@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of --trace, as for tyche trace inspect.")
-@click.option("--tz", metavar="ZONE", help="Of --trace: time zone of dates without one.  [default: UTC]")
+@trace_options
 @click.option(
     "--backend",
     default="simulated",
@@ -139,9 +137,8 @@ def evaluate(
     split: str,
     seeds: int,
     decision: Any,
-    trace_file: Path | None,
-    columns: tuple[str, ...],
-    tz: str | None,
+    trace: Path | None,
+    reading: Reading,
     backend: str,
     repetitions: int | None,
     out: Path | None,
@@ -175,12 +172,13 @@ def evaluate(
     from agents.evidence.tables import unserved
     from agents.playing.progress import bar
     from agents.playing.spread import Spread
+    from tyche_env.scenario import Scenario
 
     if no_preflight:
         if backend == "simulated":
             raise UserError("--no-preflight: is for real containers; nothing is tried before a simulated run")
         os.environ["TYCHE_PREFLIGHT"] = "0"
-    scenario = _scenario(scenario_name, trace_file, columns, tz)
+    scenario = on_trace(Scenario.load(scenario_name), trace, reading)
     plan = Plan(
         scenario=scenario,
         policies=policies or _DEFAULT_POLICIES,
@@ -248,19 +246,6 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
     if warning and not (quiet or as_json):
         console().print(warning, style="bold", highlight=False, soft_wrap=True)
     return warning
-
-
-def _scenario(name: str, trace_file: Path | None, columns: tuple[str, ...], tz: str | None) -> Scenario:
-    from traces.mapped import columns_of
-    from tyche_env.scenario import Scenario
-
-    scenario = Scenario.load(name)
-    if trace_file is None:
-        if columns or tz is not None:
-            raise UserError("--column, --tz: belong to --trace FILE, which is not given")
-        return scenario
-    mapping = columns_of(columns, tz)
-    return scenario.on_file(trace_file, None if mapping is None else mapping.model_dump(exclude_unset=True))
 
 
 def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:

@@ -172,8 +172,8 @@ def test_inspect_shows_what_is_asked_and_marks_what_is_implausible(write: Writer
             ("2026-03-02 08:00:00 UTC", "2026-03-02 09:00:00 UTC"),
             "",
         ),
-        # 1,761,177,600 ms x 1000 are 20,384,000 days of seconds: 139 cycles of 400 years (146,097 days) and 76,517 days,
-        # which lead from 1970-01-01 to 2179-07-01, so 139 x 400 years later
+        # as seconds these are 20,384,000 days: 139 cycles of 400 years (146,097 days) and 76,517 days, which lead from
+        # 1970-01-01 to 2179-07-01, and that 139 x 400 years later
         (
             "1761177600000",
             "1761177700000",

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from agents.cli.evaluate import _scenario, evaluate
 from tyche_env.own_scenario import own_scenario
 from tyche_env.scenario import Cluster, Scenario, ScenarioError
 from tyche_env.sources import SourceError
@@ -78,18 +76,6 @@ def test_columns_of_a_scenario_that_are_at_their_defaults_leave_its_hash_alone(t
     }
     other = scenario.with_(**{"trace.columns.decimal": ","})
     assert other.hash() != scenario.hash()
-
-
-def test_evaluate_takes_columns_with_a_trace(tmp_path: Path) -> None:
-    path = rows(tmp_path / "a.csv", range(0, 4 * 3600, 10))
-    words = ["--scenario", "small", "--policy", "lru", "--windows", "1", "--quiet", "--out", "run"]
-    columns = ["--column", "time=t", "--column", "function=f"]
-    done = CliRunner().invoke(evaluate, [*words, *columns])
-    assert "--column, --tz: belong to --trace FILE, which is not given" in str(done.exception)
-    scenario = _scenario("small", path, ("time=t", "function=f"), None)
-    assert scenario.trace.columns is not None
-    assert (scenario.trace.columns.time, scenario.trace.columns.function) == ("t", "f")
-    assert scenario.on_file(path).trace.columns is None
 
 
 @pytest.mark.parametrize(("name", "message"), [("-", "standard input cannot be; name a file"), ("pipe", "is a pipe;")])
