@@ -17,7 +17,6 @@ from traces.counts import MINUTE_US, Counts
 from traces.exact import US, Unit
 from traces.mapped import ColumnMap
 from traces.trace import Trace
-from traces.windows import spoken
 
 MOST_PER_S = 10_000
 """Requests of one function a second, in the mean: some twenty times as many as Azure's busiest function has."""
@@ -198,7 +197,7 @@ def _of_times(source: Counts | Trace, columns: ColumnMap | None) -> Iterator[Fin
             yield Finding("stamps", f"all {requests:,} requests have the same time; is it the right column?", True)
             return
         if source.end_us < _SHORTEST_US:
-            yield Finding("length", f"the whole trace lasts {spoken(source.end_us)}{hint}", True)
+            yield Finding("length", f"the whole trace lasts {_spoken(source.end_us)}{hint}", True)
             return
     requests_of, _ = asked(source, 0, source.end_us)
     per_s = requests_of / max(source.end_us, _SHORTEST_US) * 1e6
@@ -217,14 +216,14 @@ def _of_run_times(source: Counts | Trace, columns: ColumnMap | None, length_us: 
     elif columns is not None and columns.duration is not None:
         hint = f"; is the duration_unit {columns.duration_unit} right?"
     median_us, longest_us = found.run_ms_p50 * 1000.0, found.run_ms_max * 1000.0
-    half = f"half of the requests run {spoken(median_us)} or"
+    half = f"half of the requests run {_spoken(median_us)} or"
     if median_us > LONGEST_RUN_US:
         yield Finding("run times", f"{half} longer, more than a day{hint}", True)
     elif median_us > length_us:
-        yield Finding("run times", f"{half} longer, the whole trace lasts {spoken(length_us)}{hint}", True)
+        yield Finding("run times", f"{half} longer, the whole trace lasts {_spoken(length_us)}{hint}", True)
     elif longest_us > length_us:
-        whole = f"the whole trace lasts {spoken(length_us)}"
-        yield Finding("run times", f"the longest is {spoken(longest_us)}, {whole}{hint}")
+        whole = f"the whole trace lasts {_spoken(length_us)}"
+        yield Finding("run times", f"the longest is {_spoken(longest_us)}, {whole}{hint}")
     if median_us < SHORTEST_RUN_US:
         yield Finding("run times", f"half of the requests run {median_us:.3g} us or less{hint}")
 
@@ -256,3 +255,11 @@ def _quantile(values: NDArray[np.float64], weights: NDArray[np.int64] | None, q:
     order = np.argsort(values)
     below = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(below, q * below[-1])])
+
+
+def _spoken(span_us: float) -> str:
+    """A length of time in hours, minutes or seconds, whichever says it in the smallest number from 1 on."""
+    for unit_us, name in ((3_600_000_000, "h"), (60_000_000, "min")):
+        if span_us >= unit_us:
+            return f"{span_us / unit_us:.4g} {name}"
+    return f"{span_us / 1e6:.4g} s"

@@ -131,8 +131,8 @@ def plan_windows(
         starts = _scored_starts(split, end_us, window_us, warm_up_us)
         if not starts:
             low, high = split.time
-            wanted = f"a warm-up of {spoken(warm_up_us)} and a window of {spoken(window_us)}"
-            room = f"{spoken((high - low) * end_us)} of a trace of {spoken(end_us)}"
+            wanted = f"a warm-up of {_minutes(warm_up_us)} and a window of {_minutes(window_us)}"
+            room = f"{_minutes((high - low) * end_us)} of a trace of {_minutes(end_us)}"
             problem = f"has no room for {wanted} in its {room}"
             raise TraceError(f"split {name!r}: {problem}; widen its time or shorten the window")
         # Keyed by the name, so that one split's times do not hang on which others there are.
@@ -153,12 +153,9 @@ def plan_windows(
     return plan
 
 
-def spoken(span_us: float) -> str:
-    """A length of time in hours, minutes or seconds, whichever says it in the smallest number from 1 on."""
-    for unit_us, name in ((3_600_000_000, "h"), (60_000_000, "min")):
-        if span_us >= unit_us:
-            return f"{span_us / unit_us:.4g} {name}"
-    return f"{span_us / 1e6:.4g} s"
+def _minutes(span_us: float) -> str:
+    """A length of time in the unit that scenarios have."""
+    return f"{span_us / 60e6:.4g} min"
 
 
 def _refuse_shared_samples(splits: Mapping[str, Split]) -> None:

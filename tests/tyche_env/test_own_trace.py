@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tyche_env.cli import run
+from tyche_env.env import PreloadEnv
 from tyche_env.own_scenario import own_scenario
 from tyche_env.scenario import Cluster, Scenario, ScenarioError
 from tyche_env.sources import SourceError
@@ -62,8 +64,50 @@ def test_only_the_split_that_is_used_has_to_fit(tmp_path: Path) -> None:
         scenario.windows("validation")
     assert str(caught.value) == (
         "scenario mine: split 'validation': has no room for a warm-up of 9.972 min and a window of 1.994 min in its "
-        "3.59 s of a trace of 59.83 min; widen its time or shorten the window"
+        "0.05983 min of a trace of 59.83 min; widen its time or shorten the window"
     )
+
+
+@pytest.fixture
+def one_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scenario in whose trace only the test split has room for its windows."""
+    monkeypatch.chdir(tmp_path)
+    scenario = made(rows(tmp_path / "a.csv", range(0, 3600, 10)))
+    narrow = {"trace.splits.train.time": (0.0, 0.01), "trace.splits.validation.time": (0.5, 0.501)}
+    path = tmp_path / "one.yaml"
+    path.write_text(scenario.with_(**narrow).to_yaml(), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", ["evaluate --policy none --windows 1 --jobs 1 --quiet --out run", "simulate"])
+@pytest.mark.parametrize("trace", ["", "--trace a.csv --column time=t --column function=f --column duration=d"])
+def test_commands_ask_only_the_split_that_they_use(
+    one_split: Path, command: str, trace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*command.split(), "--scenario", str(one_split), *trace.split()]
+    assert run(words) == 0
+    capsys.readouterr()
+    assert run([*(word.replace("run", "other") for word in words), "--split", "validation"]) == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith("tyche: scenario mine: split 'validation': has no room for a warm-up of 9.972 min and a ")
+    assert " us" not in refused
+
+
+def test_the_environment_asks_only_its_split(one_split: Path) -> None:
+    env = PreloadEnv(scenario=str(one_split), split="test")
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    with pytest.raises(ScenarioError, match=r"split 'train': has no room for a warm-up of 9.972 min"):
+        PreloadEnv(scenario=str(one_split), split="train")
+
+
+def test_a_scenario_is_shown_with_what_its_splits_lack(one_split: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenario", "show", str(one_split)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1].startswith("# train: cannot be used, scenario mine: split 'train': has no room for a warm-up of")
+    assert shown[2].startswith("# validation: cannot be used, scenario mine: split 'validation': has no room")
+    assert shown[3] == "# test: 12 windows of 1 function groups"
+    assert Scenario.load(one_split).to_yaml() in "\n".join(shown) + "\n"
 
 
 def test_columns_of_a_scenario_that_are_at_their_defaults_leave_its_hash_alone(tmp_path: Path) -> None:
