@@ -12,6 +12,8 @@ from traces.repairs import BadRows
 from tyche_env.demand import demand_of, refuse_what_no_node_holds
 from tyche_env.profiles import load_catalogue
 from tyche_env.scenario import Cluster, Scenario, ScenarioError
+from tyche_env.state import sizes_of
+from tyche_env.world import WorldError
 
 _FEWEST_TO_SPLIT = 20
 """With fewer functions than this all splits have all of them, and times of their own."""
@@ -96,7 +98,10 @@ def own_scenario(
     selected = {profile.name: profile for profile in scenario.functions.selected()}
     used = list(selected.values()) if missing else [selected[function] for function in trace.names]
     refuse_what_no_node_holds(scenario, used[:functions])
-    scenario.world()
+    try:
+        sizes_of(scenario.world(), record=False, features=False)
+    except WorldError as error:
+        raise ScenarioError(f"scenario {name}: {error}") from None
     for finding in demand_of(scenario).findings:
         if finding.grave and (named or finding.about != "run times"):
             raise ScenarioError(f"{trace_file}: {finding}")

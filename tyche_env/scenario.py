@@ -409,6 +409,8 @@ class Scenario(Part):
     ) -> Scenario:
         """The scenario on the requests of a trace file instead of its own trace.
 
+        Where run times are named, by a column or by a file of them, requests run as long as these say.
+
         Args:
             path: a file of any known form, or of any other with ``columns``.
             columns: which column is what (``traces.ColumnMap``).
@@ -429,6 +431,9 @@ class Scenario(Part):
             "memory_file": memory_file,
             "bad_rows": bad_rows,
         }
+        named = dict(columns or {})
+        if any((durations_file, named.get("duration"), named.get("end"))):
+            content["trace"]["durations"] = "trace"
         return _validated(content, f"scenario {self.name}")
 
     def to_yaml(self) -> str:

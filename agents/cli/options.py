@@ -46,6 +46,8 @@ def on_trace(scenario: Scenario, trace: Path | None, reading: Reading) -> Scenar
 
     _refuse_without(trace, reading)
     chosen = scenario if trace is None else scenario.on_file(trace, **reading.settings())
+    if chosen.trace.durations != scenario.trace.durations:
+        click.echo("run times: those of the trace, as they are named", err=True)
     if chosen.trace.family == "file":
         tell(repairs_of(chosen.trace))
     return chosen
