@@ -30,6 +30,7 @@ from tyche_env.bench.measurement import machine, today
 FUNCTIONS = 1_000
 PIECE = 1_000_000
 CONVERT = [sys.executable, "-c", "import sys; from tyche_env.cli import run; sys.exit(run(sys.argv[1:]))", "trace"]
+Columns = Callable[[np.random.Generator, int, int], dict[str, pa.Array]]
 COLUMNS = ["--column", "time=t", "--column", "function=f", "--column", "duration=d"]
 
 
