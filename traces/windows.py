@@ -155,7 +155,8 @@ def plan_windows(
 
 def _minutes(span_us: float) -> str:
     """A length of time in the unit that scenarios have."""
-    return f"{span_us / 60e6:.4g} min"
+    minutes = span_us / 60e6
+    return f"{minutes:,.0f} min" if minutes >= 1000 else f"{minutes:.4g} min"
 
 
 def _refuse_shared_samples(splits: Mapping[str, Split]) -> None:
