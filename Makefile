@@ -47,7 +47,7 @@ docs: $(VENV)/.dev  ## build the documentation site into build/docs (NOTEBOOKS=f
 bench: $(VENV)/.run  ## measure the engines
 	$(BIN)/tyche bench
 
-results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write the tables of docs/performance.md and docs/carries.md
+results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write their tables into README.md and docs
 	$(PIP) --editable ".[dev,peers]"
 	$(BIN)/tyche bench --out benchmarks/results/speed.json
 	$(BIN)/python benchmarks/limits.py --out benchmarks/results/limits.json
@@ -56,6 +56,7 @@ results: $(VENV)/.dev  ## measure speed, peers, growth and sharding, and write t
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/growth.py --day
 	$(BIN)/python benchmarks/sharding.py
+	$(BIN)/python benchmarks/reading.py --out benchmarks/results/reading.json
 	$(BIN)/python benchmarks/pages.py
 
 decision-modes: $(VENV)/.run  ## compare event mode with intervals of 1, 10 and 60 s, and write docs/decision-modes.md

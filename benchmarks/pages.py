@@ -1,4 +1,4 @@
-"""Write the measured tables of README.md, docs/performance.md and docs/carries.md anew from ``benchmarks/results``.
+"""Write the measured tables of README.md and of pages in docs anew from ``benchmarks/results``.
 
 ``make results`` measures everything and runs this; ``python benchmarks/pages.py`` by itself only writes.  A table is
 between ``<!-- NAME -->`` and ``<!-- end -->``.
@@ -14,7 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "carries.md")
+_MEASURED = ("performance", "carries", "bring-your-own")
+PAGES = tuple(ROOT / name for name in ("README.md", *(f"docs/{page}.md" for page in _MEASURED)))
 PLAN_FUNCTIONS, PLAN_INVOCATIONS, PLAN_SHARDS = 1_000_000, 10_000_000_000, 10
 
 
@@ -159,6 +160,17 @@ def sharding(found: Mapping[str, Any]) -> str:
     return "\n".join([*rows, "", measured(found["sharding"])])
 
 
+def reading(found: Mapping[str, Any]) -> str:
+    """Large trace files."""
+    rows = ["| file | requests | CPU time | most memory of the process |", "|---|---|---|---|"]
+    for row in found["reading"]["files"]:
+        rows.append(
+            f"| {row['form']}, {row['file_mb'] / 1000:.2f} GB | {row['requests'] / 1e6:.1f} million "
+            f"| {row['cpu_s']:.0f} s | {row['peak_mb'] / 1000:.2f} GB |"
+        )
+    return "\n".join([*rows, "", measured(found["reading"])])
+
+
 def measured(content: Mapping[str, Any]) -> str:
     """When and where."""
     about = content["machine"]
@@ -187,6 +199,7 @@ TABLES = {
     "day": day,
     "plan": plan,
     "sharding": sharding,
+    "reading": reading,
 }
 
 if __name__ == "__main__":

@@ -374,7 +374,7 @@ IN_PYTHON: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     (
         lambda _: plan_windows([0], 10**9, {"test": Split(functions=(0, 1), time=(0, 1))}, 1, 10**10, 0, seed=0),
         TraceError,
-        "split 'test': has no room for a warm-up of 0 s and a window of 2.778 h in its 16.67 min of a trace of "
+        "split 'test': has no room for a warm-up of 0 min and a window of 166.7 min in its 16.67 min of a trace of "
         "16.67 min; widen its time or shorten the window",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The tables of README.md, docs/performance.md and docs/carries.md are what benchmarks/results holds."""
+"""The measured tables of README.md and of pages in docs are what benchmarks/results holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pages() -> ModuleType:
     return script(ROOT / "benchmarks" / "pages.py")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/carries.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/carries.md", "docs/bring-your-own.md"])
 def test_tables_show_the_results(page: str, pages: ModuleType) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert "<!-- end -->" in text
@@ -156,6 +156,18 @@ def test_the_large_day_and_what_follows_of_it(pages: ModuleType) -> None:
         "tables of a shard": "800 MB",
         "arrivals of a shard, on disk": "12 GB",
     }
+
+
+def test_files_that_were_read_stand_under_their_headings(pages: ModuleType) -> None:
+    row = {"form": "a form", "requests": 13_600_000, "file_mb": 2046.0, "cpu_s": 19.6, "peak_mb": 1374.0}
+    assert planted(pages, "reading", reading={"files": [row]}) == [
+        {
+            "file": "a form, 2.05 GB",
+            "requests": "13.6 million",
+            "CPU time": "20 s",
+            "most memory of the process": "1.37 GB",
+        }
+    ]
 
 
 def test_shards_stand_under_their_headings(pages: ModuleType) -> None:

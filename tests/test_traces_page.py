@@ -16,10 +16,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from agents.cli.evaluate import _scenario
+from agents.cli.evaluate import _fitting
 from tests.test_docs import blocks, shell_lines, slug
 from tests.traces import published
 from traces.formats import BUILT_IN
+from traces.options import Reading
 from traces.repairs import BadRows
 from tyche_env.cli import run
 
@@ -175,18 +176,18 @@ def test_its_commands_read_what_is_published(folder: Path, capsys: pytest.Captur
     ):
         assert told in printed, told
     for words in EVALUATE:
-        scenario = _scenario(*options(words[2:]))
+        scenario = _fitting(*options(words[2:]))
         assert len(scenario.world().arrival_us) > 0, shlex.join(words)
         assert not scenario.trace.columns or scenario.trace.durations == "trace"
 
 
-def options(words: list[str]) -> tuple[None, Path, tuple[str, ...], None, str | None, BadRows]:
-    """What ``_scenario`` takes, of a command line."""
+def options(words: list[str]) -> tuple[Path, Reading]:
+    """The file of a command line, and how it is read."""
     pairs = list(zip(words[::2], words[1::2], strict=True))
     given = dict(pairs)
     columns = tuple(value for option, value in pairs if option == "--column")
     bad_rows: BadRows = "repair" if given.get("--bad-rows") == "repair" else "fail"
-    return None, Path(given["--trace"]), columns, None, given.get("--family"), bad_rows
+    return Path(given["--trace"]), Reading(columns, family=given.get("--family"), bad_rows=bad_rows)
 
 
 @pytest.mark.slow

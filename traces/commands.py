@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from traces.options import Reading, reading_options, tell
 from traces.output import held
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from traces.counts import Counts
     from traces.prepare import Prepared
-    from traces.repairs import BadRows
     from traces.tables import Progress
     from traces.tokens import TokenCost
     from traces.trace import Trace
@@ -31,33 +31,6 @@ _source = click.argument("source", type=click.Path(exists=True, dir_okay=False, 
 _target = click.argument("target", type=click.Path(dir_okay=False, writable=True))
 _method = click.option("--method", type=click.Choice(_METHODS), default="uniform", help="How counts become arrivals.")
 _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-_columns = click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="WHAT=NAME",
-    help="Which column is what, in a file of no known form; may be repeated. WHAT: time, end, function, duration, "
-    "context_tokens, generated_tokens, images, count, owner, trigger; also time_unit (ns us ms s min h iso), "
-    "duration_unit, time_is (arrival end), starts_at, ends_at, count_minutes, delimiter and decimal.",
-)
-_family = click.option(
-    "--family",
-    metavar="NAME",
-    help="Form of a public trace that its file does not tell: huawei2023, chutes-endpoints.  [default: by its content]",
-)
-_tz = click.option(
-    "--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]"
-)
-_existing = click.Path(exists=True, dir_okay=False)
-_durations = click.option("--durations", type=_existing, help="Azure Functions 2019: the file of run times.")
-_memory = click.option("--memory", type=_existing, help="Azure Functions 2019: the file of memory.")
-_bad_rows = click.option(
-    "--bad-rows",
-    type=click.Choice(("fail", "repair")),
-    default="fail",
-    show_default=True,
-    help="Azure Functions 2019, and files with --column: refuse rows that there is a rule for, or mend and count them.",
-)
 _plot = click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Draw a picture: PNG, SVG or PDF.")
 
 
@@ -83,26 +56,18 @@ def trace() -> None:
 
 @trace.command()
 @_source
-@_columns
-@_tz
-@_family
-@_durations
-@_memory
-@_bad_rows
+@reading_options()
 @_plot
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def inspect(
     source: str,
-    columns: tuple[str, ...],
-    tz: str | None,
-    family: str | None,
-    durations: str | None,
-    memory: str | None,
-    bad_rows: BadRows,
+    reading: Reading,
     plot: str | None,
     as_json: bool,
 ) -> None:
-    """Say what a trace file holds: source, functions, rates, regularity, daily shape, timers, gaps.
+    """Say what a trace file holds: source, dates, functions, rates, run times, regularity, daily shape, timers, gaps.
+
+    What can hardly be right, mostly a unit that was named wrongly, is marked as implausible.
 
     \b
     Examples:
@@ -112,26 +77,33 @@ def inspect(
       tyche trace inspect invocations.csv --durations durations.csv --memory memory.csv --bad-rows repair
     """  # noqa: D301 (click wants the character)
     import json
+    from dataclasses import asdict
 
     from traces.describe import COV_CLASSES, RATE_GROUPS, statistics
     from traces.picture import draw, sparkline
+    from traces.plausible import dates, findings, work
     from traces.shape import shape
 
-    loaded = _load(source, columns, tz, family=family, durations=durations, memory=memory, bad_rows=bad_rows)
-    table = statistics(loaded)
+    loaded = _load(source, reading)
+    table, asked = statistics(loaded), work(loaded)
+    first, last = dates(loaded) or (None, None)
     about: dict[str, Any] = {
         "file": source,
         **_origin(loaded),
+        "first_request": first,
+        "last_request": last,
         "minutes": loaded.end_us / 60e6,
         "functions": len(table),
         "requests": int(table["requests"].sum()),
         "timers": int(table["timer"].sum()),
         **_quantiles("rate_per_min", table["rate_per_min"], (0.1, 0.5, 0.9, 0.99)),
         **_quantiles("cov", table["cov"].dropna(), (0.1, 0.5, 0.9)),
+        **(asked.as_dict() if asked else {}),
         **shape(loaded, table).as_dict(),
         "cov_classes": {name: int((table["cov_class"] == name).sum()) for name in COV_CLASSES},
         "rate_groups": {name: int((table["rate_group"] == name).sum()) for name in RATE_GROUPS},
-        "repairs": [str(repair) for repair in getattr(loaded, "repairs", ())],
+        "repairs": [str(repair) for repair in loaded.repairs],
+        "implausible": [asdict(finding) for finding in findings(loaded, reading.column_map)],
     }
     if plot is not None:
         draw({source: loaded}, plot)
@@ -139,10 +111,13 @@ def inspect(
         click.echo(json.dumps(about))
         return
     del about["repairs"]
+    implausible = about.pop("implausible")
     for key, value in about.items():
         click.echo(f"{key:20} {_shown(value)}")
-    for repair in getattr(loaded, "repairs", ()):
+    for repair in loaded.repairs:
         click.echo(f"{repair.word:20} {repair}")
+    for finding in implausible:
+        click.echo(f"{'implausible':20} {finding['about']}: {finding['problem']}")
     click.echo(f"{'requests over time':20} {sparkline(loaded)}")
     if plot is not None:
         click.echo(f"{'picture':20} {plot}")
@@ -151,31 +126,21 @@ def inspect(
 @trace.command()
 @_source
 @_target
-@_columns
-@_tz
-@_family
+@reading_options()
 @click.option("--base-ms", type=float, help="Traces with tokens: run time of any request.  [default: 50]")
 @click.option("--prefill-ms", type=float, help="Traces with tokens: and of each context token.  [default: 0.25]")
 @click.option("--decode-ms", type=float, help="Traces with tokens: and of each generated token.  [default: 30]")
 @click.option("--image-ms", type=float, help="Traces with tokens: and of each image.  [default: 200]")
-@_durations
-@_memory
-@_bad_rows
 @_method
 @_seed
 def convert(
     source: str,
     target: str,
-    columns: tuple[str, ...],
-    tz: str | None,
-    family: str | None,
+    reading: Reading,
     base_ms: float | None,
     prefill_ms: float | None,
     decode_ms: float | None,
     image_ms: float | None,
-    durations: str | None,
-    memory: str | None,
-    bad_rows: BadRows,
     method: str,
     seed: int,
 ) -> None:
@@ -189,19 +154,15 @@ def convert(
       tyche trace convert day_000.csv huawei.parquet --family huawei2023 --bad-rows repair
     """  # noqa: D301 (click wants the character)
     cost = _cost(base_ms=base_ms, prefill_ms_per_token=prefill_ms, decode_ms_per_token=decode_ms, ms_per_image=image_ms)
-    more = {"durations": durations, "memory": memory, "bad_rows": bad_rows, "cost": cost}
-    loaded = _load(source, columns, tz, family=family, **more)
-    for repair in getattr(loaded, "repairs", ()):
-        click.echo(f"{repair.word}: {repair}", err=True)
-    _write(_expanded(loaded, method, seed), target)
+    loaded = _expanded(_load(source, reading, cost), method, seed)
+    tell(loaded.repairs)
+    _write(loaded, target)
 
 
 @trace.command()
 @_source
 @_target
-@_columns
-@_tz
-@_family
+@reading_options()
 @click.option("-n", "--functions", type=click.IntRange(min=1), required=True, help="How many functions to draw.")
 @click.option("--cov-class", type=click.Choice(_COV_CLASSES), help="Only functions of this regularity.")
 @click.option("--rate-group", type=click.Choice(_RATE_GROUPS), help="Only functions of this rate.")
@@ -210,9 +171,7 @@ def convert(
 def sample(
     source: str,
     target: str,
-    columns: tuple[str, ...],
-    tz: str | None,
-    family: str | None,
+    reading: Reading,
     functions: int,
     cov_class: str | None,
     rate_group: str | None,
@@ -229,20 +188,20 @@ def sample(
     from traces.errors import TraceError
     from traces.sampling import sample as draw
 
-    loaded = _load(source, columns, tz, family=family)
+    loaded = _load(source, reading)
     try:
         drawn = draw(loaded, functions, seed, cov_class, rate_group)
     except TraceError as error:
         _refuse(error)
-    _write(_expanded(drawn, method, seed), target)
+    expanded = _expanded(drawn, method, seed)
+    tell(expanded.repairs)
+    _write(expanded, target)
 
 
 @trace.command()
 @_source
 @click.argument("folder", type=click.Path(file_okay=False, writable=True))
-@_columns
-@_tz
-@_family
+@reading_options()
 @click.option("--train", type=_FRACTION, default=0.5, show_default=True, help="Share of the training split.")
 @click.option("--validation", type=_FRACTION, default=0.2, show_default=True, help="Share of the validation split.")
 @click.option("--by-time", is_flag=True, help="Give each split its own share of the time as well.")
@@ -251,9 +210,7 @@ def sample(
 def split(
     source: str,
     folder: str,
-    columns: tuple[str, ...],
-    tz: str | None,
-    family: str | None,
+    reading: Reading,
     train: float,
     validation: float,
     by_time: bool,
@@ -273,7 +230,8 @@ def split(
         raise _Refused(
             f"--train {train:g} and --validation {validation:g} leave nothing to test, expected a sum below 1"
         )
-    loaded = _expanded(_load(source, columns, tz, family=family), method, seed)
+    loaded = _expanded(_load(source, reading), method, seed)
+    tell(loaded.repairs)
     bounds = (0.0, train, train + validation, 1.0)
     spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
     splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
@@ -293,9 +251,7 @@ def split(
 @click.option("-n", "--functions", type=click.IntRange(min=1), help="How many.  [default: 100, or as many as FILE has]")
 @click.option("--minutes", type=click.IntRange(min=1), help="Length.  [default: 1440; that of FILE]")
 @click.option("--like", type=click.Path(exists=True, dir_okay=False), help="A real trace whose functions to imitate.")
-@_columns
-@_tz
-@_family
+@reading_options("--like")
 @_plot
 @_method
 @_seed
@@ -304,9 +260,7 @@ def synthesize(
     functions: int | None,
     minutes: int | None,
     like: str | None,
-    columns: tuple[str, ...],
-    tz: str | None,
-    family: str | None,
+    reading: Reading,
     plot: str | None,
     method: str,
     seed: int,
@@ -322,6 +276,8 @@ def synthesize(
       tyche trace synthesize made.parquet --like invocations.csv.gz --plot likeness.png
     """  # noqa: D301 (click wants the character)
     if like is None:
+        if reading.given():
+            raise _Refused(f"{reading.given()}: needs --like FILE, which is not given")
         from traces.synthesis import SynthesisConfig
         from traces.synthesis import synthesize as make
 
@@ -338,10 +294,11 @@ def synthesize(
     from traces.shape import as_trace
 
     try:
-        real = as_trace(_load(like, columns, tz, family=family))
+        real = as_trace(_load(like, reading))
         imitation = synthesize_like(real, LikenessConfig(functions=functions, seed=seed))
     except TraceError as error:
         _refuse(error)
+    tell(real.repairs)
     _write(imitation, target)
     _show_fidelity(real, imitation)
     if plot is not None:
@@ -455,8 +412,7 @@ def prepare_azure2019(folder: Path, days: str, at_least: int, functions: int | N
             raise click.BadParameter(f"expected FIRST-LAST, such as 1-14, got {days}", param_hint="--days")
         chosen = range(int(first), int(last or first) + 1)
         files, repairs = making.prepare_azure2019(folder, chosen, at_least, functions, seed)
-        for repair in repairs:
-            click.echo(f"{repair.word}: {repair}", err=True)
+        tell(repairs)
         return files
 
     _prepare(make, out)
@@ -509,15 +465,12 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _load(source: str, columns: tuple[str, ...] = (), tz: str | None = None, **options: Any) -> Counts | Trace:
+def _load(source: str, reading: Reading, cost: TokenCost | None = None) -> Counts | Trace:
     from traces.errors import TraceError
-    from traces.files import load
-    from traces.mapped import columns_of
 
     try:
-        mapping = columns_of(columns, tz)
         with _bar(source) as progress:
-            return load(source, mapping, progress, **options)
+            return reading.load(source, progress, cost)
     except TraceError as error:
         _refuse(error)
 

@@ -127,13 +127,11 @@ class Expansion:
         timed = method == "timer_phase"
         self._timers = np.array([timed and counts.triggers[row] == "timer" for row in functions], np.bool_)
         self._skips, self._numbers = self._draws(table[:, :first])
-        mean_us, repairs = counts.duration_ms[rows] * 1000.0, Repairs("repair")
+        mean_us = counts.duration_ms[rows] * 1000.0
         self._mean_us: NDArray[np.float64] | None = None
         if not np.isnan(counts.duration_ms).all():
-            unknown = np.isnan(mean_us)
-            repairs.note(_NO_RUN_TIME, unknown & table.any(axis=1))
-            self._mean_us = np.where(unknown, np.nanmedian(counts.duration_ms) * 1000.0, mean_us)
-        self.repairs = tuple(repairs)
+            self._mean_us = np.where(np.isnan(mean_us), np.nanmedian(counts.duration_ms) * 1000.0, mean_us)
+        self.repairs = tuple(unknown_run_times(counts, functions))
 
     def _draws(self, before: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many draws of each function lie before the minutes, and how many in them, (F,) each."""
@@ -166,6 +164,20 @@ class Expansion:
     def durations_us(self, arrival_function: NDArray[np.int32]) -> NDArray[np.int64] | None:
         """Run times of requests to these functions, None where no function of the table has one."""
         return None if self._mean_us is None else np.rint(self._mean_us[arrival_function]).astype(np.int64)
+
+
+def unknown_run_times(counts: Counts, rows: Sequence[int] | None = None) -> Repairs:
+    """What expansion does about functions without a run time that have requests; nothing where none has one.
+
+    Args:
+        counts: The table.
+        rows: Functions that are expanded; None: all.
+    """
+    chosen = list(range(len(counts.names)) if rows is None else rows)
+    repairs, unknown = Repairs("repair"), np.isnan(counts.duration_ms)
+    if not unknown.all():
+        repairs.note(_NO_RUN_TIME, unknown[chosen] & counts.counts[chosen].any(axis=1))
+    return repairs
 
 
 def function_arrivals(counts: Counts, method: Method, seed: int, function: int) -> NDArray[np.int64]:

@@ -30,8 +30,8 @@ _LONGEST_US = 10 * 366 * 86_400 * 1_000_000
 """Ten years: above that a unit is taken to be wrong."""
 _MOST_CELLS = 1 << 30
 _DAY_MIN = 1440
-_EPOCH_US = (946_684_800_000_000, 4_102_444_800_000_000)
-"""Numbers from 2000 to 2100, if they count from 1970, are taken to do so."""
+YEAR_2000_US = 946_684_800_000_000
+"""Numbers that lie behind the year 2000 if they count from 1970 are taken to do so."""
 _NO_RUN_TIME = "no run time: the median of its function's others, else of all"
 _NO_FUNCTION = "no function named: one that is called unknown"
 _UNKNOWN = -1
@@ -292,7 +292,7 @@ def read_mapped(
     Returns:
         The trace, from the first arrival to the last, or from ``starts_at`` to ``ends_at``; functions in the order in
         which they first occur in the file.  Dates tell its start instant, and so do numbers that, counted from 1970,
-        lie between 2000 and 2100.
+        lie behind the year 2000; whether they are plausible says ``traces.plausible``.
 
     Raises:
         TraceError: With file, row and column: a missing column, a cell that is empty or cannot be read, a run time
@@ -610,4 +610,4 @@ def _start_us(columns: ColumnMap, begin_us: int, clock: Clock) -> int | None:
 
 
 def _is_dated(columns: ColumnMap, begin_us: int) -> bool:
-    return columns.time_unit == "iso" or _EPOCH_US[0] <= begin_us < _EPOCH_US[1]
+    return columns.time_unit == "iso" or begin_us >= YEAR_2000_US

@@ -154,11 +154,9 @@ def plan_windows(
 
 
 def spoken(span_us: float) -> str:
-    """A length of time in hours, minutes or seconds, whichever says it in the smallest number from 1 on."""
-    for unit_us, name in ((3_600_000_000, "h"), (60_000_000, "min")):
-        if span_us >= unit_us:
-            return f"{span_us / unit_us:.4g} {name}"
-    return f"{span_us / 1e6:.4g} s"
+    """A length of time in the unit that scenarios have."""
+    minutes = span_us / 60e6
+    return f"{minutes:,.0f} min" if minutes >= 1000 else f"{minutes:.4g} min"
 
 
 def _refuse_shared_samples(splits: Mapping[str, Split]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from traces.options import Reading, reading_options, tell
 from tyche_env.completion import catalogues, name_or_file, scenarios
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def show_scenario(name: str, as_json: bool) -> None:
     Example:
       tyche scenario show small > mine.yaml
     """  # noqa: D301 (click wants the character)
-    from tyche_env.scenario import Scenario
-    from tyche_env.sources import SourceError
+    from tyche_env.scenario import Scenario, ScenarioError, SplitName
+    from tyche_env.sources import SourceError, repairs_of
 
     shown = Scenario.load(name)
     if as_json:
@@ -97,42 +98,36 @@ def show_scenario(name: str, as_json: bool) -> None:
         return
     click.echo(f"# hash {shown.hash()}")
     try:
-        for split in ("train", "validation", "test"):
-            windows = shown.windows(split)
-            groups = len({window.group for window in windows})
-            click.echo(f"# {split}: {len(windows)} windows of {groups} function groups")
+        tell(repairs_of(shown.trace))
     except SourceError as error:
         click.echo(f"# windows unknown: {error}")
+    else:
+        for split in get_args(SplitName):
+            try:
+                windows = shown.windows(split)
+                groups = len({window.group for window in windows})
+                click.echo(f"# {split}: {len(windows)} windows of {groups} function groups")
+            except ScenarioError as error:
+                click.echo(f"# {split}: cannot be used, {error}")
     click.echo(shown.to_yaml(), nl=False)
 
 
 @scenario.command("new")
 @click.argument("target", type=click.Path(dir_okay=False, writable=True))
 @click.option("--trace", "trace_file", required=True, help="A trace file; tyche trace inspect says whether it is read.")
-@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="As for tyche trace inspect.")
-@click.option("--tz", metavar="ZONE", help="Time zone of dates without one, such as Europe/Berlin.  [default: UTC]")
-@click.option("--family", metavar="NAME", help="Form of the trace, where its file does not tell it: huawei2023.")
-@click.option("--durations", "durations_file", help="Azure Functions 2019 counts: the file of run times.")
-@click.option("--memory", "memory_file", help="Azure Functions 2019 counts: the file of memory.")
-@click.option(
-    "--bad-rows",
-    type=click.Choice(("fail", "repair")),
-    default="fail",
-    show_default=True,
-    help="Azure Functions 2019, and files with --column: refuse rows that there is a rule for, or mend them.",
-)
+@reading_options()
 @click.option("--profiles", "catalogue", default="paper", show_default=True, help="Name or CSV file of a catalogue.")
 @click.option("--cluster", "cluster_file", required=True, help="YAML file with a list of nodes.")
 def new_scenario(
     target: str,
     trace_file: str,
-    columns: tuple[str, ...],
-    tz: str | None,
+    reading: Reading,
     catalogue: str,
     cluster_file: str,
-    **beside: Any,
 ) -> None:
     """Write a scenario of your own as TARGET: trace, profiles and cluster, with windows and splits that fit.
+
+    Says what the requests ask of the cluster, which windows are empty, and what can hardly be right.
 
     \b
     Example:
@@ -141,18 +136,22 @@ def new_scenario(
     """  # noqa: D301 (click wants the character)
     from pathlib import Path
 
-    from traces.mapped import columns_of
     from traces.output import held
+    from tyche_env.demand import demand_of
     from tyche_env.own_scenario import own_scenario, slug
     from tyche_env.scenario import load_cluster
+    from tyche_env.sources import repairs_of
 
-    mapping = columns_of(columns, tz)
-    given = None if mapping is None else mapping.model_dump(exclude_defaults=True)
-    made = own_scenario(slug(Path(target).stem), trace_file, catalogue, load_cluster(cluster_file), given, **beside)
+    made = own_scenario(
+        slug(Path(target).stem), trace_file, catalogue, load_cluster(cluster_file), **reading.settings()
+    )
     with held(Path(target), file=True) as file:
         file.write_text(made.to_yaml(), encoding="utf-8")
     told = f"profiles by {made.functions.assign}, run times of the {made.trace.durations}"
     click.echo(f"{target}: {made.title}, {told}, {len(made.windows())} test windows")
+    tell(repairs_of(made.trace))
+    for line in demand_of(made).lines():
+        click.echo(line)
 
 
 @click.group()

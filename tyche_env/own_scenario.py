@@ -8,9 +8,13 @@ from typing import Any
 
 import traces
 from traces.errors import did_you_mean
+from traces.plausible import findings
 from traces.repairs import BadRows
+from tyche_env.demand import demand_of, refuse_what_no_node_holds
 from tyche_env.profiles import load_catalogue
 from tyche_env.scenario import Cluster, Scenario, ScenarioError
+from tyche_env.state import sizes_of
+from tyche_env.world import WorldError
 
 _FEWEST_TO_SPLIT = 20
 """With fewer functions than this all splits have all of them, and times of their own."""
@@ -55,8 +59,8 @@ def own_scenario(
         bad_rows: whether defects of such files are refused or mended.
 
     Raises:
-        ScenarioError: the trace is too short, the catalogue has profiles for some of the functions only, or the
-            scenario cannot be run; the message says why.
+        ScenarioError: the trace is too short, a unit is wrong (``traces.plausible``), the catalogue has profiles for
+            some of the functions only, or the scenario cannot be run; the message says why.
         TraceError: the trace is broken.
         ProfileError: the catalogue is.
     """
@@ -65,8 +69,13 @@ def own_scenario(
         trace_file, mapping, family=family, durations=durations_file, memory=memory_file, bad_rows=bad_rows
     )
     minutes, functions = trace.end_us / 60e6, len(trace.names)
+    named = durations_file is not None or (mapping is not None and mapping.gives_run_times)
+    for finding in findings(trace, mapping):
+        if finding.grave and (named or finding.about != "run times"):
+            raise ScenarioError(f"{trace_file}: {finding}")
     if minutes < _SHORTEST_MIN:
-        raise ScenarioError(f"{trace_file}: lasts {minutes:.1f} minutes, a scenario needs {_SHORTEST_MIN:g}")
+        hint = "" if mapping is None or mapping.time_unit == "iso" else f"; is the time_unit {mapping.time_unit} right?"
+        raise ScenarioError(f"{trace_file}: lasts {minutes:.1f} minutes, a scenario needs {_SHORTEST_MIN:g}{hint}")
     known = [profile.name for profile in load_catalogue(catalogue)]
     missing = [function for function in trace.names if function not in known]
     if 0 < len(missing) < functions:
@@ -75,7 +84,6 @@ def own_scenario(
             f"for {missing[0]}; {did_you_mean(missing[0], known)}"
         )
     apart = functions >= _FEWEST_TO_SPLIT
-    named = durations_file is not None or (mapping is not None and mapping.gives_run_times)
     content: dict[str, Any] = {
         "name": name,
         "title": f"{functions} functions of {trace_file}",
@@ -98,7 +106,16 @@ def own_scenario(
         "prices": Scenario.load("small").prices.model_dump(),
     }
     scenario = Scenario.from_mapping(content)
-    scenario.world()
+    selected = {profile.name: profile for profile in scenario.functions.selected()}
+    used = list(selected.values()) if missing else [selected[function] for function in trace.names]
+    refuse_what_no_node_holds(scenario, used[:functions])
+    try:
+        sizes_of(scenario.world(), record=False, features=False)
+    except WorldError as error:
+        raise ScenarioError(f"scenario {name}: {error}") from None
+    for finding in demand_of(scenario).findings:
+        if finding.grave and (named or finding.about != "run times"):
+            raise ScenarioError(f"{trace_file}: {finding}")
     return scenario
 
 

@@ -34,6 +34,7 @@ from tyche_env.profiles import FunctionProfile, load_catalogue
 from tyche_env.reward import reward_function
 from tyche_env.rules import PrewarmPolicy, RoutingRule, Rules
 from tyche_env.sources import TraceSettings, durations_are_known, read_source, requests_of, windows_of
+from tyche_env.streams import compiled_streams
 from tyche_env.world import (
     MOST_CAPACITY,
     AfterRun,
@@ -404,22 +405,39 @@ class Scenario(Part):
         columns: Mapping[str, Any] | None = None,
         bad_rows: BadRows = "fail",
         family: str | None = None,
+        *,
+        durations_file: str | None = None,
+        memory_file: str | None = None,
     ) -> Scenario:
         """The scenario on the requests of a trace file instead of its own trace.
+
+        Where run times are named, by a column or by a file of them, requests run as long as these say.
 
         Args:
             path: a file of any known form, or of any other with ``columns``.
             columns: which column is what (``traces.ColumnMap``).
             bad_rows: whether rows that there is a rule for are refused or mended.
             family: the form of a public trace that its file does not tell.
+            durations_file: run times that belong to Azure Functions 2019 counts.
+            memory_file: their memory.
 
         Raises:
             ScenarioError: columns that make no sense.
         """
-        beside: dict[str, Any] = dict.fromkeys(("synthesis", "durations_file", "memory_file")) | {"file_family": family}
-        file = {"family": "file", "file": str(path), "bad_rows": bad_rows, "columns": columns and dict(columns)}
         content = self.model_dump()
-        content["trace"] |= beside | file
+        content["trace"] |= {
+            "family": "file",
+            "file": str(path),
+            "synthesis": None,
+            "columns": columns and dict(columns),
+            "durations_file": durations_file,
+            "memory_file": memory_file,
+            "bad_rows": bad_rows,
+            "file_family": family,
+        }
+        named = dict(columns or {})
+        if any((durations_file, named.get("duration"), named.get("end"))):
+            content["trace"]["durations"] = "trace"
         return _validated(content, f"scenario {self.name}")
 
     def to_yaml(self) -> str:
@@ -522,8 +540,8 @@ class Scenario(Part):
         """
         if chosen.split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
-        profiles = self._profiles_of(chosen)
-        requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us))
+        profiles = self.profiles_of(chosen)
+        requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us), compiled_streams)
         durations_us = requests.duration_us
         if self.trace.durations == "profile":
             durations_us = np.empty(0, dtype=np.int64)
@@ -578,8 +596,12 @@ class Scenario(Part):
         world = replace(world, settings=settings, rules=self._rules(prewarm)).deciding(conditions.decision)
         return (with_forecast(world) if settings.prewarm == Prewarm.ICEBREAKER else world).validate()
 
-    def _profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
-        """The profile of each function of a window."""
+    def profiles_of(self, window: Window) -> tuple[FunctionProfile, ...]:
+        """The profile of each function of a window.
+
+        Raises:
+            ScenarioError: a function is to have the profile of its name, and there is none.
+        """
         profiles = self.functions.selected()
         if self.functions.assign == "name":
             names = read_source(self.trace).names

@@ -17,12 +17,12 @@ from pydantic import Field, model_validator
 
 import traces
 from traces import ColumnMap, Counts, Split, Trace, Window
-from traces.expansion import Expansion
+from traces.expansion import Expansion, unknown_run_times
 from traces.packing import STANDARD_INPUT
-from traces.repairs import BadRows
+from traces.repairs import BadRows, Repair
+from traces.streams import Streams, numpy_streams
 from tyche_env.errors import UserError
 from tyche_env.part import Part
-from tyche_env.streams import compiled_streams
 
 VARIABLE = "TYCHE_TRACES"
 """Environment variable that names a folder of trace files, which is looked into first."""
@@ -223,8 +223,25 @@ def read_source(settings: TraceSettings) -> Counts | Trace:
     return _read(settings, trace_files(settings))
 
 
+def repairs_of(settings: TraceSettings) -> tuple[Repair, ...]:
+    """What is mended in the trace: in its files, and in run times that are used.
+
+    Raises:
+        SourceError: a file is missing.
+        TraceError: a file is broken.
+    """
+    content = read_source(settings)
+    if isinstance(content, Counts) and settings.durations == "trace":
+        return (*content.repairs, *unknown_run_times(content))
+    return content.repairs
+
+
 def requests_of(
-    settings: TraceSettings, seed: int, functions: tuple[int, ...], span_us: tuple[int, int] | None = None
+    settings: TraceSettings,
+    seed: int,
+    functions: tuple[int, ...],
+    span_us: tuple[int, int] | None = None,
+    streams: Streams = numpy_streams,
 ) -> Requests:
     """The requests of some functions.
 
@@ -233,11 +250,12 @@ def requests_of(
         seed: key of the expansion of counts.
         functions: indices in the whole trace; function k of the result is ``functions[k]``.
         span_us: half-open part of the trace's time; the result counts from its start.  None: all of it.
+        streams: who makes the draws of an expansion; they are the same, whoever does.
     """
     files = trace_files(settings)
     content = _read(settings, files)
     if isinstance(content, Counts):
-        return _drawn(settings, files, seed, functions, span_us or (0, content.end_us))
+        return _drawn(settings, files, seed, functions, span_us or (0, content.end_us), streams)
     requests = _selected(settings, files, functions)
     return requests if span_us is None else requests.between(*span_us)
 
@@ -290,11 +308,16 @@ def _read(settings: TraceSettings, files: tuple[Path, ...]) -> Counts | Trace:
 
 @lru_cache(maxsize=16)
 def _drawn(
-    settings: TraceSettings, files: tuple[Path, ...], seed: int, functions: tuple[int, ...], span_us: tuple[int, int]
+    settings: TraceSettings,
+    files: tuple[Path, ...],
+    seed: int,
+    functions: tuple[int, ...],
+    span_us: tuple[int, int],
+    streams: Streams,
 ) -> Requests:
     """Requests of a trace of counts: only the minutes that the span touches are expanded."""
     first, last = span_us[0] // _MINUTE_US, -(-span_us[1] // _MINUTE_US)
-    found = _expansion(settings, files, functions, (first, last))
+    found = _expansion(settings, files, functions, (first, last), streams)
     arrival_us, arrival_function = found.place(seed)
     duration_us = found.durations_us(arrival_function)
     requests = Requests(
@@ -306,12 +329,16 @@ def _drawn(
 
 @lru_cache(maxsize=512)
 def _expansion(
-    settings: TraceSettings, files: tuple[Path, ...], functions: tuple[int, ...], minutes: tuple[int, int]
+    settings: TraceSettings,
+    files: tuple[Path, ...],
+    functions: tuple[int, ...],
+    minutes: tuple[int, int],
+    streams: Streams,
 ) -> Expansion:
     """What is the same for every seed."""
     counts = _read(settings, files)
     assert isinstance(counts, Counts)
-    return Expansion(counts, settings.expansion, functions, minutes, compiled_streams)
+    return Expansion(counts, settings.expansion, functions, minutes, streams)
 
 
 @lru_cache(maxsize=16)

@@ -499,7 +499,8 @@ def _pool_sizes(world: World) -> tuple[int, int]:
     residents = min(int((world.node_memory_mb // lightest).sum()) + containers, containers * world.function_count)
     for name, count in (("containers", containers), ("residents", residents), ("functions", world.function_count)):
         if count >= MOST_SLOTS:
-            raise WorldError(f"{name}: {count} may live at once, the event key can name {MOST_SLOTS - 1}")
+            problem = f"{name}: {count} may live at once, the event key can name {MOST_SLOTS - 1}"
+            raise WorldError(f"{problem}; take fewer nodes, larger containers or fewer functions at a time")
     if (largest := int(world.functions.container_mb.max())) > LARGEST_CONTAINER_MB:
         raise WorldError(f"container_mb: {largest} is more than the {LARGEST_CONTAINER_MB} MB that can be told apart")
     return containers, residents

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from agents.cli.options import spread_options
+from agents.cli.options import on_trace, spread_options, trace_options
 from agents.cli.terminal import command_line, console
 from tyche_env.completion import name_or_file, prewarm_policies, scenarios
 from tyche_env.errors import UserError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agents.evidence.plan import Plan
     from agents.evidence.run_folder import RunFolder
     from agents.playing.spread import On
-    from traces.repairs import BadRows
+    from traces.options import Reading
     from tyche_env.scenario import Scenario
     from tyche_env.world import DecisionTimes
 
@@ -94,19 +94,7 @@ def _policies() -> Iterable[str]:
     show_default=True,
     help="When policies decide: at each event, or every so many seconds.",
 )
-@click.option(
-    "--trace", "trace_file", type=click.Path(path_type=Path), help="A trace file instead of the scenario's own."
-)
-@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of --trace, as for tyche trace inspect.")
-@click.option("--tz", metavar="ZONE", help="Of --trace: time zone of dates without one.  [default: UTC]")
-@click.option("--family", metavar="NAME", help="Of --trace: its form, where the file does not tell it: huawei2023.")
-@click.option(
-    "--bad-rows",
-    type=click.Choice(("fail", "repair")),
-    default="fail",
-    show_default=True,
-    help="Of --trace: refuse rows that there is a rule for, or mend them.",
-)
+@trace_options
 @click.option(
     "--backend",
     default="simulated",
@@ -149,11 +137,8 @@ def evaluate(
     split: str,
     seeds: int,
     decision: Any,
-    trace_file: Path | None,
-    columns: tuple[str, ...],
-    tz: str | None,
-    family: str | None,
-    bad_rows: BadRows,
+    trace: Path | None,
+    reading: Reading,
     backend: str,
     repetitions: int | None,
     out: Path | None,
@@ -188,12 +173,15 @@ def evaluate(
     from agents.evidence.tables import unserved
     from agents.playing.progress import bar
     from agents.playing.spread import Spread
+    from tyche_env.scenario import Scenario
 
     if no_preflight:
         if backend == "simulated":
             raise UserError("--no-preflight: is for real containers; nothing is tried before a simulated run")
         os.environ["TYCHE_PREFLIGHT"] = "0"
-    scenario = _scenario(scenario_name, trace_file, columns, tz, family, bad_rows)
+    scenario = (
+        _fitting(trace, reading) if scenario_name is None else on_trace(Scenario.load(scenario_name), trace, reading)
+    )
     plan = Plan(
         scenario=scenario,
         policies=policies or _DEFAULT_POLICIES,
@@ -263,31 +251,20 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
     return warning
 
 
-def _scenario(
-    name: str | None,
-    trace_file: Path | None,
-    columns: tuple[str, ...],
-    tz: str | None = None,
-    family: str | None = None,
-    bad_rows: BadRows = "fail",
-) -> Scenario:
-    from traces.mapped import columns_of
+def _fitting(trace: Path | None, reading: Reading) -> Scenario:
+    """A scenario that fits a trace file, on the cluster of ``small`` and with the profiles of ``paper``."""
+    from traces.options import tell
     from tyche_env.own_scenario import own_scenario, slug
     from tyche_env.scenario import Scenario
+    from tyche_env.sources import repairs_of
 
-    if trace_file is None:
-        if name is None:
-            raise click.UsageError("Missing option '--scenario'.", click.get_current_context(silent=True))
-        if columns or tz is not None or family is not None or bad_rows != "fail":
-            raise UserError("--column, --tz, --family, --bad-rows: belong to --trace FILE, which is not given")
-        return Scenario.load(name)
-    mapping = columns_of(columns, tz)
-    given = None if mapping is None else mapping.model_dump(exclude_unset=True)
-    if name is not None:
-        return Scenario.load(name).on_file(trace_file, given, bad_rows, family)
+    if trace is None:
+        raise click.UsageError("Missing option '--scenario'.", click.get_current_context(silent=True))
     cluster = Scenario.load("small").cluster
-    called = slug(trace_file.name.partition(".")[0])
-    return own_scenario(called, str(trace_file), "paper", cluster, given, family=family, bad_rows=bad_rows)
+    name = slug(trace.name.partition(".")[0])
+    made = own_scenario(name, str(trace), "paper", cluster, **reading.settings())
+    tell(repairs_of(made.trace))
+    return made
 
 
 def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.cli.options import spread_options
+from agents.cli.options import on_trace, spread_options, trace_options
 from agents.cli.terminal import command_line
 from tyche_env.errors import UserError
 from tyche_env.options import renamed
 
 if TYPE_CHECKING:
     from agents.playing.spread import On
+    from traces.options import Reading
 
 FOLDER, PAGE = Path("docs/leaderboard"), Path("docs/leaderboard.md")
 _folder = click.option(
@@ -36,7 +37,7 @@ def leaderboard() -> None:
 @leaderboard.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--scenario", "names", multiple=True, default=("train-10", "train-25", "train-50"), show_default=True)
-@click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
+@trace_options
 @click.option("--expansions", type=click.IntRange(min=1), default=2, show_default=True, help="Of each window's counts.")
 @click.option("--against", metavar="AGENT", help="Compare with this agent instead of the best heuristic.")
 @click.option("--purpose", default="", help="Why, for the ledger of looks at test windows; else the command line.")
@@ -47,6 +48,7 @@ def measure(
     folders: tuple[Path, ...],
     names: tuple[str, ...],
     trace: Path | None,
+    reading: Reading,
     expansions: int,
     against: str | None,
     purpose: str,
@@ -71,7 +73,7 @@ def measure(
     from agents.playing.spread import Spread
     from tyche_env.scenario import Scenario
 
-    scenarios = [Scenario.load(name) if trace is None else Scenario.load(name).on_file(trace) for name in names]
+    scenarios = [on_trace(Scenario.load(name), trace, reading) for name in names]
     with bar() as show:
         content = measure_agents(
             folders,

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from traces.options import Reading, reading_options, tell
+from tyche_env.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.policies.recipe import Recipe
+    from tyche_env.scenario import Scenario
 
 
 def spread_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,3 +28,53 @@ def spread_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "same results.",
     )
     return jobs(on(command))
+
+
+def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--trace`` and how it is read: a file instead of the scenario's own trace."""
+    trace = click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any form instead.")
+    return trace(reading_options("--trace")(command))
+
+
+def on_trace(scenario: Scenario, trace: Path | None, reading: Reading) -> Scenario:
+    """A scenario on the file of ``--trace``, if it is given; what is mended in the trace is told.
+
+    Raises:
+        UserError: options of a trace that is not given, or that make no sense.
+    """
+    from tyche_env.sources import repairs_of
+
+    _refuse_without(trace, reading)
+    chosen = scenario if trace is None else scenario.on_file(trace, **reading.settings())
+    if chosen.trace.durations != scenario.trace.durations:
+        click.echo("run times: those of the trace, as they are named", err=True)
+    if chosen.trace.family == "file":
+        tell(repairs_of(chosen.trace))
+    return chosen
+
+
+def recipe_on_trace(recipe: Recipe, trace: Path | None, reading: Reading) -> Recipe:
+    """A recipe on the file of ``--trace``, likewise; the recipe is used elsewhere, so its paths are whole.
+
+    Raises:
+        UserError: see :func:`on_trace`.
+    """
+    from agents.policies.recipe import AlgorithmRecipe, PricedRecipe, TraceReading
+    from tyche_env.sources import repairs_of
+
+    _refuse_without(trace, reading)
+    if trace is not None:
+        settings = reading.settings()
+        for name in {"durations_file", "memory_file"} & set(settings):
+            settings[name] = str(Path(settings[name]).resolve())
+        how = TraceReading.model_validate(settings) if settings else None
+        recipe = recipe.model_copy(update={"trace": str(trace.resolve()), "reading": how})
+    if recipe.trace is not None:
+        name = recipe.scenario if isinstance(recipe, PricedRecipe | AlgorithmRecipe) else recipe.scenarios[0]
+        tell(repairs_of(recipe.scenario_of(name).trace))
+    return recipe
+
+
+def _refuse_without(trace: Path | None, reading: Reading) -> None:
+    if trace is None and reading.given():
+        raise UserError(f"{reading.given()}: needs --trace FILE, which is not given")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
+from agents.cli.options import on_trace, trace_options
 from tyche_env.errors import UserError
 
 if TYPE_CHECKING:
     from agents.policies.policy import Policy
+    from traces.options import Reading
     from tyche_env.played import Played, Watcher
     from tyche_env.world import World
 
@@ -27,6 +29,7 @@ _SHOWN = (
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--window", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@trace_options
 @click.option(
     "--world",
     "folder",
@@ -50,6 +53,8 @@ def simulate(
     split: str,
     window: int,
     seed: int,
+    trace: Path | None,
+    reading: Reading,
     folder: Path | None,
     save: Path | None,
     source: str,
@@ -61,6 +66,7 @@ def simulate(
     \b
     Examples:
       tyche simulate --scenario small --policy tyche --log requests.parquet
+      tyche simulate --scenario small --trace mine.csv --column time=when --column function=model
       tyche simulate --scenario azure-day --save large
       tyche simulate --world large --policy tyche --log requests.parquet
     """  # noqa: D301 (click wants the character)
@@ -74,7 +80,7 @@ def simulate(
 
     if (scenario_name is None) == (folder is None):
         raise UserError("needs either --scenario or --world")
-    of_scenario, of_run = ("split", "window", "seed"), ("source", "log_path", "as_json")
+    of_scenario, of_run = ("split", "window", "seed", "trace", *_READING), ("source", "log_path", "as_json")
     for names, with_option in ((of_scenario, folder and "--world"), (of_run, save and "--save")):
         for given in (name for name in names if with_option and not _is_default(name)):
             raise UserError(f"{_OPTIONS.get(given, f'--{given}')}: decides nothing with {with_option}; leave it out")
@@ -84,7 +90,7 @@ def simulate(
         world = read_world(folder)
         history = history_within(world)
     else:
-        scenario = Scenario.load(str(scenario_name))
+        scenario = on_trace(Scenario.load(str(scenario_name)), trace, reading)
         world = scenario.world(cast(Any, split), window, seed)
         history = history_of(scenario, scenario.windows(cast(Any, split))[window], seed, world)
     if save is not None:
@@ -106,7 +112,14 @@ def simulate(
         click.echo(f"{'log':34} {log_path}")
 
 
-_OPTIONS = {"source": "--policy", "log_path": "--log", "as_json": "--json"}
+_READING = ("columns", "tz", "durations", "memory", "bad_rows")
+_OPTIONS = {
+    "source": "--policy",
+    "log_path": "--log",
+    "as_json": "--json",
+    "columns": "--column",
+    "bad_rows": "--bad-rows",
+}
 """Options that are called otherwise than their parameters."""
 
 

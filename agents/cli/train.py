@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.cli.options import spread_options
+from agents.cli.options import recipe_on_trace, spread_options, trace_options
 from tyche_env.options import renamed
 
 if TYPE_CHECKING:
     from agents.playing.spread import On
+    from traces.options import Reading
 
 
 @click.command()
 @click.argument("recipe")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Training seeds, from 0.")
-@click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
+@trace_options
 @click.option("--out", type=click.Path(path_type=Path), help="Where bundles and curves go.  [default: runs/RECIPE]")
 @spread_options
 @renamed("--engine", "--on")
-def train(recipe: str, seeds: int, trace: Path | None, out: Path | None, jobs: int | None, on: On) -> None:
+def train(
+    recipe: str, seeds: int, trace: Path | None, reading: Reading, out: Path | None, jobs: int | None, on: On
+) -> None:
     """Train by RECIPE: a shipped name or a YAML file (docs/learning.md).
 
     Candidates and trials are evaluated several at a time; the agent is the same for any --jobs and --on.
@@ -41,7 +44,5 @@ def train(recipe: str, seeds: int, trace: Path | None, out: Path | None, jobs: i
     from agents.training.recipes import load_recipe
     from agents.training.seeds import train_seeds
 
-    found = load_recipe(recipe)
-    if trace is not None:
-        found = found.model_copy(update={"trace": str(trace.resolve())})
+    found = recipe_on_trace(load_recipe(recipe), trace, reading)
     train_seeds(found, range(seeds), out or Path("runs") / Path(recipe).stem, Spread(jobs, on))

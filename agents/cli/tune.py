@@ -6,8 +6,14 @@ Needs the extra ``train``.  The same command goes on where it was interrupted.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from agents.cli.options import recipe_on_trace, trace_options
+
+if TYPE_CHECKING:
+    from traces.options import Reading
 
 
 @click.command()
@@ -15,9 +21,11 @@ import click
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trainings to compare.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Training seeds of a trial.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="Begin no trial after so many.")
-@click.option("--trace", type=click.Path(path_type=Path), help="A trace file of any known form instead.")
+@trace_options
 @click.option("--out", type=click.Path(path_type=Path), help="Where all goes.  [default: runs/tuned-RECIPE]")
-def tune(recipe: str, trials: int, seeds: int, seconds: float | None, trace: Path | None, out: Path | None) -> None:
+def tune(
+    recipe: str, trials: int, seeds: int, seconds: float | None, trace: Path | None, reading: Reading, out: Path | None
+) -> None:
     """Search for good hyperparameters: RECIPE, a shipped name or a YAML file, names ranges under `tune`.
 
     The first trial is the recipe as it is; validation windows judge.  The same command goes on where it was
@@ -36,9 +44,7 @@ def tune(recipe: str, trials: int, seeds: int, seconds: float | None, trace: Pat
     from agents.training.trials import best_of, ending, shown
     from agents.training.tuning import RECIPE, search
 
-    found = load_recipe(recipe)
-    if trace is not None:
-        found = found.model_copy(update={"trace": str(trace.resolve())})
+    found = recipe_on_trace(load_recipe(recipe), trace, reading)
     folder = out or Path("runs") / f"tuned-{Path(recipe).stem}"
     finished = search(found, trials, folder, seeds, seconds)
     best = best_of(finished)

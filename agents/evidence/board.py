@@ -180,7 +180,7 @@ def differences(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 def _scenario(name: str, about: Mapping[str, Any], board: Path) -> Scenario:
     scenario = Scenario.load(name)
     if about["trace"] is not None:
-        scenario = scenario.on_file(about["trace"])
+        scenario = scenario.on_file(about["trace"], **about.get("reading", {}))
     if scenario.hash() != about["hash"]:
         raise UserError(
             f"{board / RESULTS}: scenario {name} has hash {about['hash']}, this version's has {scenario.hash()}; "

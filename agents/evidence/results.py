@@ -103,12 +103,20 @@ def measure_agents(
         "versions": versions(),
         "expansions": expansions,
         "against": against,
-        "scenarios": {each.name: {"hash": each.hash(), "trace": each.trace.file} for each in scenarios},
+        "scenarios": {each.name: _of_scenario(each) for each in scenarios},
         "agents": {name: _about(members[name], bundles[name]) for name in members},
         "rows": rows,
     }
     write_results(out, content)
     return content
+
+
+def _of_scenario(scenario: Scenario) -> dict[str, Any]:
+    """What tells whether a scenario is the same later, and on which file it was."""
+    about: dict[str, Any] = {"hash": scenario.hash(), "trace": scenario.trace.file}
+    names = {"columns", "durations_file", "memory_file", "bad_rows"}
+    reading = scenario.trace.model_dump(mode="json", include=names, exclude_defaults=True)
+    return about | ({"reading": reading} if reading else {})
 
 
 def write_results(out: Path, content: Mapping[str, Any]) -> None:

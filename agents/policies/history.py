@@ -54,8 +54,9 @@ def history_of(scenario: Scenario, window: Window, seed: int, world: World) -> H
 
     def minutes() -> list[Minutes]:
         from tyche_env.sources import requests_of
+        from tyche_env.streams import compiled_streams
 
-        requests = requests_of(scenario.trace, seed, window.functions)
+        requests = requests_of(scenario.trace, seed, window.functions, streams=compiled_streams)
         count = -(-(window.end_us - window.start_us) // MINUTE_US)
         return [
             minutes_of(arrival_us, window.start_us, count)

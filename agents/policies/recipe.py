@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
+from traces import ColumnMap
 from traces.errors import did_you_mean
+from traces.repairs import BadRows
 from tyche_env.errors import UserError
 from tyche_env.network import HIDDEN
 from tyche_env.part import Part
@@ -84,7 +86,17 @@ class Range(Part):
         return self.low <= value <= self.high
 
 
-_NOT_TUNED = {"kind", "trace", "algorithm", "scenario", "scenarios", "choice", "function_weight"}
+class TraceReading(Part):
+    """How the file of ``trace`` is read, as a scenario's ``trace`` has it."""
+
+    columns: ColumnMap | None = None
+    family: str | None = None
+    durations_file: str | None = None
+    memory_file: str | None = None
+    bad_rows: BadRows = "fail"
+
+
+_NOT_TUNED = {"kind", "trace", "reading", "algorithm", "scenario", "scenarios", "choice", "function_weight"}
 """Says what is trained, on what, and by what it is judged."""
 
 
@@ -93,12 +105,20 @@ class _Trained(Part):
 
     Attributes:
         trace: file, of any known form, that replaces the traces of all scenarios that the recipe names.
+        reading: how it is read, for a file that needs to be told.
         tune: what ``tyche tune`` may set hyperparameters to, by their names (``options.gamma`` for one of ``options``).
             It says nothing about what is trained, so it is part of no hash and no bundle.
     """
 
     trace: str | None = None
+    reading: TraceReading | None = None
     tune: Mapping[str, Range] = Field(default_factory=dict, exclude=True)
+
+    @model_validator(mode="after")
+    def _reads_a_trace(self) -> Self:
+        if self.reading is not None and self.trace is None:
+            raise ValueError("reading: belongs to trace, which is not given")
+        return self
 
     @model_validator(mode="after")
     def _can_be_tuned(self) -> Self:
@@ -132,7 +152,13 @@ class _Trained(Part):
     def scenario_of(self, name: str) -> Scenario:
         """A scenario that the recipe names, on the recipe's trace."""
         scenario = Scenario.load(name)
-        return scenario if self.trace is None else scenario.on_file(self.trace)
+        if self.trace is None:
+            return scenario
+        return scenario.on_file(self.trace, **(self.reading.model_dump(exclude_unset=True) if self.reading else {}))
+
+    def on_trace_of(self, other: _Trained) -> Self:
+        """The recipe on the trace of another one."""
+        return self.model_copy(update={"trace": other.trace, "reading": other.reading})
 
 
 class HazardRecipe(_Trained):
@@ -293,4 +319,7 @@ def as_recipe(content: object, where: str = "recipe") -> Recipe:
 
 def recipe_hash(recipe: Recipe) -> str:
     """Sixteen hexadecimal digits over the whole recipe."""
-    return hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+    content = recipe.model_dump(mode="json")
+    if content["reading"] is None:
+        del content["reading"]  # hashes from before there was this key stay as they are
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -114,7 +114,7 @@ def start_of(recipe: AlgorithmRecipe) -> HazardRecipe:
     found = load_recipe(str(recipe.start))
     if not isinstance(found, HazardRecipe):
         raise RecipeError(f"start: {recipe.start} is of kind {found.kind}; imitation starts from kind hazard")
-    return found.model_copy(update={"trace": recipe.trace})
+    return found.on_trace_of(recipe)
 
 
 def imitate(policy: Any, network: NDArray[np.float32]) -> None:

@@ -103,7 +103,7 @@ def train_search(
     if not isinstance(start_recipe, HazardRecipe):
         raise RecipeError(f"start: {recipe.start} is of kind {start_recipe.kind}, a search starts from kind hazard")
     started = time.process_time() + workers.cpu_s
-    start, heads = train_heads(start_recipe.model_copy(update={"trace": recipe.trace}), seed, workers=workers)
+    start, heads = train_heads(start_recipe.on_trace_of(recipe), seed, workers=workers)
     scenarios = [recipe.scenario_of(name) for name in recipe.scenarios]
     games = [_games(scenario, recipe.expansions) for scenario in scenarios]
     draw = np.random.default_rng(seed)

@@ -405,7 +405,7 @@ class TestWorlds:
     def test_a_split_without_room_is_refused(self, small: Scenario) -> None:
         with pytest.raises(
             ScenarioError,
-            match=r"split 'test': has no room for a warm-up of 1 h and a window of 16\.67 h in its 2\.5 h",
+            match=r"split 'test': has no room for a warm-up of 60 min and a window of 1,000 min in its 150 min",
         ):
             small.with_(**{"trace.window_min": 1000}).windows("test")
 

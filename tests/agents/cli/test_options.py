@@ -76,7 +76,7 @@ def test_a_trace_of_ones_own_is_read_by_its_columns(
 ) -> None:
     given: list[tuple[Any, Any]] = []
 
-    def on_file(self: Scenario, file: Path, columns: Any) -> Scenario:
+    def on_file(self: Scenario, file: Path, columns: Any = None) -> Scenario:
         given.append((file, columns))
         return tiny
 
@@ -92,4 +92,4 @@ def test_a_trace_of_ones_own_is_read_by_its_columns(
 @pytest.mark.parametrize("option", [["--column", "time=t"], ["--tz", "UTC"]])
 def test_columns_belong_to_a_trace(scenario_file: str, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "--scenario", scenario_file, *option]) == 2
-    assert "belong to --trace FILE" in capsys.readouterr().err
+    assert "needs --trace FILE, which is not given" in capsys.readouterr().err
