@@ -27,7 +27,16 @@ from tyche_env.exchange import Exchange
 from tyche_env.exchange import PreloadEnvError as PreloadEnvError
 from tyche_env.played import Played, played_from_log
 from tyche_env.reward import Step, charges_rent, load_terms, reward_function, reward_terms
-from tyche_env.scenario import DAY_US, Conditions, Mode, PrewarmName, Scenario, SplitName
+from tyche_env.scenario import (
+    DAY_US,
+    Conditions,
+    Mode,
+    PrewarmName,
+    Scenario,
+    SealedError,
+    SplitName,
+    test_windows_are_sealed,
+)
 from tyche_env.sources import read_source
 from tyche_env.spaces import Layout, Observation, action_space, observation_space
 from tyche_env.world import Kernel, World
@@ -124,6 +133,8 @@ class PreloadEnv(gym.Env[Any, Any]):
         self._own_terms = {name: reward_function(name) for name in self.scenario.reward.terms}
         self.backend: Backend = make_backend(backend)
         self._world: World | None = None
+        self._known: dict[int, World] = {}
+        """A world of each window that was played, without its requests."""
 
     @property
     def world(self) -> World:
@@ -138,6 +149,16 @@ class PreloadEnv(gym.Env[Any, Any]):
 
     def episode_world(self, window: int, seed: int) -> World:
         """The world of an episode in a window of the split, with the time of the day that the version shows."""
+        if window in self._known:
+            if self.split == "test" and test_windows_are_sealed():
+                raise SealedError(f"scenario {self.scenario.name}: training never reads test windows")
+            return self.scenario.again(self._known[window], self.windows[window], seed)
+        world = self._first_world(window, seed)
+        none, no_function = np.empty(0, np.int64), np.empty(0, np.int32)
+        self._known[window] = replace(world, arrival_us=none, arrival_function=no_function, arrival_duration_us=none)
+        return world
+
+    def _first_world(self, window: int, seed: int) -> World:
         world = self.scenario.world(self.split, window, seed, Kernel.AGENT, self.conditions)
         if self.version > 0:
             return world

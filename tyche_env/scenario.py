@@ -33,7 +33,7 @@ from tyche_env.part import Part
 from tyche_env.profiles import FunctionProfile, load_catalogue
 from tyche_env.reward import reward_function
 from tyche_env.rules import PrewarmPolicy, RoutingRule, Rules
-from tyche_env.sources import TraceSettings, durations_are_known, read_source, requests_of, windows_of
+from tyche_env.sources import Requests, TraceSettings, durations_are_known, read_source, requests_of, windows_of
 from tyche_env.streams import compiled_streams
 from tyche_env.world import (
     MOST_CAPACITY,
@@ -540,13 +540,10 @@ class Scenario(Part):
         """
         if chosen.split == "test" and test_windows_are_sealed():
             raise SealedError(f"scenario {self.name}: training never reads test windows")
-        profiles = self.profiles_of(chosen)
-        requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us), compiled_streams)
-        durations_us = requests.duration_us
-        if self.trace.durations == "profile":
-            durations_us = np.empty(0, dtype=np.int64)
-        elif not durations_are_known(self.trace):
+        if self.trace.durations == "trace" and not durations_are_known(self.trace):
             raise ScenarioError(f"scenario {self.name}: trace.durations is 'trace', but the trace gives no durations")
+        profiles = self.profiles_of(chosen)
+        requests = self._requests(chosen, seed)
         nodes = [group for group in self.cluster.nodes for _ in range(group.count)]
         gpus = [(node, group.gpu_memory_mb) for node, group in enumerate(nodes) for _ in range(group.gpus)]
         world = World(
@@ -556,7 +553,7 @@ class Scenario(Part):
             gpu_memory_mb=np.array([memory_mb for _, memory_mb in gpus], dtype=np.int64),
             arrival_us=requests.arrival_us,
             arrival_function=requests.arrival_function,
-            arrival_duration_us=durations_us,
+            arrival_duration_us=requests.duration_us,
             score_from_us=chosen.score_from_us - chosen.start_us,
             end_us=chosen.end_us - chosen.start_us,
             names=requests.names,
@@ -569,6 +566,31 @@ class Scenario(Part):
             return self.under(world, seed, kernel, conditions)
         except WorldError as error:
             raise ScenarioError(f"scenario {self.name}, {chosen.split} window {chosen.index}: {error}") from None
+
+    def again(self, world: World, chosen: Window, seed: int) -> World:
+        """A world of the same window under another seed, without looking again at what stays the same.
+
+        Args:
+            world: what :meth:`world_of` gave for the window and any seed.
+            chosen: the window.
+            seed: the other seed.
+        """
+        requests = self._requests(chosen, seed)
+        other = replace(
+            world,
+            arrival_us=requests.arrival_us,
+            arrival_function=requests.arrival_function,
+            arrival_duration_us=requests.duration_us,
+            settings=replace(world.settings, seed=seed),
+        )
+        return with_forecast(other) if other.settings.prewarm == Prewarm.ICEBREAKER else other
+
+    def _requests(self, chosen: Window, seed: int) -> Requests:
+        """The requests of a window, without run times where the profiles' are used."""
+        requests = requests_of(self.trace, seed, chosen.functions, (chosen.start_us, chosen.end_us), compiled_streams)
+        if self.trace.durations == "profile":
+            requests = requests._replace(duration_us=np.empty(0, dtype=np.int64))
+        return requests
 
     def under(
         self,

@@ -417,20 +417,23 @@ FIELDS: dict[str, tuple[np.dtype[Any], int]] = {
 """Type of the entries and number of dimensions of each."""
 
 
-def new_state(world: World, record: bool = True, features: bool = False) -> ClusterState:
+def new_state(
+    world: World, record: bool = True, features: bool = False, spent: ClusterState | None = None
+) -> ClusterState:
     """Empty tables for a validated world.
 
     Args:
         world: the world.
         record: whether every request gets a log row (96 bytes each), or only the streaming sums.
         features: whether to keep what only observations, and the kernel NETWORK, need.
+        spent: tables that nobody needs any more; those of the right shape are emptied and used again.
     """
     own = world.rules.kernel
     features = features or world.settings.kernel == Kernel.NETWORK or (own is not None and own.features)
     sizes, given = sizes_of(world, record, features), _given(world)
     st = ClusterState(
         *[
-            given[name] if name in given else np.zeros(table.shape(sizes), dtype)
+            given[name] if name in given else _empty(table.shape(sizes), dtype, getattr(spent, name, None))
             for (name, table), (dtype, _) in zip(TABLES.items(), FIELDS.values(), strict=True)
         ]
     )
@@ -446,6 +449,14 @@ def new_state(world: World, record: bool = True, features: bool = False) -> Clus
     if world.settings.contention:
         _begin_resources(st.resources, world)
     return st
+
+
+def _empty(shape: int | tuple[int, int], dtype: np.dtype[Any], spent: NDArray[Any] | None) -> NDArray[Any]:
+    """A table of zeros: the spent one if it has the shape."""
+    if spent is None or spent.shape != (shape if isinstance(shape, tuple) else (shape,)):
+        return np.zeros(shape, dtype)
+    spent.view(np.uint8).fill(0)
+    return spent
 
 
 def sizes_of(world: World, record: bool, features: bool) -> Sizes:

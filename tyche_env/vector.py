@@ -314,7 +314,9 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
             raise PreloadEnvError(f"reset options: split {self.split} has windows 0 to {count - 1}, got {chosen}")
         world = self._one.episode_world(chosen, world_seed)
         self._blanks[lane] = self._one.layout.blank(world.function_count, world.node_count, world.gpu_count)
-        engine = CompiledEngine(world, record=False, features=True, validated=True)  # nobody asks a batch for its log
+        # nobody asks a batch for its log, nor for what an episode left when the next one has begun
+        spent = self._engines[lane] if lane < len(self._engines) else None
+        engine = CompiledEngine(world, record=False, features=True, validated=True, spent=spent)
         self._windows[lane], self._world_seeds[lane], self._addresses[lane] = chosen, world_seed, engine.addresses[0]
         self._now_us[lane], self._score_from_us[lane], self._end_us[lane] = 0, world.score_from_us, world.end_us
         self._loading_us[lane] = 0

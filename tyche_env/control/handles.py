@@ -137,15 +137,26 @@ def _table(context: Any, builder: Any, state: Any, address: Any, name: str) -> A
 extending.lower_getattr_generic(_StateType)(_table)
 
 
-def handles_of(state: ClusterState) -> NDArray[np.int64]:
+def handles_of(state: ClusterState, spent: tuple[ClusterState, NDArray[np.int64]] | None = None) -> NDArray[np.int64]:
     """Address and shape of every table, (T, 3) int64.
+
+    Args:
+        state: the tables.
+        spent: other tables and their handles; of a table that is in both, nothing is looked at.
 
     Raises:
         TypeError: a table has not the form that compiled code takes for granted.
     """
     handles = np.ones((len(FIELDS), _WORDS), np.int64)
+    if spent is not None:
+        before, known = spent
+        handles[:] = known
     for row, (name, (dtype, ndim)) in enumerate(FIELDS.items()):
         table = getattr(state, name)
+        if spent is not None:
+            if table is getattr(before, name):
+                continue
+            handles[row] = 1
         alike = table.dtype is dtype or table.dtype == dtype  # comparing fifty columns takes longer than all the rest
         if not alike or table.ndim != ndim or not table.flags.c_contiguous:
             raise TypeError(f"state.{name}: needs a contiguous array of {ndim} dimensions of {dtype}")

@@ -329,11 +329,24 @@ class CompiledEngine:
         record: keep a log row for every request.
         features: keep what only observations need.
         validated: whether the world comes from who has looked at it already, as a scenario does.
+        spent: an engine that nobody needs any more; its tables are used again where they fit.
     """
 
-    def __init__(self, world: World, record: bool = True, features: bool = False, *, validated: bool = False) -> None:
+    def __init__(
+        self,
+        world: World,
+        record: bool = True,
+        features: bool = False,
+        *,
+        validated: bool = False,
+        spent: CompiledEngine | None = None,
+    ) -> None:
         self.world = world if validated else world.validate()
-        self.use(new_state(world, record, features))
+        if spent is None or spent.world.rules != world.rules:
+            self.use(new_state(world, record, features))
+        else:
+            before = spent.state, spent.handles
+            self.use(new_state(world, record, features, spent.state), before)
         begin(self.handles)
 
     def __setstate__(self, content: dict[str, Any]) -> None:
@@ -341,11 +354,11 @@ class CompiledEngine:
         self.__dict__.update(content)
         self.use(self.state)
 
-    def use(self, state: ClusterState) -> None:
-        """Go on with other tables, or with the present ones where they are now."""
+    def use(self, state: ClusterState, spent: tuple[ClusterState, Handles] | None = None) -> None:
+        """Go on with other tables, or with the present ones where they are now; ``spent`` as for ``handles_of``."""
         install(state, self.world.rules)
         self.state = state
-        self.handles: Handles = handles_of(state)
+        self.handles: Handles = handles_of(state, spent)
         self.addresses = np.array([self.handles.ctypes.data])  # one, in the form that run_engines takes
         self._until_us = np.zeros(1, np.int64)
 
