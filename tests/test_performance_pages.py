@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from agents.experiments import beside
 from tests.agents.evidence.planted import a_folder, a_row
 from tests.test_docs import ROOT, script
 from tyche_env.metrics import TOTALS_DTYPE
@@ -332,20 +333,18 @@ def test_decision_modes_are_set_beside_event_mode_in_the_right_order(tmp_path: P
 
 
 def test_predictions_stand_beside_what_was_measured() -> None:
-    made = script(ROOT / "benchmarks" / "genuine.py")
-
     def figures(loading: float, function: float, stage_ms: float, starts: dict[str, float]) -> Any:
-        stages = {stage: stage_ms + place for place, stage in enumerate(made.STAGES)}
-        return made.Figures(40, loading, function, stages, starts)
+        stages = {stage: stage_ms + place for place, stage in enumerate(beside.STAGES)}
+        return beside.Figures(40, loading, function, stages, starts)
 
-    near = made.Row(
+    near = beside.Row(
         "paper, window 0",
         "tyche",
         figures(200, 300, 1.0, {"gpu": 0.25, "memory": 0.5, "warm": 0.25}),
         figures(190, 330, 10.0, {"memory": 0.75, "cold": 0.25}),
         3,
     )
-    far = made.Row(
+    far = beside.Row(
         "realistic, window 0",
         "none",
         figures(100, 100, 1.0, {"cold": 0.5, "warm": 0.25, "loading": 0.25}),
@@ -360,7 +359,7 @@ def test_predictions_stand_beside_what_was_measured() -> None:
             for line in lines
         ]
 
-    shown, missed = rows(made.table([near, far]))
+    shown, missed = rows(beside.table([near, far]))
     assert list(shown.items()) == [
         ("0 mode, window", "paper, window 0"),
         ("1 policy", "tyche"),
@@ -374,7 +373,7 @@ def test_predictions_stand_beside_what_was_measured() -> None:
         ("9 lost containers", "3"),
     ]
     assert missed["5 error, per request / per function"] == "+50 % / +0 % **outside**"
-    (only,) = rows(made.misses([near, far]))
+    (only,) = rows(beside.misses([near, far]))
     assert only == {
         "0 mode, window": "realistic, window 0",
         "1 policy": "none",
@@ -385,5 +384,5 @@ def test_predictions_stand_beside_what_was_measured() -> None:
         "6 warm": "25.0 % (75.0 %)",
         "7 loading": "25.0 % (0.0 %)",
     }
-    (alone,) = rows(made.plain([near]))
+    (alone,) = rows(script(ROOT / "benchmarks" / "genuine.py").plain([near]))
     assert list(alone.values()) == ["paper, window 0", "tyche", "40", "200 / 300", "2", "3"]

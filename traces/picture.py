@@ -78,4 +78,5 @@ def _cumulative(axes: Axes, values: NDArray[np.float64], colour: str, label: str
     """The share of functions up to each value; on a logarithmic axis those of 0 count, and are left of it."""
     ordered = np.sort(values)
     if len(ordered):
-        axes.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=colour, label=label)
+        # up at each value, not at the one before it
+        axes.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", color=colour, label=label)

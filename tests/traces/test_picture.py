@@ -22,6 +22,7 @@ def test_timers_of_no_variation_are_functions_too() -> None:
     places, shares = axes.lines[0].get_data()
     assert np.asarray(places).tolist() == [0, 0, 0, 1]
     assert np.asarray(shares).tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert axes.lines[0].get_drawstyle() == "steps-post"  # up at a value, by those that have it
 
 
 @pytest.mark.parametrize(

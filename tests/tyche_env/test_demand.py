@@ -94,6 +94,14 @@ def test_more_work_than_memory_or_cores_is_told(tmp_path: Path) -> None:
     assert demand_of(made(path, cluster(memory_mb=17_000))).findings == ()
 
 
+def test_a_cluster_is_the_sum_of_its_groups_of_nodes(tmp_path: Path) -> None:
+    groups = [{"count": 2, "memory_mb": 3000, "cores": 2}, {"count": 3, "memory_mb": 2500, "cores": 1}]
+    scenario = made(trace_file(tmp_path, run_s=40), Cluster.model_validate({"nodes": groups})).with_(contention=True)
+    memory, cores = demand_of(scenario).findings
+    assert "16.4 GB of containers run at once, the cluster has 13.5 GB" in memory.problem
+    assert "8 requests run at once, the cluster has 7 cores" in cores.problem
+
+
 def test_work_that_is_far_above_the_cluster_is_a_wrong_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demand, "FAR_ABOVE", 2)
     with pytest.raises(ScenarioError, match="longer and longer; are the units of times and run times right"):

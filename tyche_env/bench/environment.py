@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import statistics
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from tyche_env.bench.measurement import SPEED, Benchmark, Measurement, cpu_s_of,
 
 CLUSTERS = 64
 """Environments of a batch."""
-_STEPS = 200
+_STEPS, _LANES = 200, 16
 
 
 def env_step(name: str, mostly_leave: bool, goal: float | None, repeats: int) -> Measurement:
@@ -104,6 +106,53 @@ def vector_step(name: str, functions: int, goal: float | None, repeats: int) -> 
     )
 
 
+def reset_share(name: str, functions: int, repeats: int) -> Measurement:
+    """Share of a batch's CPU time that goes into new episodes, over whole ones, without a learner."""
+    from tyche_env.scenario import Scenario
+    from tyche_env.vector import PreloadVectorEnv
+
+    spent_s = 0.0
+
+    class Timed(PreloadVectorEnv):
+        def _begin(self, lane: int, window: int | None, seed: int | None) -> Any:
+            nonlocal spent_s
+            before_s = time.process_time()
+            begun = super()._begin(lane, window, seed)
+            spent_s += time.process_time() - before_s
+            return begun
+
+    scenario = Scenario.load("small" if functions < 200 else SPEED / "env-200.yaml")
+    batch = Timed(_LANES, scenario.with_(**{"trace.group_size": functions}))
+    actions = some_actions(batch.max_functions)[:, :_LANES]
+    window = batch.scenario.trace
+    episode = math.ceil((window.warm_up_min + window.window_min) * 60 / batch.scenario.decision_interval_s)
+
+    def episodes() -> None:
+        for step in range(episode):
+            batch.step(actions[step % len(actions)])
+
+    batch.reset(seed=1)
+    episodes()
+    shares, each_ms = [], []
+    for _ in range(repeats):
+        spent_s = 0.0
+        total_s = cpu_s_of(episodes)
+        shares.append(spent_s / total_s)
+        each_ms.append(1e3 * spent_s / _LANES)
+    share = statistics.median(shares)
+    return Measurement(
+        name=name,
+        value=share,
+        unit="of the CPU time",
+        reference="all steps, new episodes included",
+        ratio=share,
+        goal=0.1,
+        note=f"{_LANES} clusters of {batch.max_functions} functions, whole episodes of {episode} steps; a new episode "
+        f"takes {statistics.median(each_ms):.2f} ms",
+        at_most=True,
+    )
+
+
 def some_actions(functions: int) -> NDArray[np.float32]:
     """(16, 64, F, 2) actions that mostly leave, as policies do: one function in ten gets a new decision."""
     draw = np.random.default_rng(0)
@@ -168,6 +217,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "vector_env_200_functions_steps_per_core_s": partial(
         vector_step, "vector_env_200_functions_steps_per_core_s", 200, None
     ),
+    "reset_share_of_stepping_25": partial(reset_share, "reset_share_of_stepping_25", 25),
+    "reset_share_of_stepping_40": partial(reset_share, "reset_share_of_stepping_40", 40),
+    "reset_share_of_stepping_200": partial(reset_share, "reset_share_of_stepping_200", 200),
     "help_per_s": show_help,
     "compile_kernels_s": compile_kernels,
 }
