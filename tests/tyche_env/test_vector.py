@@ -133,11 +133,16 @@ def test_a_copy_goes_on_like_the_batch_and_leaves_it_alone(make_copy: Callable[[
     assert np.array_equal([other.step(action)[1] for action in actions[5:]], expected)
 
 
-def test_a_batch_that_could_not_begin_is_not_stepped() -> None:
+def test_a_batch_that_could_not_begin_is_not_stepped(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = PreloadVectorEnv(2, "small", decision_interval_s=300)
     batch.reset(seed=7)
-    with pytest.raises(PreloadEnvError, match="window"):
-        batch.reset(options={"window": 1_000})
+
+    def fails(*_: object) -> None:
+        raise PreloadEnvError("no world")
+
+    monkeypatch.setattr(batch, "_begin", fails)
+    with pytest.raises(PreloadEnvError, match="no world"):
+        batch.reset()
     with pytest.raises(PreloadEnvError, match="call reset first"):
         batch.step(np.zeros((2, 40, 2), np.float32))
 

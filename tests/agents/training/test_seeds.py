@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import traces
 from agents.policies.bundle import Bundle, load_bundle
 from agents.policies.recipe import HazardRecipe
 from agents.training import seeds as seeds_module
@@ -42,7 +43,7 @@ def test_seeds_are_trained_once_each_and_go_on_where_they_stopped(
 def test_the_command_trains_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(seeds_module, "train_seeds", lambda *arguments: asked.append(arguments))
-    trace = tmp_path / "mine.csv"
+    trace = Path(traces.__file__).parent / "shipped" / "azure2019_day_unique_A.csv.gz"
     assert run(["train", "hazard", "--seeds", "3", "--jobs", "4", "--trace", str(trace), "--out", "there"]) == 0
     assert run(["train", "hazard"]) == 0
     (recipe, seeds, out, spread), (plain, one, usual, all_cores) = asked
