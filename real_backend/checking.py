@@ -233,14 +233,18 @@ async def _ask(deployment: Deployment, action: str, parameters: Mapping[str, Any
     return reply_of(activation), activation
 
 
+async def _of_runs(client: Client) -> list[str]:
+    return sorted(each.path for each in await client.actions() if _OF_A_RUN.fullmatch(each.path))
+
+
 async def clean(client: Client) -> list[str]:
     """Delete every action that a run has deployed, of runs that go on as well, and their containers where we can.
 
     Returns:
         Their names.
     """
-    names = sorted(each.path for each in await client.actions() if _OF_A_RUN.fullmatch(each.path))
     embedded = await client.is_embedded()
+    names = await _of_runs(client)
     for name in names:
         await client.delete_action(name)
     if embedded:

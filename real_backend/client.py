@@ -23,6 +23,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tyche_env.errors import UserError
 
+_FIRST_ANSWER_S = 30.0
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 1.0
 _RETRIED_STATUSES = (429, 503)
@@ -75,7 +76,8 @@ class Credentials(BaseModel):
         What the first three leave open comes from $WSK_CONFIG_FILE or ~/.wskprops.
 
         Raises:
-            UserError: The host or the key is nowhere, or the certificate's variables cannot both hold.
+            UserError: The host or the key is nowhere, the host is no address, or the certificate's variables cannot
+                both hold.
         """
         found = dict(os.environ if environment is None else environment)
         file = Path(found.get("WSK_CONFIG_FILE") or (home or Path.home()) / ".wskprops")
@@ -98,7 +100,12 @@ class Credentials(BaseModel):
         if insecure not in ("0", "1"):
             raise UserError(f"OW_INSECURE: 1 accepts any certificate, 0 none but good ones; got {insecure!r}")
         ca = Path(found["OW_CA"]) if found.get("OW_CA") else None
-        return cls(host=host, key=key, namespace=namespace).trusting(ca, insecure == "1")
+        credentials = cls(host=host, key=key, namespace=namespace)
+        if not _is_address(credentials.base):
+            raise UserError(
+                f"OW_APIHOST: {host!r} is no server's address; say http://HOST:PORT, or HOST for https, without /api/v1"
+            )
+        return credentials.trusting(ca, insecure == "1")
 
     def trusting(self, ca: Path | None, insecure: bool) -> Self:
         """The same, with other certificates accepted; nothing said leaves it as it is.
@@ -453,6 +460,9 @@ class Client:
         try:
             response = await self._http.request(method, path, json=body, params=query)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            remedy = _remedy(error)
+            if remedy:
+                raise ClientError(f"{where}: {error}; {remedy}") from error
             raise _RefusedError(f"{where}: {error or type(error).__name__}") from error
         except httpx.TransportError as error:
             message = f"{where}: {type(error).__name__} {error}"
@@ -461,6 +471,8 @@ class Client:
             _require_json(response, where)
             return response
         message = f"{where}: {response.status_code} {_reason(response)}"
+        if response.status_code == 401:
+            message += "; is OW_AUTH the key of this host?"
         if response.status_code in _RETRIED_STATUSES:
             raise _RefusedError(message, response.status_code)
         raise ClientError(message, response.status_code)
@@ -593,9 +605,16 @@ class Client:
     # The embedded platform only
 
     async def is_embedded(self) -> bool:
-        """Whether the server can create and remove containers on request."""
+        """Whether the server can create and remove containers on request; the first question that is asked.
+
+        Raises:
+            ClientError: It was refused, or nothing came for half a minute, as from a host behind a firewall.
+        """
         try:
-            await self._send("GET", "tyche/container-factory")
+            async with asyncio.timeout(_FIRST_ANSWER_S):
+                await self._send("GET", "tyche/container-factory")
+        except TimeoutError as error:
+            raise ClientError(f"{self._credentials.base}: no answer in {_FIRST_ANSWER_S:g} s") from error
         except ClientError as error:
             if error.status in (401, 403, 404, 405):
                 return False
@@ -679,6 +698,27 @@ def _require_json(response: httpx.Response, where: str) -> None:
     except ValueError as error:
         message = f"{where}: {response.status_code} {_described(response)}; is OW_APIHOST the host of an OpenWhisk?"
         raise ClientError(message, response.status_code) from error
+
+
+def _is_address(base: str) -> bool:
+    try:
+        url = httpx.URL(base)
+    except httpx.InvalidURL:
+        return False
+    port = 1 if url.port is None else url.port
+    return url.scheme in ("http", "https") and bool(url.host) and 0 < port < 65536 and not url.path.endswith("/api/v1")
+
+
+def _remedy(error: BaseException) -> str:
+    """What the user has to change where a connection fails each time alike; empty where it may go well later."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "OW_CA names the file of whoever signed it, and the certificate has to name the host of OW_APIHOST"
+    if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+        return "does it speak http? Then OW_APIHOST begins with http://"
+    return ""
 
 
 def _reason(response: httpx.Response) -> str:

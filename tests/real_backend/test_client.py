@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,48 @@ def test_the_environment_prevails_over_wskprops(tmp_path: Path) -> None:
 def test_missing_credentials_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"OW_AUTH not set.*wskprops"):
         Credentials.find({"OW_APIHOST": "h"}, tmp_path)
+
+
+@pytest.mark.parametrize("host", ["http://ow:99999", "ftp://ow", "https://", "http://ow/api/v1/", "http://ow:port"])
+def test_what_is_no_address_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(UserError, match=r"OW_APIHOST: .* is no server's address"):
+        Credentials.find({"OW_APIHOST": host, "OW_AUTH": "a:b"}, tmp_path)
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_at_once_with_what_to_set() -> None:
+    server = Server(_because(ssl.SSLCertVerificationError("self-signed certificate")))
+    async with client(server) as ow:
+        with pytest.raises(ClientError, match="not made; OW_CA names the file"):
+            await ow.limits()
+    assert len(server.requests) == 1
+    plain = ssl.SSLError(1, "wrong version number")
+    plain.reason = "WRONG_VERSION_NUMBER"
+    async with client(Server(_because(plain))) as ow:
+        with pytest.raises(ClientError, match="OW_APIHOST begins with http://"):
+            await ow.limits()
+
+
+def _because(cause: Exception) -> httpx.ConnectError:
+    error = httpx.ConnectError("not made")
+    error.__cause__ = cause
+    return error
+
+
+async def test_a_host_that_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr("real_backend.client._FIRST_ANSWER_S", 0.05)
+    async with Client(Credentials(host="http://ow", key="a:b"), transport=httpx.MockTransport(silent)) as ow:
+        with pytest.raises(ClientError, match=r"^http://ow: no answer in 0\.05 s$"):
+            await ow.is_embedded()
+
+
+async def test_a_wrong_key_names_the_variable() -> None:
+    async with client(Server(reply(401, {"error": "not valid"}))) as ow:
+        with pytest.raises(ClientError, match=r"401 not valid; is OW_AUTH the key of this host\?"):
+            await ow.limits()
 
 
 async def test_the_key_goes_along_and_names_are_quoted() -> None:
