@@ -24,7 +24,7 @@ from real_backend.client import Backoff, Client, ClientError, Credentials, Needs
 from real_backend.core import warm_up
 from real_backend.embedded import EmbeddedPlatform, container_environment
 from real_backend.functions.payloads import sample_payload
-from real_backend.functions.protocol import load_functions
+from real_backend.functions.protocol import FunctionError, load_functions
 from real_backend.functions.weights import weights_folder
 from real_backend.health import Health, machine
 from real_backend.making import Making, functions_of, names_of
@@ -257,11 +257,10 @@ class OpenWhiskBackend:
                 site.platform = EmbeddedPlatform()
                 credentials = site.platform.start(self._config(world, nodes))
             site.loop.call(self._prepare(world, credentials, nodes))
-        except (ClientError, UserError) as error:
+        except BaseException as error:
             site.close()
-            raise BackendError(f"backend openwhisk: {error}") from error
-        except BaseException:
-            site.close()
+            if isinstance(error, ClientError | UserError) and not isinstance(error, BackendError):
+                raise BackendError(f"backend openwhisk: {error}") from error
             raise
         self._call(self._look())
 
@@ -367,7 +366,10 @@ class OpenWhiskBackend:
             raise BackendError("backend openwhisk: the world does not name its functions' profiles")
         if world.gpu_count > len(self._settings.gpus) > 0:
             raise BackendError(f"TYCHE_GPUS: names {len(self._settings.gpus)} devices, the world has {world.gpu_count}")
-        declared = load_functions(self._settings.functions)
+        try:
+            declared = load_functions(self._settings.functions)
+        except FunctionError as error:
+            raise BackendError(f"backend openwhisk: TYCHE_FUNCTIONS: {error}") from error
         for f, profile in enumerate(world.profiles):
             if profile not in declared:
                 raise BackendError(

@@ -49,6 +49,13 @@ def corrupt_world() -> World:
     )
 
 
+def test_functions_that_cannot_be_imported_are_one_line() -> None:
+    backend = OpenWhiskBackend(RealSettings(functions="no_such_module"))
+    with pytest.raises(BackendError, match=r"^backend openwhisk: TYCHE_FUNCTIONS: no_such_module: cannot be imported"):
+        backend.reset(toy_world([(0.0, 0)], 1.0, ("toy",), (400,)))
+    backend.close()
+
+
 @pytest.mark.parametrize("kind", [OpenWhiskBackend, NativeBackend])
 def test_a_function_that_does_not_load_is_refused_by_name(platform: Credentials, kind: type[OpenWhiskBackend]) -> None:
     backend = kind(RealSettings(credentials=platform, functions=TOYS))
@@ -56,7 +63,7 @@ def test_a_function_that_does_not_load_is_refused_by_name(platform: Credentials,
     with pytest.raises(BackendError) as error:
         backend.reset(world)
     text = str(error.value)
-    assert "1 of 2 functions cannot be used: 1-toy-corrupt: load: its model cannot be loaded" in text
+    assert text.startswith("backend openwhisk: 1 of 2 functions cannot be used: 1-toy-corrupt: load: its model cannot")
     assert "EOFError: the model file ends too early" in text
     assert "TYCHE_PREFLIGHT=0 or --no-preflight" in text
     assert "\n" not in text
