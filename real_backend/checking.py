@@ -103,8 +103,15 @@ async def check(client: Client, question: Question, tell: Callable[[Finding], No
         note(False, "platform", str(error))
         return False
     note(True, "platform", "embedded" if embedded else "an OpenWhisk that is not ours")
+    if question.world is None:
+        try:
+            load_functions(question.declared)
+        except FunctionError as error:
+            note(False, "functions", str(error))
+            return False
     for finding in _limits(question, limits):
         note(*finding)
+    note(*await _others(client))
     note(*await _pool(client, question, embedded))
     try:
         await question.making.require(client)
@@ -119,7 +126,7 @@ async def check(client: Client, question: Question, tell: Callable[[Finding], No
         note(False, "deployment", str(error))
     finally:
         left = await deployment.close()
-    note(not left, "left behind", ", ".join(left) or "nothing")
+    note(not left, "left behind", ", ".join(left) or "nothing of this check")
     return not failed
 
 
@@ -148,6 +155,20 @@ def _limits(question: Question, limits: ServerLimits) -> Iterable[Row]:
         f"{limits.invocations_per_minute or 'an unknown number'} and {limits.concurrent_invocations or 'as many'}"
     )
     yield not problems, "rates", "; ".join(problems) or text
+
+
+async def _others(client: Client) -> Row:
+    """Whose actions there are before ours: of replays that go on, or of killed ones."""
+    names = await _of_runs(client)
+    if not names:
+        return True, "other replays", "none"
+    runs = sorted({name[: len(PREFIX) + 8] for name in names})
+    return (
+        None,
+        "other replays",
+        f"{len(names)} actions of {', '.join(runs)}: one that goes on takes memory and calls from yours; what a killed "
+        "one left, `tyche platform check --clean` deletes",
+    )
 
 
 async def _pool(client: Client, question: Question, embedded: bool) -> Row:

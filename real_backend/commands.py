@@ -456,8 +456,11 @@ def check(
             return await checking.clean(client)
 
     if clean:
-        for name in _asked(tidy()):
+        names = _asked(tidy())
+        for name in names:
             click.echo(f"deleted {name}")
+        if not names:
+            click.echo("no replay has left anything")
         return
     question = checking.Question(
         Making.parse(deployment),

@@ -166,7 +166,8 @@ def test_a_platform_that_does_it_all(
     for what in ("platform", "limits", f"load {name}", f"hold {name}", f"infer {name}", f"off-load {name}"):
         assert found[what].well is True
     assert found["one container"].text == "answered all 9 calls"
-    assert found["left behind"].text == "nothing"
+    assert found["left behind"].text == "nothing of this check"
+    assert str(found["other replays"]) == "ok   other replays: none"
     # a clock of our own: the same machine
     assert abs(int(found["clocks"].text.split()[3])) < 500
     # what only our platform tells
@@ -266,6 +267,35 @@ async def _left(platform: Credentials, *names: str) -> list[str]:
         return left
 
 
+def test_what_other_replays_have_there_is_told(platform: Credentials) -> None:
+    names = ("tyche-0123abcd-1", "tyche-0123abcd-2", "tyche-4567abcd-1", "tyche-mine")
+
+    async def put() -> None:
+        async with Client(platform) as client:
+            for name in names:
+                await client.put_action(name, ActionSpec(kind="tyche:1", memory_mib=128))
+
+    async def remove() -> list[str]:
+        async with Client(platform) as client:
+            deleted = await clean(client)
+            await client.delete_action(names[-1])
+            return deleted
+
+    asyncio.run(put())
+    well, found = ask(platform, Question(EMBEDDED, TOYS, memory_mb=400))
+    assert well
+    told = str(found["other replays"])
+    assert told.startswith("?    other replays: 3 actions of tyche-0123abcd, tyche-4567abcd: one that goes on takes")
+    assert "`tyche platform check --clean`" in told
+    assert asyncio.run(remove()) == list(names[:-1])
+
+
+def test_functions_that_cannot_be_imported_are_a_finding(platform: Credentials) -> None:
+    well, found = ask(platform, Question(EMBEDDED, "no_such_module", memory_mb=400))
+    assert not well
+    assert str(found["functions"]).startswith("FAIL functions: no_such_module: cannot be imported (ModuleNotFound")
+
+
 def test_what_a_killed_run_left_is_deleted_and_nothing_else(platform: Credentials) -> None:
     names = ("tyche-0123abcd-1", "tyche-0123abcd-10", "tyche-mine")
     assert asyncio.run(_left(platform, *names)) == ["tyche-mine"]
@@ -290,3 +320,4 @@ def test_the_command_says_it_by_its_exit_code(
     code, said = told("400", "--scenario", "small")
     assert (code, "--memory-mb: the scenario says" in said.err) == (2, True)
     assert run(["platform", "check", "--clean"]) == 0
+    assert capsys.readouterr().out == "no replay has left anything\n"
