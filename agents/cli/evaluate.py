@@ -282,7 +282,7 @@ def _report_if_possible(folder: RunFolder, quiet: bool) -> Path | None:
 
 
 def _show(outcome: Outcome, report_path: Path | None) -> None:
-    from agents.evidence.tables import failing_loads, show, unserved
+    from agents.evidence.tables import failing_loads, lost_containers, show, unserved
 
     terminal = console()
     show(terminal, outcome.folder.summary)
@@ -290,6 +290,7 @@ def _show(outcome: Outcome, report_path: Path | None) -> None:
     if report_path is not None:
         terminal.print(f"Report:     {report_path}", soft_wrap=True, highlight=False)
     # last, so that nobody overlooks it
-    for warning in (failing_loads(outcome.folder.summary["rows"]), unserved(outcome.folder.summary)):
+    rows = outcome.folder.summary["rows"]
+    for warning in (lost_containers(rows), failing_loads(rows), unserved(outcome.folder.summary)):
         if warning:
             terminal.print(warning, style="bold", soft_wrap=True, highlight=False)

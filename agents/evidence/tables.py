@@ -201,6 +201,22 @@ def failing_loads(rows: Sequence[Entry]) -> str:
     return f"Loads that failed: {'; '.join(parts)}." if parts else ""
 
 
+def lost_containers(rows: Sequence[Entry]) -> str:
+    """How many containers each policy lost on real ones, in words; empty if none did."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        lost = row.get("health", {}).get("lost_containers", 0)
+        if lost:
+            condition = f"{row['policy']} ({row['prewarm']}, {row['mode']})"
+            counts[condition] = counts.get(condition, 0) + lost
+    if not counts:
+        return ""
+    return (
+        f"Containers that were lost: {', '.join(f'{condition} {count}' for condition, count in counts.items())}. What "
+        "they held was lost with them: has the platform memory for all containers, and was nobody else on it?"
+    )
+
+
 def against(summary: Entry, policy: str, prewarm: str, mode: str, metric: str = HEADLINE) -> Entry | None:
     """The comparison of a policy with the first one."""
     for entry in summary["comparisons"]:

@@ -207,7 +207,7 @@ def test_what_was_not_served_is_said_last_and_fails_where_that_is_asked_for(
     assert evaluate(scenario_file, out, *options, "--strict") == 0
     honest = evaluation.evaluate
     rates = {"unserved_rate": share, "failed_rate": share, "timed_out_rate": 0.0, "rejected_rate": 0.0}
-    health = {"failing_loads": {"1-mine": [12, "its libraries cannot be imported"]}}
+    health = {"failing_loads": {"1-mine": [12, "its libraries cannot be imported"]}, "lost_containers": 3}
 
     def unlucky(*arguments: Any, **named: Any) -> Any:
         outcome = honest(*arguments, **named)
@@ -227,6 +227,7 @@ def test_what_was_not_served_is_said_last_and_fails_where_that_is_asked_for(
             assert lines[-1] == "Requests that were not served: none (openwhisk, realistic): 2.0 % failed."
             lines.pop()
         assert lines[-1] == "Loads that failed: 1-mine 12 times (its libraries cannot be imported)."
+        assert lines[-2].startswith("Containers that were lost: none (openwhisk, realistic) 3. ")
 
 
 def test_nothing_is_tried_before_a_simulated_run(

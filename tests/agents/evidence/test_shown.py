@@ -25,7 +25,7 @@ from agents.evidence.measure import CEILING, HEURISTICS
 from agents.evidence.report import write_report
 from agents.evidence.standings import HEADINGS, against_the_known, as_markdown, cells, standings
 from agents.evidence.statistics import conclusions
-from agents.evidence.tables import HEADLINE, failing_loads, points
+from agents.evidence.tables import HEADLINE, failing_loads, lost_containers, points
 from agents.experiments.checks import sensitivity
 from agents.experiments.fidelity import TIMES, _against
 from agents.experiments.fidelity_report import FIGURES, much_unserved, show, time_rows, write
@@ -168,6 +168,21 @@ def test_loads_that_failed_are_added_over_all_runs() -> None:
     ]
     assert failing_loads(rows) == "Loads that failed: f 43 times (no weights); g 1 time (too large)."
     assert failing_loads([{}]) == ""
+
+
+def test_containers_that_were_lost_are_added_by_condition() -> None:
+    where = {"prewarm": "openwhisk", "mode": "paper"}
+    rows: list[dict[str, Any]] = [
+        {"policy": "none", **where, "health": {"lost_containers": 0}},
+        {"policy": "tyche", **where, "health": {"lost_containers": 16}},
+        {"policy": "tyche", **where, "health": {"lost_containers": 2}},
+        {"policy": "lru", **where},
+        {"policy": "tyche", "prewarm": "openwhisk", "mode": "realistic", "health": {"lost_containers": 1}},
+    ]
+    told = lost_containers(rows)
+    assert told.startswith("Containers that were lost: tyche (openwhisk, paper) 18, tyche (openwhisk, realistic) 1. ")
+    assert "has the platform memory for all containers, and was nobody else on it?" in told
+    assert lost_containers(rows[:1]) == lost_containers([{}]) == ""
 
 
 def test_a_study_counts_as_unserved_what_of_the_scored_requests_was_not() -> None:
