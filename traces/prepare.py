@@ -175,14 +175,19 @@ def prepare_azure2019(
     Raises:
         TraceError: a file is missing or broken, days do not follow each other, or there are too few functions.
     """
-    if list(days) != list(range(days[0], days[0] + len(days))) or not 1 <= days[0] <= days[-1] <= DAYS:
-        raise TraceError(f"days: expected some of 1 to {DAYS}, one after the other, got {', '.join(map(str, days))}")
+    days = list(days)
+    if not days or days != list(range(days[0], days[0] + len(days))) or not 1 <= days[0] <= days[-1] <= DAYS:
+        got = ", ".join(map(str, days)) or "none"
+        raise TraceError(f"days: expected some of 1 to {DAYS}, one after the other, got {got}")
     parts = {
         part: [path for day in days if (path := _day_of(folder, stem, day, part != "memory")) is not None]
         for part, stem in OFFICIAL.items()
     }
     counts = read_azure2019(parts["invocations"], parts["durations"], parts["memory"] or None, bad_rows="repair")
     kept = np.flatnonzero(counts.counts.sum(axis=1, dtype=np.int64) >= at_least)
+    if not len(kept):
+        most = int(counts.counts.sum(axis=1, dtype=np.int64).max(initial=0))
+        raise TraceError(f"{folder}: no function has {at_least} requests or more, the busiest has {most}")
     if functions is not None:
         if functions > len(kept):
             raise TraceError(f"{folder}: {len(kept)} functions have {at_least} requests or more, asked for {functions}")

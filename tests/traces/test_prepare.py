@@ -179,7 +179,7 @@ def test_functions_are_drawn_by_the_seed_and_stand_in_their_order(tmp_path: Path
         prepare_azure2019(tmp_path, [1, 2], 2, 3)
     with pytest.raises(TraceError, match=r"has no invocations_per_function_md\.anon\.d03\.csv, plain or gzip"):
         prepare_azure2019(tmp_path, [2, 3])
-    for days in ([0, 1], [14, 15], [1, 3]):
+    for days in ([0, 1], [14, 15], [1, 3], []):
         with pytest.raises(TraceError, match="days: expected some of 1 to 14, one after the other"):
             prepare_azure2019(tmp_path, days)
 
@@ -193,6 +193,11 @@ def test_the_command_takes_official_days(tmp_path: Path, capsys: pytest.CaptureF
     assert "repaired: 1 x no duration: the median of" in printed.err
     assert run([*words, "--days", "one"]) == 2
     assert "expected FIRST-LAST, such as 1-14, got one" in capsys.readouterr().err
+    assert run([*words, "--days", "2-1"]) == 2
+    assert "days: expected some of 1 to 14, one after the other, got none" in capsys.readouterr().err
+    assert run([*words, "--days", "1-2", "--at-least", "1000", "--out", str(tmp_path / "none")]) == 2
+    assert ": no function has 1000 requests or more, the busiest has " in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
