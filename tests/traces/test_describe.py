@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from traces import Counts, Trace, expand, statistics
+from traces import Counts, Trace, describe, expand, statistics
 from traces.describe import cov_of_gaps
+from traces.expansion import function_arrivals
 
 Table = Callable[..., Counts]
 
@@ -35,6 +36,17 @@ def test_classes_follow_the_cov_of_gaps() -> None:
     assert table["requests"].tolist() == [50, 5, 101, 2, 0]
     assert table["cov"].iloc[0] == 0.0
     assert np.isnan(table["cov"].iloc[3])
+
+
+def test_functions_that_are_placed_together_are_as_each_one_alone(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = table(np.random.default_rng(0).poisson(0.7, (30, 40)).tolist())
+    alone = [cov_of_gaps(function_arrivals(counts, "uniform", 0, function)) for function in range(30)]
+    for part in (1, 200, 1 << 22):
+        monkeypatch.setattr(describe, "_PART", part)
+        assert statistics(counts)["cov"].tolist() == alone
+    assert statistics(counts.select([])).empty
 
 
 def test_rate_groups_follow_requests_per_minute() -> None:
