@@ -59,9 +59,10 @@ class Work:
         run_ms_p90: that nine of ten do not.
         run_ms_p99: that 99 of 100 do not.
         run_ms_max: the longest.
-        concurrency_mean: requests that run at once, in the mean: all run times over the trace's length.
-        concurrency_peak: the same in the busiest minute; runs go on over a minute's end, and the last minute is a whole
-            one.  In a trace of counts a run belongs to the minute of its arrival.
+        concurrency_mean: requests that run at once, in the mean of the trace's time: what lies behind its end is not
+            counted.  In a trace of counts a run belongs to the minute of its arrival.
+        concurrency_peak: the same in the busiest minute, and never below the mean: a last minute that is cut short is
+            taken for a whole one.
     """
 
     run_ms_p50: float
@@ -114,9 +115,9 @@ def work(source: Counts | Trace) -> Work | None:
         if len(run_us) == 0:
             return None
         busy_us = _busy_us(source)
-    total_us = float(run_us.sum() if requests is None else run_us @ requests)
+    mean = float(busy_us.sum()) / source.end_us
     median, most, nearly_all, longest = (_quantile(run_us, requests, q) / 1000.0 for q in (0.5, 0.9, 0.99, 1.0))
-    return Work(median, most, nearly_all, longest, total_us / source.end_us, float(busy_us.max()) / MINUTE_US)
+    return Work(median, most, nearly_all, longest, mean, max(mean, float(busy_us.max()) / MINUTE_US))
 
 
 def run_us_of(counts: Counts) -> NDArray[np.float64] | None:
@@ -234,7 +235,7 @@ def _busy_us(trace: Trace) -> NDArray[np.float64]:
     busy: NDArray[np.float64] = np.zeros(minutes)
     for first in range(0, len(trace.arrival_us), _PIECE):
         begin_us = trace.arrival_us[first : first + _PIECE]
-        end_us = np.minimum(begin_us + trace.duration_us[first : first + _PIECE], minutes * MINUTE_US)
+        end_us = np.minimum(begin_us + trace.duration_us[first : first + _PIECE], trace.end_us)
         busy = busy + _since(begin_us, minutes) - _since(end_us, minutes)
     return busy
 

@@ -44,13 +44,21 @@ def rows(count: int, step: float, run: float) -> str:
     return "t,f,d\n" + "".join(f"{k * step:.9f},f,{run:.9f}\n" for k in range(count))
 
 
-def test_requests_at_once_are_run_times_over_length_and_the_busiest_minute_is_found() -> None:
-    # 0..30 s, 50..110 s (10 s in the first minute, 50 in the second), 100..400 s: 20 in the second, 60 in the third
+def test_requests_at_once_are_counted_to_the_end_and_the_busiest_minute_is_found() -> None:
+    # 0..30 s, 50..110 s (10 s in the first minute, 50 in the second), 100..400 s: 20 in the second, 60 in the third,
+    # and the rest behind the end
     found = work(made([0, 50, 100], [30, 60, 300]))
     assert found is not None
-    assert found.concurrency_mean == pytest.approx((30 + 60 + 300) / 180)
+    assert found.concurrency_mean == pytest.approx((30 + 60 + 80) / 180)
     assert found.concurrency_peak == pytest.approx(70 / 60)
     assert (found.run_ms_p50, found.run_ms_p90, found.run_ms_max) == (60_000, 300_000, 300_000)
+
+
+def test_the_busiest_minute_is_never_less_busy_than_the_mean() -> None:
+    # one request that runs for all of 30 s, in a trace of 30 s
+    found = work(made([0], [30], 30))
+    assert found is not None
+    assert (found.concurrency_mean, found.concurrency_peak) == (1, 1)
 
 
 def test_quantiles_of_counts_weigh_functions_by_their_requests(table: Table) -> None:
@@ -153,9 +161,9 @@ def test_inspect_shows_what_is_asked_and_marks_what_is_implausible(write: Writer
     assert "implausible          run times: half of the requests run 3.333 min or longer" in shown
     about = json.loads(CliRunner().invoke(commands, [*words, "--json"]).output)
     assert [(each["about"], each["grave"]) for each in about["implausible"]] == [("run times", True)]
-    # one begins each second and none ends before the second minute does
-    assert about["concurrency_mean"] == pytest.approx(61 * 200 / 60, rel=1e-6)
-    assert about["concurrency_peak"] == pytest.approx(61)
+    # one begins each second: 0, 1, ... 60 of them have begun, and none ends in the trace's minute
+    assert about["concurrency_mean"] == pytest.approx(30.5, rel=1e-6)
+    assert about["concurrency_peak"] == pytest.approx(30.5, rel=1e-6)
     assert [about[f"run_ms_{at}"] for at in ("p50", "p90", "p99", "max")] == [200_000] * 4
     fine = json.loads(CliRunner().invoke(commands, [*words, "--json", "--column", "duration_unit=ms"]).output)
     assert fine["implausible"] == []

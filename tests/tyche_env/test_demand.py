@@ -183,7 +183,7 @@ def test_scenario_new_says_all_that(tmp_path: Path) -> None:
     shown = CliRunner().invoke(commands, [*words, *named]).output.splitlines()
     assert shown[1:3] == [
         "run times in ms: 50 % up to 500, 90 % up to 500, 99 % up to 500, the longest 500",
-        "running at once: 0.0833 requests in the mean, 0.1 in the busiest minute",
+        "running at once: 0.0831 requests in the mean, 0.1 in the busiest minute",
     ]
     assert shown[3].startswith("memory: the cluster has 8 GB; a container of each function of a window takes 4.1 GB,")
     assert shown[4].startswith("empty windows: ")
