@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from traces.options import Reading, reading_options, tell
+from traces.options import Reading, reading_options, tell, warn
 from traces.output import held
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def convert(
     """  # noqa: D301 (click wants the character)
     cost = _cost(base_ms=base_ms, prefill_ms_per_token=prefill_ms, decode_ms_per_token=decode_ms, ms_per_image=image_ms)
     loaded = _expanded(_load(source, reading, cost), method, seed)
-    tell(loaded.repairs)
+    _tell_of(loaded, reading)
     _write(loaded, target)
 
 
@@ -194,7 +194,7 @@ def sample(
     except TraceError as error:
         _refuse(error)
     expanded = _expanded(drawn, method, seed)
-    tell(expanded.repairs)
+    _tell_of(expanded, reading)
     _write(expanded, target)
 
 
@@ -231,7 +231,7 @@ def split(
             f"--train {train:g} and --validation {validation:g} leave nothing to test, expected a sum below 1"
         )
     loaded = _expanded(_load(source, reading), method, seed)
-    tell(loaded.repairs)
+    _tell_of(loaded, reading)
     bounds = (0.0, train, train + validation, 1.0)
     spans = dict(zip(("train", "validation", "test"), pairwise(bounds), strict=True))
     splits = {name: Split(functions=span, time=span if by_time else (0.0, 1.0)) for name, span in spans.items()}
@@ -298,7 +298,7 @@ def synthesize(
         imitation = synthesize_like(real, LikenessConfig(functions=functions, seed=seed))
     except TraceError as error:
         _refuse(error)
-    tell(real.repairs)
+    _tell_of(real, reading)
     _write(imitation, target)
     _show_fidelity(real, imitation)
     if plot is not None:
@@ -538,6 +538,14 @@ def _expanded(loaded: Counts | Trace, method: str, seed: int) -> Trace:
     if isinstance(loaded, Counts):
         return expand(loaded, METHODS[_METHODS.index(method)], seed)
     return loaded
+
+
+def _tell_of(loaded: Trace, reading: Reading) -> None:
+    """What was mended, and what about a trace can hardly be right."""
+    from traces.plausible import findings
+
+    tell(loaded.repairs)
+    warn(findings(loaded, reading.column_map))
 
 
 def _write(loaded: Trace, target: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from traces.counts import Counts
     from traces.mapped import ColumnMap
     from traces.packing import Progress
+    from traces.plausible import Finding
     from traces.repairs import BadRows, Repair
     from traces.tokens import TokenCost
     from traces.trace import Trace
@@ -163,3 +164,9 @@ def tell(repairs: Iterable[Repair]) -> None:
     """Print what was mended, a line each, where it is in nobody's way."""
     for repair in repairs:
         click.echo(f"{repair.word}: {repair}", err=True)
+
+
+def warn(findings: Iterable[Finding]) -> None:
+    """Print what can hardly be right, likewise."""
+    for finding in findings:
+        click.echo(f"implausible: {finding}", err=True)

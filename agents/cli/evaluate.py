@@ -253,7 +253,8 @@ def _both(plan: Plan, repetitions: int, out: Path, quiet: bool, as_json: bool) -
 
 def _fitting(trace: Path | None, reading: Reading) -> Scenario:
     """A scenario that fits a trace file, on the cluster of ``small`` and with the profiles of ``paper``."""
-    from traces.options import tell
+    from traces.options import tell, warn
+    from tyche_env.demand import demand_of
     from tyche_env.own_scenario import own_scenario, slug
     from tyche_env.scenario import Scenario
     from tyche_env.sources import repairs_of
@@ -264,6 +265,7 @@ def _fitting(trace: Path | None, reading: Reading) -> Scenario:
     name = slug(trace.name.partition(".")[0])
     made = own_scenario(name, str(trace), "paper", cluster, **reading.settings())
     tell(repairs_of(made.trace))
+    warn(demand_of(made).findings)
     return made
 
 

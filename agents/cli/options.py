@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traces.options import Reading, reading_options, tell
+from traces.options import Reading, reading_options, tell, warn
 from tyche_env.errors import UserError
 
 if TYPE_CHECKING:
     from agents.policies.recipe import Recipe
-    from tyche_env.scenario import Scenario
+    from tyche_env.scenario import Scenario, TraceSettings
 
 
 def spread_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,19 +37,17 @@ def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def on_trace(scenario: Scenario, trace: Path | None, reading: Reading) -> Scenario:
-    """A scenario on the file of ``--trace``, if it is given; what is mended in the trace is told.
+    """A scenario on the file of ``--trace``, if it is given; what is mended in it, or implausible, is told.
 
     Raises:
         UserError: options of a trace that is not given, or that make no sense.
     """
-    from tyche_env.sources import repairs_of
-
     _refuse_without(trace, reading)
     chosen = scenario if trace is None else scenario.on_file(trace, **reading.settings())
     if chosen.trace.durations != scenario.trace.durations:
         click.echo("run times: those of the trace, as they are named", err=True)
     if chosen.trace.family == "file":
-        tell(repairs_of(chosen.trace))
+        _tell_of(chosen.trace)
     return chosen
 
 
@@ -60,7 +58,6 @@ def recipe_on_trace(recipe: Recipe, trace: Path | None, reading: Reading) -> Rec
         UserError: see :func:`on_trace`.
     """
     from agents.policies.recipe import AlgorithmRecipe, PricedRecipe, TraceReading
-    from tyche_env.sources import repairs_of
 
     _refuse_without(trace, reading)
     if trace is not None:
@@ -71,8 +68,17 @@ def recipe_on_trace(recipe: Recipe, trace: Path | None, reading: Reading) -> Rec
         recipe = recipe.model_copy(update={"trace": str(trace.resolve()), "reading": how})
     if recipe.trace is not None:
         name = recipe.scenario if isinstance(recipe, PricedRecipe | AlgorithmRecipe) else recipe.scenarios[0]
-        tell(repairs_of(recipe.scenario_of(name).trace))
+        _tell_of(recipe.scenario_of(name).trace)
     return recipe
+
+
+def _tell_of(settings: TraceSettings) -> None:
+    """What is mended in a trace, and what about it can hardly be right."""
+    from traces.plausible import findings
+    from tyche_env.sources import read_source, repairs_of
+
+    tell(repairs_of(settings))
+    warn(findings(read_source(settings), settings.columns))
 
 
 def _refuse_without(trace: Path | None, reading: Reading) -> None:

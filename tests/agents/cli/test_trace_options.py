@@ -90,6 +90,34 @@ def test_commands_of_traces_mend_on_demand_and_say_so(
         assert trace.duration_us[row] == 7_000_000
 
 
+@pytest.mark.parametrize(
+    ("words", "fails"),
+    [
+        (["trace", "convert", "IN", "out.parquet"], False),
+        (["trace", "sample", "IN", "out.parquet", "-n", "6"], False),
+        (["trace", "split", "IN", "parts"], False),
+        (["trace", "synthesize", "out.parquet", "--like", "IN"], False),
+        (["evaluate", "--trace", "IN", "--policy", "none", "--windows", "1", "--out", "run"], False),
+        # the functions of small are more
+        (["simulate", "--scenario", "small", "--trace", "IN"], True),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_a_wrong_unit_is_told_by_every_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], fails: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{second},f{second % 6},{3 if second else 5000}\n" for second in range(0, 3600, 5)]
+    Path("a.csv").write_text("t,f,d\n" + "".join(rows), encoding="utf-8")
+    given = ["a.csv" if word == "IN" else word for word in words] + COLUMNS
+    done = CliRunner().invoke(tyche, given)
+    assert (done.exit_code != 0) == fails
+    assert (
+        "implausible: run times: the longest is 1.389 h, the whole trace lasts 59.92 min; is the duration_unit s right?"
+        in done.stderr
+    )
+
+
 def test_files_beside_counts_are_taken_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = "".join(f"o,a,{f},http,2,2\n" for f in "fgh")
