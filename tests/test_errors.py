@@ -104,8 +104,7 @@ TYPICAL: list[tuple[list[str], str]] = [
         ["trace", "inspect", "requests.csv"],
         "requests.csv, row 1: requests.csv has none of the known forms (parquet, azure2019, gentd26, azure2021, "
         "azure-llm, huawei2025, huawei2023, burstgpt, mooncake, chutes, chutes-endpoints, swissai); its columns are "
-        "when, model; say which column is what: --column time=NAME --column function=NAME, of tyche trace and tyche "
-        "scenario new",
+        "when, model; say which column is what: --column time=NAME --column function=NAME",
     ),
     (
         ["trace", "inspect", "requests.csv", "--column", "tiem=when"],
@@ -397,7 +396,7 @@ def no_text(folder: Path) -> Path:
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match=r"not readable as CSV: .*UTF8"):
+    with pytest.raises(TraceError, match=r"a\.csv, row 2: is no text in UTF-8, expected one \(iconv -f latin1"):
         traces.load(no_text(tmp_path), MAPPING)
 
 

@@ -18,7 +18,8 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(wrong, names, n=1)
     if close:
-        return f"did you mean {close[0]}?"
+        # blanks at its ends would not be seen
+        return f"did you mean {close[0] if close[0] == close[0].strip() else repr(close[0])}?"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"there are {', '.join(names[:_SHOWN]) or 'none'}{more}"
 

@@ -25,6 +25,8 @@ _NS = 1_000
 _LARGEST_US = 2**61
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NOT_FINITE = r"(?i)^-?(inf|infinity|nan)$"
+_NO_NUMBER = frozenset({"null", "none", "na", "n/a", "\\\\n", "-"})
+"""How others write that there is no number; Python's ``repr`` doubles the backslash of ``\\N``."""
 _PLACES = 9
 _DECIMAL = pa.decimal128(38, _PLACES)
 
@@ -69,11 +71,26 @@ def _of_texts(texts: pa.Array, unit: Unit, place: Place, decimal: str) -> NDArra
             continue
     texts = compute.replace_substring_regex(texts, r"^\+", "")
     wrong = compute.match_substring_regex(texts, _NOT_FINITE).to_numpy(zero_copy_only=False)
-    place.refuse(wrong, "is not a finite number")
+    hint = "; leave the cell empty where there is none" if _first_is_nan(texts, wrong) else ""
+    place.refuse(wrong, f"is not a finite number{hint}")
     wrong = ~compute.match_substring_regex(texts, _NUMBER).to_numpy(zero_copy_only=False)
-    advice = "; give decimal=," if decimal == "." and wrong.any() and "," in place.cells(int(np.argmax(wrong))) else ""
+    advice = _advice(place.cells(int(np.argmax(wrong))), decimal) if wrong.any() else ""
     place.refuse(wrong, f"is not a number{advice}")
     return _of_decimals(texts, unit, place)
+
+
+def _first_is_nan(texts: pa.Array, wrong: NDArray[np.bool_]) -> bool:
+    return bool(wrong.any()) and "nan" in texts[int(np.argmax(wrong))].as_py().lower()
+
+
+def _advice(cell: str, decimal: str) -> str:
+    """What would make a number of a cell that is none, as far as it can be told."""
+    if cell.strip("'").lower() in _NO_NUMBER:
+        return "; leave the cell empty where there is none"
+    commas = cell.count(",")
+    if commas > 1:
+        return "; leave separators of thousands out"
+    return "; give decimal=," if commas and decimal == "." else ""
 
 
 def _of_decimals(texts: pa.Array, unit: Unit, place: Place) -> NDArray[np.int64]:
@@ -88,9 +105,13 @@ def _of_decimals(texts: pa.Array, unit: Unit, place: Place) -> NDArray[np.int64]
         return _of_floats(texts.cast(pa.float64()).to_numpy(zero_copy_only=False), unit, place)
 
 
+def _too_large(unit: Unit) -> str:
+    return f"is too large for a time in {unit}: is the unit right?"
+
+
 def _of_floats(values: NDArray[np.float64], unit: Unit, place: Place) -> NDArray[np.int64]:
     place.refuse(~np.isfinite(values), "is not a finite number")
-    place.refuse(np.abs(values) >= _LARGEST_US / US.get(unit, 1), "is too large for a time")
+    place.refuse(np.abs(values) >= _LARGEST_US / US.get(unit, 1), _too_large(unit))
     whole = np.floor(values)
     return _scaled(whole.astype(np.int64), values - whole, unit, place)
 
@@ -106,6 +127,6 @@ def _scaled(whole: NDArray[Any], behind: NDArray[np.float64] | None, unit: Unit,
         return found
     most = _LARGEST_US // US[unit]
     too_large = whole > most if whole.dtype.kind == "u" else (whole > most) | (whole < -most)
-    place.refuse(too_large, "is too large for a time")
+    place.refuse(too_large, _too_large(unit))
     us = whole.astype(np.int64) * US[unit]
     return us if behind is None else us + np.rint(behind * US[unit]).astype(np.int64)

@@ -7,9 +7,9 @@ from typing import Any
 
 from traces.counts import Counts
 from traces.errors import FileName, TraceError
-from traces.formats import BuiltIn, format_of
+from traces.formats import BUILT_IN, BuiltIn, format_of
 from traces.mapped import ColumnMap, read_counted, read_mapped
-from traces.packing import regular
+from traces.packing import refuse_archives, regular
 from traces.repairs import BadRows
 from traces.tables import Progress, head
 from traces.tokens import TokenCost
@@ -55,6 +55,8 @@ def load(
         raise TraceError.at(path, f"family {family} says which column is what; leave the columns out")
     with regular(path) as file:
         _refuse_pickles(file)
+        if columns is not None or family in BUILT_IN:
+            refuse_archives(file)
         given = {"durations": durations, "memory": memory, "cost": cost, "bad_rows": bad_rows}
         given = {name: value for name, value in given.items() if value not in (None, "fail")}
         if columns is not None:

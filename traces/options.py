@@ -154,8 +154,8 @@ def _options(about: str) -> list[Callable[[Callable[..., Any]], Callable[..., An
             type=click.Choice(("fail", "repair")),
             default="fail",
             show_default=True,
-            help=f"{about}Azure Functions 2019, and files with --column: refuse rows that there is a rule for, or mend "
-            "and count them.",
+            help=f"{about}refuse rows that there is a rule for, or mend and count them: Azure Functions 2019, Huawei "
+            "2023, BurstGPT, Mooncake, Chutes, SwissAI, and files with --column.",
         ),
     ]
 

@@ -34,6 +34,8 @@ PARQUET_MAGIC = b"PAR1"
 BLOCK_BYTES = 1 << 22
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst", b"PK\x03\x04": "zip"}
 _LONGEST_MAGIC = max(map(len, _MAGIC))
+_ARCHIVES = {b"Rar!": "a rar archive", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"ARROW1": "an Arrow (Feather) file"}
+_TAR, _TAR_AT = b"ustar", 257
 _SHOWN = 3
 _LIBRARIES = (zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
 _DAMAGE = (*_LIBRARIES, NotImplementedError, RuntimeError, OSError)
@@ -135,6 +137,21 @@ def head(path: FileName, size: int = 1 << 16) -> bytes:
     """
     with unpacked(path) as data:
         return data.read(size)
+
+
+def refuse_archives(path: FileName) -> None:
+    """Refuse what has to be unpacked or written anew by something else first.
+
+    Raises:
+        TraceError: The file is missing or damaged, or it is an archive of several files, or a table of another form.
+    """
+    begin = head(path, _TAR_AT + len(_TAR))
+    kind = next((name for magic, name in _ARCHIVES.items() if begin.startswith(magic)), "")
+    if begin[_TAR_AT:] == _TAR:
+        kind = "a tar archive"
+    if kind:
+        advice = "write it as Parquet" if begin.startswith(b"ARROW1") else "unpack it and name one of its files"
+        raise TraceError.at(path, f"is {kind}, which is not read; {advice}")
 
 
 @contextmanager

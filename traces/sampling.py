@@ -42,6 +42,8 @@ def sample(source: Source, n: int, seed: int, cov_class: str | None = None, rate
     candidates = np.flatnonzero(matches)
     weights = source.weights[candidates].astype(np.float64) if isinstance(source, Counts) else np.ones(len(candidates))
     candidates, weights = candidates[weights > 0], weights[weights > 0]
+    if not len(candidates):
+        raise TraceError(f"none of the {len(source.names)} functions matches; ask for another cov_class or rate_group")
     if not 1 <= n <= len(candidates):
         raise TraceError(f"cannot draw {n} functions of {len(candidates)} that match, expected 1..{len(candidates)}")
     drawn = np.random.default_rng(seed).choice(candidates, size=n, replace=False, p=weights / weights.sum())

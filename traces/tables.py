@@ -27,6 +27,8 @@ from traces.packing import head as head
 Kind = Literal["text", "count", "number"]
 """What a column holds: any text, a whole number >= 0 (int32), or a finite number (float64)."""
 
+_EXPECTED = {"text": "a text", "count": "a whole number, 0 or more", "number": "a number"}
+
 Columns = dict[str, NDArray[Any]]
 
 _ARROW = {"text": pa.string(), "count": pa.int32(), "number": pa.float64()}
@@ -170,6 +172,13 @@ class CsvFile:
                     self._check(cells, rows.line_num, wanted, optional)
             except csv.Error as error:
                 raise TraceError.at(self.path, f"not readable as CSV ({error})", row=rows.line_num) from error
+        with _lines(self.path) as data:
+            for row, line in enumerate(data, start=1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    problem = "is no text in UTF-8, expected one (iconv -f latin1 -t utf-8 makes it of Latin-1)"
+                    raise TraceError.at(self.path, problem, row=row) from None
 
     def _check(
         self, cells: list[str], row: int, wanted: Sequence[tuple[int, str, Kind]], optional: frozenset[str]
@@ -251,7 +260,7 @@ def first_line(path: FileName) -> str:
 
 def _problem(cell: str, kind: Kind, may_be_empty: bool) -> str | None:
     """What is wrong with one cell, None if nothing."""
-    expected = {"text": "a text", "count": "a whole number of requests, 0 or more", "number": "a number"}[kind]
+    expected = _EXPECTED[kind]
     if cell == "":
         return None if may_be_empty else f"the cell is empty, expected {expected}"
     if kind == "text":

@@ -13,7 +13,8 @@ from tyche_env.errors import UserError
 
 if TYPE_CHECKING:
     from agents.policies.recipe import Recipe
-    from tyche_env.scenario import Scenario, TraceSettings
+    from tyche_env.scenario import Scenario
+    from tyche_env.sources import TraceSettings
 
 
 def spread_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -27,7 +27,7 @@ def test_tokens_make_the_run_time(write: Writer) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("374", "-1", "row 2, column ContextTokens: -1 is negative"),
+        ("374", "-1", "row 2, column ContextTokens: -1 is negative, expected a whole number, 0 or more"),
         ("2023-11-16 18:15:50.1805900", "later", "row 3, column TIMESTAMP: later is not a time"),
         (",44", ",999999999", "row 2, column GeneratedTokens: 999999999 tokens make a run time above a day"),
     ],

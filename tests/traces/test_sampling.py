@@ -47,6 +47,7 @@ def test_weights_count(table: Table) -> None:
     [
         ({"n": 3}, "cannot draw 3 functions of 2 that match"),
         ({"n": 0}, "cannot draw 0 functions"),
+        ({"n": 1, "cov_class": "Bursty"}, "none of the 2 functions matches; ask for another cov_class or rate_group"),
         ({"n": 1, "cov_class": "bursty"}, "cov_class 'bursty' is unknown, expected one of Predictable"),
         ({"n": 1, "rate_group": "hot"}, "rate_group 'hot' is unknown, expected one of frequent"),
     ],
