@@ -15,6 +15,8 @@ from traces.blame import blaming, home_of, package_of
 from traces.counts import Counts
 from traces.errors import FileName, TraceError, UserError, did_you_mean
 from traces.families import PRESETS, preset_of
+from traces.packing import head as head_of
+from traces.packing import refuse_archives
 from traces.rows import columns_in
 from traces.tables import Progress
 from traces.trace import Trace
@@ -186,9 +188,14 @@ def format_of(path: FileName, head: bytes, family: str | None = None) -> Format:
 
 def _unknown(path: FileName) -> TraceError:
     """What to do about a file of no known form."""
+    refuse_archives(path)
     columns = columns_in(path)
+    if not columns and not head_of(path, 1 << 16).strip():
+        return TraceError.at(path, "the file is empty, expected a header and at least one row")
     shown = ", ".join(columns[:_SHOWN]) + (f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else "")
     problem = f"{Path(path).name} has none of the known forms ({', '.join(formats())})"
     named = f"; its columns are {shown}" if columns else ""
-    advice = "--column time=NAME --column function=NAME, of tyche trace and tyche scenario new"
+    advice = "--column time=NAME --column function=NAME"
+    if columns[:2] == ["day", "time"] and all(name.isdigit() for name in columns[2:]):
+        advice += "; or, if it is a table of requests of Huawei 2023: --family huawei2023"
     return TraceError.at(path, f"{problem}{named}; say which column is what: {advice}", row=1)

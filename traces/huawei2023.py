@@ -22,6 +22,7 @@ LICENCE = "CC-BY 4.0"
 _DAY, _TIME = "day", "time"
 _MINUTE_S, _DAY_S = 60, 86_400
 _EMPTY = "a cell that is empty: no request"
+_NO_ROW = "a minute between the first row and the last that no row is of: no request"
 
 
 def read_huawei2023(requests: FileName, progress: Progress | None = None, *, bad_rows: BadRows = "fail") -> Counts:
@@ -33,7 +34,8 @@ def read_huawei2023(requests: FileName, progress: Progress | None = None, *, bad
         bad_rows: Whether empty cells, which are common, are refused or taken for 0 and counted.
 
     Returns:
-        Counts from the minute of the first row to that of the last; minutes without a row have no request.
+        Counts from the minute of the first row to that of the last; minutes without a row have no request, and are
+        counted.
 
     Raises:
         TraceError: With file, row and column: a header of another form, a cell that is no whole number of requests, a
@@ -63,6 +65,7 @@ def read_huawei2023(requests: FileName, progress: Progress | None = None, *, bad
             raise TraceError.at(requests, f"{time_s[row]:g} {problem}", row=row + 2, column=_TIME)
     minute = (time_s // _MINUTE_S).astype(np.int64)
     counts = np.zeros((len(names), int(minute[-1] - minute[0]) + 1), np.int64)
+    there = np.bincount(minute - minute[0], minlength=counts.shape[1]) > 0
     for place, name in enumerate(names):
         values = columns.pop(name)
         empty = np.isnan(values)
@@ -84,6 +87,7 @@ def read_huawei2023(requests: FileName, progress: Progress | None = None, *, bad
                 raise TraceError.at(requests, f"{cell} {problem}", row=row + 2, column=name)
         repairs.note(_EMPTY, empty, requests)
         np.add.at(counts[place], minute - minute[0], values.astype(np.int64))
+    repairs.note(_NO_ROW, ~there, changed=False)
     if counts.max() > MOST_PER_MINUTE:
         function = int(np.argmax(counts.max(axis=1)))
         problem = f"has {counts.max()} requests in a minute, expected at most {MOST_PER_MINUTE}"

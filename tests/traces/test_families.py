@@ -199,7 +199,7 @@ def test_cold_starts_are_no_requests(tmp_path: Path) -> None:
 
 def test_huawei_2023_counts_requests(tmp_path: Path) -> None:
     path = put(tmp_path, "day_000.csv", published.HUAWEI_2023)
-    with pytest.raises(TraceError, match="none of the known forms"):
+    with pytest.raises(TraceError, match=r"none of the known .*Huawei 2023: --family huawei2023$"):
         load(path)
     with pytest.raises(TraceError, match=r"row 2, column 1: the cell is empty, expected a number .* repair takes 0"):
         load(path, family="huawei2023")
@@ -207,7 +207,11 @@ def test_huawei_2023_counts_requests(tmp_path: Path) -> None:
     assert isinstance(counts, Counts)
     assert counts.names == ("0", "1", "2")
     assert counts.counts.tolist() == [[3, 0, 0, 5], [0, 2, 0, 1], [1, 0, 0, 0]]
-    assert told(counts) == ["2 x a cell that is empty: no request"]
+    assert told(counts) == [
+        "2 x a cell that is empty: no request",
+        "1 x a minute between the first row and the last that no row is of: no request",
+    ]
+    assert [repair.word for repair in counts.repairs] == ["repaired", "noted"]
 
 
 def test_seconds_of_huawei_2023_are_added_up(tmp_path: Path) -> None:
