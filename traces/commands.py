@@ -29,7 +29,7 @@ _FRACTION = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
 _source = click.argument("source", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 _target = click.argument("target", type=click.Path(dir_okay=False, writable=True))
-_method = click.option("--method", type=click.Choice(_METHODS), default="uniform", help="How counts become arrivals.")
+_method = click.option("--method", type=click.Choice(_METHODS), help="How counts become arrivals.  [default: uniform]")
 _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 _plot = click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Draw a picture: PNG, SVG or PDF.")
 
@@ -141,7 +141,7 @@ def convert(
     prefill_ms: float | None,
     decode_ms: float | None,
     image_ms: float | None,
-    method: str,
+    method: str | None,
     seed: int,
 ) -> None:
     """Write SOURCE as TARGET in our Parquet form; counts are expanded to arrivals.
@@ -175,7 +175,7 @@ def sample(
     functions: int,
     cov_class: str | None,
     rate_group: str | None,
-    method: str,
+    method: str | None,
     seed: int,
 ) -> None:
     """Draw functions of SOURCE and write them as TARGET in our Parquet form.
@@ -214,7 +214,7 @@ def split(
     train: float,
     validation: float,
     by_time: bool,
-    method: str,
+    method: str | None,
     seed: int,
 ) -> None:
     """Cut SOURCE into train, validation and test files in FOLDER that share no function; test gets the rest.
@@ -262,7 +262,7 @@ def synthesize(
     like: str | None,
     reading: Reading,
     plot: str | None,
-    method: str,
+    method: str | None,
     seed: int,
 ) -> None:
     """Make a synthetic trace and write it as TARGET in our Parquet form.
@@ -289,6 +289,8 @@ def synthesize(
         return
     if minutes is not None:
         raise _Refused("--minutes: a trace made with --like is as long as the real one; leave --minutes out")
+    if method is not None:
+        raise _Refused(f"--method {method}: a trace made with --like draws its own gaps; leave it out")
     from traces.errors import TraceError
     from traces.likeness import LikenessConfig, synthesize_like
     from traces.shape import as_trace
@@ -531,12 +533,14 @@ def _origin(loaded: Counts | Trace) -> dict[str, str]:
     }
 
 
-def _expanded(loaded: Counts | Trace, method: str, seed: int) -> Trace:
+def _expanded(loaded: Counts | Trace, method: str | None, seed: int) -> Trace:
     from traces.counts import Counts
     from traces.expansion import METHODS, expand
 
     if isinstance(loaded, Counts):
-        return expand(loaded, METHODS[_METHODS.index(method)], seed)
+        return expand(loaded, METHODS[_METHODS.index(method or "uniform")], seed)
+    if method is not None:
+        raise _Refused(f"--method {method}: is of counts, and the trace has single requests; leave it out")
     return loaded
 
 
@@ -551,6 +555,8 @@ def _tell_of(loaded: Trace, reading: Reading) -> None:
 def _write(loaded: Trace, target: str) -> None:
     from traces.parquet import write_parquet
 
+    if target == "-":
+        raise _Refused("TARGET -: Parquet is written to a file, not to standard output; name one")
     with held(Path(target), file=True):
         write_parquet(loaded, target)
     click.echo(f"{target}: {len(loaded.names)} functions, {len(loaded.arrival_us)} requests")

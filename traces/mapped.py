@@ -61,7 +61,7 @@ class ColumnMap(BaseModel):
         time: Arrival of each request, or its end where ``time_is`` says so; with ``count``, the start of the time
             that a row counts.
         time_unit: Unit of a time that is a number, counted from any instant; ``iso`` for dates such as
-            2026-01-31 12:00:00.5, 2026-01-31T12:00:00Z or 2026-01-31 12:00:00 UTC.
+            2026-01-31 12:00:00.5 (or ,5), 2026-01-31T12:00:00Z or 2026-01-31 12:00:00 UTC.
         time_is: ``arrival``, or ``end``: the arrival is then the end minus the run time.
         function: Name of the function; None: all requests are to one.
         end: End of each request, written as ``time`` is: the run time is the end minus the arrival.
@@ -120,6 +120,8 @@ class ColumnMap(BaseModel):
             raise ValueError("end and duration both give the run time; leave one out")
         if self.count is not None and (self.end is not None or self.time_is == "end"):
             raise ValueError("count is of rows that count requests; end and time_is belong to single ones")
+        if self.duration is None and self.duration_unit != "s":
+            raise ValueError("duration_unit belongs to duration, which is not given")
         if self.count is None and self.count_minutes != 1:
             raise ValueError("count_minutes belongs to count, which is not given")
         if self.time_zone is not None and self.time_unit != "iso":
@@ -510,9 +512,10 @@ def _token_us(rows: Rows, columns: ColumnMap, cost: TokenCost, repairs: Repairs)
 
 def _functions(rows: Rows, name: str, repairs: Repairs) -> NDArray[np.object_]:
     """Names of functions, with one for what names none if that is to be mended."""
-    if not repairs.wanted:
-        return _texts(rows, name)
     column = rows.columns[name]
+    if not repairs.wanted:
+        rows.place(name).refuse(_empty(column), "is empty, expected a text; bad_rows repair calls it unknown")
+        return _texts(rows, name)
     repairs.note(_NO_FUNCTION, _empty(column), rows.path, rows.first_row)
     return texts_of(column.cast(pa.string()).fill_null("unknown"))
 

@@ -111,9 +111,15 @@ def test_bad_input_is_one_line_and_exit_2(write: Writer, tmp_path: Path) -> None
     bad = write("i.csv", COUNTS.replace("4,0", "4,-1"))
     result = _run("convert", bad, tmp_path / "out.parquet")
     assert result.exit_code == 2
+    assert result.output == f"Error: {bad}, row 3, column 2: -1 is negative, expected a whole number, 0 or more\n"
+    single = write("t.csv", "t\n1\n2\n")
+    for words in (["convert", single, tmp_path / "out.parquet"], ["split", single, tmp_path]):
+        result = _run(*words, "--column", "time=t", "--method", "equidistant")
+        assert "--method equidistant: is of counts, and the trace has single requests; leave it out" in result.output
+    result = _run("synthesize", tmp_path / "out.parquet", "--like", single, "--column=time=t", "--method", "uniform")
+    assert "--method uniform: a trace made with --like draws its own gaps; leave it out" in result.output
     assert (
-        result.output
-        == f"Error: {bad}, row 3, column 2: -1 is negative, expected a whole number of requests, 0 or more\n"
+        "TARGET -: Parquet is written to a file, not to standard" in _run("convert", write("i.csv", COUNTS), "-").output
     )
     few = _run("sample", write("i.csv", COUNTS), tmp_path / "out.parquet", "-n", 9)
     assert few.exit_code == 2

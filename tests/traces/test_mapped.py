@@ -64,6 +64,7 @@ def test_a_mapping_that_makes_no_sense_is_refused() -> None:
     for content, message in (
         ({"tiem": "t"}, "unknown key 'tiem'; did you mean time"),
         ({"time": "t", "time_is": "end"}, "time_is end needs a duration"),
+        ({"time": "t", "duration_unit": "ms"}, "duration_unit belongs to duration, which is not given"),
         ({"time": "t", "function": "t"}, "time, end, duration, tokens and count need a column each"),
     ):
         with pytest.raises(ValueError, match=message):
