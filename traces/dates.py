@@ -57,6 +57,9 @@ def dates_us(column: pa.Array, zone: str | None, place: Place, repairs: Repairs)
         counted = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
         return _local_us(pd.Series(counted.astype(f"datetime64[{kind.unit}]")), zone, place, repairs)
     texts = compute.utf8_trim_whitespace(column.cast(pa.string()).fill_null("1970-01-01"))
+    if compute.any(compute.match_substring(texts, ",")).as_py():
+        # ISO 8601 has both, and Python's logging writes the comma
+        texts = compute.replace_substring_regex(texts, r"(:\d\d),(\d)", r"\1.\2")
     if compute.any(compute.ends_with(texts, "UTC")).as_py():
         texts = compute.replace_substring_regex(texts, r"\s*([+-]\d\d:?\d\d)\s+UTC$", r"\1")
         texts = compute.replace_substring_regex(texts, r"\s*UTC$", "Z")

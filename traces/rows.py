@@ -153,7 +153,7 @@ def _jsonl_rows(path: FileName, columns: Sequence[str], progress: Progress | Non
                         raise TraceError.at(path, problem, row=row, column=name)
             for name, values in cells.items():
                 value = record.get(name)
-                values.append(value if isinstance(value, str) or value is None else json.dumps(value))
+                values.append(json.dumps(value) if not isinstance(value, str) and value is not None else value or None)
             if row - first + 1 == _TEXT_ROWS:
                 yield Rows(path, first, _as_arrays(path, cells))
                 cells, first = {name: [] for name in columns}, row + 1
@@ -200,7 +200,7 @@ def _parquet_rows(path: FileName, columns: Sequence[str], progress: Progress | N
 
 
 def _plain(path: FileName, name: str, column: pa.Array) -> pa.Array:
-    """A column whose values are single ones; no number is nothing, since pandas writes it for that."""
+    """A column whose values are single ones; no number, or text, is nothing, as it is in CSV."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.dictionary_decode(), kind.value_type
@@ -209,4 +209,6 @@ def _plain(path: FileName, name: str, column: pa.Array) -> pa.Array:
     if pa.types.is_floating(kind):
         column = column.cast(pa.float64())
         return compute.if_else(compute.is_nan(column), None, column)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return compute.if_else(compute.equal(column, ""), None, column)
     return column

@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import os
+import tarfile
 import threading
 import zipfile
 from decimal import Decimal
@@ -40,6 +41,15 @@ def packed_zip(*names: str) -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
             archive.writestr(name, CSV)
+    return out.getvalue()
+
+
+def packed_tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        member = tarfile.TarInfo("a.csv")
+        member.size = len(CSV)
+        archive.addfile(member, io.BytesIO(CSV))
     return out.getvalue()
 
 
@@ -110,6 +120,7 @@ READ: list[tuple[str, bytes, dict[str, Any], list[Any]]] = [
         [(0, 1_500_000), (1_000_000, 2_000)],
     ),
     ("Parquet, decimals", table(t=pa.array([Decimal(1), Decimal(2)], pa.decimal128(20, 3))), MS, [0, 1_000]),
+    ("commas in dates", b't,f\n"2026-01-31 12:00:00,250",a\n"2026-01-31 12:00:01,5",b\n', ISO, [0, 1_250_000]),
     ("Parquet in gzip", gzip.compress(table(t=[1.0, 3.5], f=["a", "b"])), T_F, AS_CSV),
 ]
 """What, the file, its columns, and its requests: times, or pairs with the name or the run time."""
@@ -132,8 +143,47 @@ REFUSED: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("hexadecimal", b"t,f\n0x10,a\n", T_F, "row 2, column t: '0x10' is not a number"),
     ("infinite", b"t,f\n1,a\ninf,a\n", T_F, "row 3, column t: 'inf' is not a finite number"),
     ("an empty time", b"t,f\n,a\n", T_F, "row 2, column t: the cell is empty, expected a time"),
-    ("an empty name", b"t,f\n1,\n", T_F, "row 2, column f: the cell is empty, expected a text"),
-    ("too large", b"t\n1e30\n", T, "row 2, column t: '1e30' is too large for a time"),
+    (
+        "an empty name",
+        b"t,f\n1,\n",
+        T_F,
+        "row 2, column f: the cell is empty, expected a text; bad_rows repair calls it unknown",
+    ),
+    ("no text, JSONL", b'{"t": 1, "f": ""}\n', T_F, "row 1, column f: the cell is empty, expected a text"),
+    ("no text, Parquet", table(t=[1, 2], f=["a", ""]), T_F, "row 2, column f: the cell is empty, expected a text"),
+    ("too large", b"t\n1e30\n", T, "row 2, column t: '1e30' is too large for a time in s: is the unit right?"),
+    (
+        "nanoseconds as seconds",
+        b"t\n1700000000000000000\n",
+        T,
+        "row 2, column t: 1700000000000000000 is too large for a time in s: is the unit right?",
+    ),
+    (
+        "separators of thousands",
+        b't,f\n"1,700,000",a\n',
+        T_F,
+        "row 2, column t: 1,700,000 is not a number; leave separators of thousands out",
+    ),
+    (
+        "a word for no number",
+        b"t,d\n1,2\n2,NULL\n",
+        RUN,
+        "row 3, column d: 'NULL' is not a number; leave the cell empty where there is none",
+    ),
+    (
+        "no number by a word",
+        b"t,d\n1,2\n2,NaN\n",
+        RUN,
+        "row 3, column d: 'NaN' is not a finite number; leave the cell empty where there is none",
+    ),
+    ("blanks in a header", b"t, f\n1,a\n", T_F, "column f: the column is missing from the header; did you mean ' f'?"),
+    ("no UTF-8", b"t,f\n1,a\n2,\xe4\n", T_F, "row 3: is no text in UTF-8, expected one (iconv -f latin1 -t utf-8 m"),
+    ("rar", b"Rar!\x1a\x07\x01\x00", T_F, "is a rar archive, which is not read; unpack it and name one of its files"),
+    ("7z, no columns given", b"7z\xbc\xaf\x27\x1c", {}, "is a 7z archive, which is not read; unpack it and name one"),
+    ("tar", packed_tar(), T_F, "is a tar archive, which is not read; unpack it and name one of its files"),
+    ("tar in gzip, no columns given", gzip.compress(packed_tar()), {}, "is a tar archive, which is not read"),
+    ("Feather", b"ARROW1\x00\x00", T_F, "is an Arrow (Feather) file, which is not read; write it as Parquet"),
+    ("nothing, no columns given", b"\n", {}, "the file is empty, expected a header and at least one row"),
     ("UTF-16", "t,f\n1,a\n".encode("utf-16"), T_F, "row 1: is a text in UTF-16, expected UTF-8"),
     (
         "a date as a number",
