@@ -192,7 +192,7 @@ def planted(folder: RunFolder, **change: Any) -> RunFolder:
     return folder
 
 
-@pytest.mark.parametrize("share", [0.02, 0.01])
+@pytest.mark.parametrize("share", [0.02, pytest.param(0.01, marks=pytest.mark.slow)])
 def test_what_was_not_served_is_said_last_and_fails_where_that_is_asked_for(
     scenario_file: str,
     tmp_path: Path,

@@ -69,6 +69,7 @@ def test_heuristics_ceiling_and_agents_stand_side_by_side(few: Scenario, bundle:
     assert not any("empirical" in line[-1] for line in known), "it is no rival there, but compared"
 
 
+@pytest.mark.slow
 def test_several_processes_measure_the_same_as_one(few: Scenario, bundle: Bundle) -> None:
     gate, keep = np.full((2, HIDDEN + len(CONTEXT) + 1), 0.1)
     agents = {"plain": [bundle], "gated": [replace(bundle, network=gated(bundle.network, gate, keep, keep[HIDDEN:-1]))]}

@@ -72,6 +72,7 @@ def test_it_repeats_and_keeps_the_best_of_validation(search: SearchRecipe) -> No
     assert first.manifest["validation_cost_of_tyche"] == pytest.approx(min(scores), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_several_processes_search_as_one(search: SearchRecipe) -> None:
     one = train_search(search, seed=0)
     with sealed_test_windows(), crew(Spread(2)) as processes:

@@ -176,6 +176,7 @@ def test_a_trained_agent_beats_tyche_on_validation_windows(recipe: HazardRecipe)
     )
 
 
+@pytest.mark.slow
 def test_several_processes_choose_the_same_as_one(bundle: Bundle) -> None:
     candidates = [Candidate(str(scale), (scale * bundle.network).astype(np.float32)) for scale in (0.5, 1.0)]
     scenarios = [Scenario.load("small"), Scenario.load("small").with_(**{"trace.group_size": 20})]

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from real_backend.containers.factory import PLATFORM_LABEL
+from real_backend.platform.kinds import EXACT_PYTHON
 from real_backend.platform.state import StateFolder
 from tests.real_backend.needs import needs_docker
 
@@ -111,10 +112,10 @@ def test_one_that_behaves_like_a_genuine_openwhisk(state: Path) -> None:
     user, _, password = StateFolder(state).key.partition(":")
     with httpx.Client(base_url=f"{url}/api/v1", auth=(user, password), trust_env=False) as http:
         assert http.get("/tyche/containers").status_code == 404
-        http.put("/namespaces/_/actions/plus", json={"exec": {"kind": "python:3", "code": CODE}})
+        http.put("/namespaces/_/actions/plus", json={"exec": {"kind": EXACT_PYTHON, "code": CODE}})
         # longer than 60 s, scaled: 202
         slow = "import time\ndef main(args):\n    time.sleep(args['s'])\n    return {}\n"
-        http.put("/namespaces/_/actions/slow", json={"exec": {"kind": "python:3", "code": slow}})
+        http.put("/namespaces/_/actions/slow", json={"exec": {"kind": EXACT_PYTHON, "code": slow}})
         assert http.post("/namespaces/_/actions/slow?blocking=true", json={"s": 5}).status_code == 202
     assert json.loads(tyche(state, "status", "--json").stdout)["containers"] is None
     shown = tyche(state, "status").stdout

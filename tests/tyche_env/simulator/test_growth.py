@@ -45,7 +45,7 @@ def played(engine: CompiledEngine, seed: int, cramped: bool) -> tuple[NDArray[An
     return engine.log, int(engine.state.cluster["events"][0]), grown
 
 
-@pytest.mark.parametrize("crowd", [False, True])
+@pytest.mark.parametrize("crowd", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_runs_with_little_room_are_those_with_ample_room(crowd: bool) -> None:
     grown = set()
     for seed in range(25):
