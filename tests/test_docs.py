@@ -315,7 +315,7 @@ def test_make_run_replays_what_the_readme_says(
     summary = RunFolder.read(tmp_path / "run").summary
     # the same windows as the README's table
     (cells,) = (line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith("| azure-8h |"))
-    shown = dict(zip(("none", "lru", "tyche", "censored", "oracle"), cells[2:], strict=True))
+    shown = dict(zip(("none", "lru", "tyche", "censored", "learned", "oracle"), cells[2:], strict=True))
     assert {entry["policy"] for entry in summary["aggregates"]} == {"none", "tyche", "learned", "oracle"}
     for entry in summary["aggregates"]:
         if entry["policy"] in shown:

@@ -29,7 +29,10 @@ NEEDS = {
 }
 """What a block may need, and what has to be in it then."""
 
-RUN_ELSEWHERE = {"docs/bring-your-own.md": ROOT / "tests" / "test_bring_your_own.py"}
+RUN_ELSEWHERE = {
+    "docs/bring-your-own.md": ROOT / "tests" / "test_bring_your_own.py",
+    "docs/traces.md": ROOT / "tests" / "test_traces_page.py",
+}
 """Pages that a test of their own follows from beginning to end."""
 
 COMMANDS = ("tyche", "make", "python", "pip", "export")

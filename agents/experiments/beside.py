@@ -90,7 +90,7 @@ def figures_of(requests: pd.DataFrame) -> Figures:
     """
     loading_us = requests[[f"{stage}_us" for stage in LOADING]].sum(axis=1)
     served = requests
-    if "status" in requests:
+    if "unserved_us" in requests:
         is_served = requests["status"] == 0
         wait_us = np.maximum(requests["end_us"] - requests["arrival_us"], requests["unserved_us"])
         loading_us, served = loading_us.where(is_served, wait_us), requests[is_served]

@@ -62,9 +62,9 @@ def test_a_damaged_file_is_refused_or_read(name: str, data: st.DataObject) -> No
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 def test_a_coverage_guided_fuzzer_finds_nothing(tmp_path: Path) -> None:
     # always the same inputs, so that what fails here is what was changed here; `make fuzz` looks for new ones
-    words = [sys.executable, "-m", "tests.traces.fuzz", "-seed=1", "-runs=25000", "-timeout=20", "-rss_limit_mb=4096"]
+    words = [sys.executable, "-m", "tests.traces.fuzz", "-seed=1", "-runs=15000", "-timeout=20", "-rss_limit_mb=4096"]
     done = subprocess.run(
-        [*words, f"-artifact_prefix={tmp_path}/"], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [*words, f"-artifact_prefix={tmp_path}/"], cwd=ROOT, capture_output=True, text=True, timeout=900
     )
     found = [path.read_bytes() for path in tmp_path.iterdir()]
     assert done.returncode == 0, f"{found}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
