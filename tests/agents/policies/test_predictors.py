@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -86,3 +89,32 @@ def test_a_forest_learns_a_timer() -> None:
 def test_arima_follows_the_level() -> None:
     counts = np.random.default_rng(4).poisson(2.0, 600).astype(float)
     assert TABLES["arima"](counts, 400).mean() == pytest.approx(2.0, abs=0.3)
+
+
+def test_arima_is_fitted_to_the_past_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the library, which the quick tests do without."""
+    fitted: list[list[float]] = []
+
+    class Model:
+        def __init__(self, counts: np.ndarray[tuple[int], np.dtype[np.float64]], order: tuple[int, int, int]) -> None:
+            fitted.append(counts.tolist())
+
+        def fit(self, method: str) -> Model:
+            return self
+
+        def apply(self, counts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Model:
+            self.all = counts
+            return self
+
+        def predict(self, start: int, end: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+            return self.all[start - 1 : end]
+
+    package = ModuleType("statsmodels.tsa.arima.model")
+    package.ARIMA = Model  # type: ignore[attr-defined]
+    for name in ("statsmodels", "statsmodels.tsa", "statsmodels.tsa.arima"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "statsmodels.tsa.arima.model", package)
+    counts = np.arange(60.0) % 7
+    found = TABLES["arima"](counts, 40)
+    assert fitted == [counts[:40].tolist()]
+    assert found.tolist() == counts[39:59].tolist()
