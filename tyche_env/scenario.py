@@ -485,8 +485,7 @@ class Scenario(Part):
             SourceError: the trace's files are missing.
             SealedError: test windows, inside :func:`sealed_test_windows`.
         """
-        if split == "test" and test_windows_are_sealed():
-            raise SealedError(f"scenario {self.name}: training never reads test windows")
+        self._refuse_sealed(split)
         try:
             return windows_of(self.trace, split)
         except TraceError as error:
@@ -538,8 +537,7 @@ class Scenario(Part):
             ScenarioError: no such kernel, or a world that no engine can run.
             SealedError: a test window, inside :func:`sealed_test_windows`.
         """
-        if chosen.split == "test" and test_windows_are_sealed():
-            raise SealedError(f"scenario {self.name}: training never reads test windows")
+        self._refuse_sealed(chosen.split)
         if self.trace.durations == "trace" and not durations_are_known(self.trace):
             raise ScenarioError(f"scenario {self.name}: trace.durations is 'trace', but the trace gives no durations")
         profiles = self.profiles_of(chosen)
@@ -574,7 +572,11 @@ class Scenario(Part):
             world: what :meth:`world_of` gave for the window and any seed.
             chosen: the window.
             seed: the other seed.
+
+        Raises:
+            SealedError: a test window, inside :func:`sealed_test_windows`.
         """
+        self._refuse_sealed(chosen.split)
         requests = self._requests(chosen, seed)
         other = replace(
             world,
@@ -584,6 +586,10 @@ class Scenario(Part):
             settings=replace(world.settings, seed=seed),
         )
         return with_forecast(other) if other.settings.prewarm == Prewarm.ICEBREAKER else other
+
+    def _refuse_sealed(self, split: str) -> None:
+        if split == "test" and test_windows_are_sealed():
+            raise SealedError(f"scenario {self.name}: training never reads test windows")
 
     def _requests(self, chosen: Window, seed: int) -> Requests:
         """The requests of a window, without run times where the profiles' are used."""

@@ -223,17 +223,10 @@ class PreloadVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _windows_of(self, given: Any) -> list[int | None]:
         """The window that each cluster is to have, None where it draws one."""
-        count = len(self._one.windows)
         windows = [given] * self.num_envs if given is None or np.ndim(given) == 0 else list(given)
         if len(windows) != self.num_envs:
             raise PreloadEnvError(f"window: needs one for each of {self.num_envs} clusters, got {len(windows)}")
-        for window in windows:
-            is_whole = isinstance(window, int | np.integer) and not isinstance(window, bool)
-            if window is not None and not (is_whole and 0 <= window < count):
-                raise PreloadEnvError(
-                    f"reset options: split {self.split} has windows 0 to {count - 1}, there is no {window!r}"
-                )
-        return [None if window is None else int(window) for window in windows]
+        return [None if window is None else self._one.checked_window(window) for window in windows]
 
     def _masked(self, mask: Any) -> list[int]:
         """The clusters that begin anew."""

@@ -28,7 +28,7 @@ _SHOWN = (
 @click.option("--scenario", "scenario_name", metavar="NAME|FILE", help="See tyche scenario list.")
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--window", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @trace_options
 @click.option(
     "--world",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from agents.evidence.tables import ms, percent
+from agents.experiments.fidelity import DRAWS as DRAWS
 from agents.playing.play import play
 from agents.playing.scene import WindowScene
 from agents.policies.loading import load
@@ -20,8 +21,6 @@ from tyche_env.metrics import STAGES as STAGES
 from tyche_env.scenario import Conditions, Mode, PrewarmName, Scenario, SplitName
 from tyche_env.world import StartType
 
-DRAWS = 20
-"""Simulated runs of a window, each with latencies of its own."""
 LOADING = ("warming", "library", "model", "transfer")
 OF_REQUEST, OF_FUNCTION, LEAST_MS = 0.10, 0.20, 5.0
 """Errors that are small: of the mean per request, of the mean per function, and of either in ms."""

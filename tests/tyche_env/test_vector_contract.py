@@ -13,7 +13,6 @@ from tyche_env.env import PreloadEnv, PreloadEnvError
 from tyche_env.scenario import Scenario
 from tyche_env.vector import PreloadVectorEnv
 
-# clusters end at different steps: a window is 4 or 5 decisions long by its number of minutes alone
 SHORT = Scenario.load("small").with_(**{"trace.window_min": 0.5, "trace.warm_up_min": 0.25, "decision_interval_s": 10})
 STEPS = 5
 """Decisions in the 45 s of an episode."""

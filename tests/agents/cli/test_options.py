@@ -93,3 +93,8 @@ def test_a_trace_of_ones_own_is_read_by_its_columns(
 def test_columns_belong_to_a_trace(scenario_file: str, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "--scenario", scenario_file, *option]) == 2
     assert "needs --trace FILE, which is not given" in capsys.readouterr().err
+
+
+def test_a_seed_that_no_table_holds_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "--scenario", "small", "--seed", str(2**63)]) == 2
+    assert "is not in the range 0<=x<=9223372036854775807" in capsys.readouterr().err
